@@ -1,0 +1,1 @@
+"""What seekers, coordinators and workers share: types, wire messages, prices, receipts and errors."""

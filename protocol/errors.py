@@ -1,0 +1,167 @@
+"""Every error that crosses a boundary of the system: one tree, each with a stable code and an HTTP status."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ComputeRouterError(Exception):
+    """Base of all errors of this project. ``str(error)`` is a sentence for a person."""
+
+    code: ClassVar[str] = "internal_error"
+    http_status: ClassVar[int] = 500
+
+
+class RequestError(ComputeRouterError):
+    """The caller sent something that cannot be served; sending the same again will not help."""
+
+    code = "invalid_request"
+    http_status = 400
+
+
+class MalformedJsonError(RequestError):
+    """The bytes are not UTF-8 JSON, or are nested too deeply."""
+
+    code = "malformed_json"
+
+
+class InvalidCodeError(RequestError):
+    """No such pairing code."""
+
+    code = "invalid_code"
+
+
+class AlreadyClaimedError(RequestError):
+    """The pairing code was used before."""
+
+    code = "already_claimed"
+
+
+class ExpiredError(RequestError):
+    """The pairing code is too old."""
+
+    code = "expired"
+
+
+class NotFoundError(RequestError):
+    """No such route or job."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class MethodNotAllowedError(RequestError):
+    """The route exists, but not for this method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class PayloadTooLargeError(RequestError):
+    """The body is larger than the coordinator takes."""
+
+    code = "payload_too_large"
+    http_status = 413
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """The body is not declared as JSON."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+
+
+class UpgradeRequiredError(RequestError):
+    """Plain HTTP on the address where workers open their WebSocket."""
+
+    code = "upgrade_required"
+    http_status = 426
+
+
+class NoTrustedWorkerError(RequestError):
+    """A PRIVATE job, and none of the user's paired workers is connected."""
+
+    code = "no_trusted_worker"
+    http_status = 422
+
+    def __init__(self, message: str, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class UnavailableError(ComputeRouterError):
+    """The coordinator cannot serve this now; the same request may succeed later."""
+
+    code = "unavailable"
+    http_status = 503
+
+
+class StorageUnavailableError(UnavailableError):
+    """The database could not be written; nothing was stored."""
+
+    code = "storage_unavailable"
+
+
+class ConfigurationError(ComputeRouterError):
+    """The process cannot start with these settings. The sentence says what to change."""
+
+    code = "configuration"
+
+
+class DatabaseInUseError(ConfigurationError):
+    """Another coordinator holds this database."""
+
+    code = "database_in_use"
+
+
+class DatabaseTooNewError(ConfigurationError):
+    """The database was written by a newer version."""
+
+    code = "database_too_new"
+
+
+class InvalidTransitionError(ComputeRouterError):
+    """A job was asked to make a step that its state table does not have."""
+
+    code = "invalid_transition"
+
+    def __init__(self, status: str, event: str) -> None:
+        super().__init__(f"A job that is {status} cannot {event}.")
+        self.status = status
+        self.event = event
+
+
+class ReceiptError(ComputeRouterError):
+    """A receipt does not prove what it should. ``code`` says which check failed."""
+
+    code = "receipt_invalid"
+
+
+class ReceiptMalformedError(ReceiptError):
+    """The receipt is not an object with the five required fields, or a field has the wrong form."""
+
+    code = "receipt_malformed"
+
+
+class ReceiptJobMismatchError(ReceiptError):
+    """The receipt names another job."""
+
+    code = "receipt_job_mismatch"
+
+
+class ReceiptKeyMismatchError(ReceiptError):
+    """The receipt names another provider key."""
+
+    code = "receipt_key_mismatch"
+
+
+class OutputHashMismatchError(ReceiptError):
+    """The output does not have the hash that the receipt states."""
+
+    code = "output_hash_mismatch"
+
+
+class BadSignatureError(ReceiptError):
+    """The signature was not made by the key that the receipt names, over these bytes."""
+
+    code = "bad_signature"

@@ -1,0 +1,109 @@
+"""Bodies of the HTTP requests and answers, shared by the coordinator and its clients."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.jobs import JobType, ModelName, PrivacyClass, Tier, UserId
+from compute_router.protocol.receipts import PublicKeyHex
+
+
+class CommitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``POST /v1/jobs/commit/{tier}``. ``payload`` goes to the worker byte for byte.
+
+    Unknown keys are refused, because a misspelt ``privacy_class`` must never make a job public.
+    """
+
+    job_type: JobType
+    user_id: UserId
+    payload: msgspec.Raw
+    privacy_class: PrivacyClass = PrivacyClass.PUBLIC
+    model: ModelName | None = None
+
+
+class CommitAnswer(msgspec.Struct, frozen=True):
+    """A job was stored and will end."""
+
+    job_id: str
+
+
+class QuoteAnswer(msgspec.Struct, frozen=True):
+    """Price of a job and where to commit it. ``expires_at`` null: valid until the price list changes."""
+
+    price: str
+    endpoint: str
+    policy_resolved: Tier
+    network: str
+    expires_at: str | None = None
+
+
+class JobAnswer(msgspec.Struct, frozen=True):
+    """Answer of ``GET /v1/jobs/{id}``. ``result`` and ``receipt`` are kept raw: see ``receipts``."""
+
+    id: str
+    status: JobStatus
+    result: msgspec.Raw
+    receipt: msgspec.Raw
+    created_at: str
+    completed_at: str | None
+
+
+class HealthAnswer(msgspec.Struct, frozen=True):
+    """Answer of ``GET /v1/health``."""
+
+    status: str
+    workers_online: int
+    network: str
+    timestamp: str
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Body of every answer with a status of 400 or above."""
+
+    error: str
+    message: str
+    job_id: str | None = None
+
+
+class TrustCreateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``POST /v1/trust/create``."""
+
+    user_id: UserId
+
+
+class TrustCreateAnswer(msgspec.Struct, frozen=True):
+    """A single-use code for pairing a worker with the user."""
+
+    pairing_code: str
+    expires_at: str
+
+
+class TrustClaimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``POST /v1/trust/claim``, sent by the worker's side."""
+
+    pairing_code: Annotated[str, Meta(min_length=1, max_length=64)]
+    provider_pubkey: PublicKeyHex
+
+
+class TrustClaimAnswer(msgspec.Struct, frozen=True):
+    """The pairing that was made."""
+
+    user_id: str
+    paired_at: str
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """One worker paired with a user."""
+
+    provider_pubkey: str
+    paired_at: str
+
+
+class TrustListAnswer(msgspec.Struct, frozen=True):
+    """Answer of ``GET /v1/trust/list``."""
+
+    providers: list[Provider]

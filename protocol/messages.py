@@ -1,0 +1,209 @@
+"""Every WebSocket frame between workers and the coordinator, as tagged unions.
+
+Frames are JSON text with a ``type``. Fields that the first protocol does not have are optional for the
+other side, and unknown fields are skipped, so that either side can be newer. What a field says is
+checked strictly: a wrong type or an unknown value is refused, never read as a default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from compute_router.protocol.jobs import JobType, ModelName, PrivacyClass, ProviderType, Tier
+from compute_router.protocol.receipts import PublicKeyHex, Sha256Hex
+
+JobId = Annotated[str, Meta(min_length=1, max_length=128)]
+ReasonText = Annotated[str, Meta(max_length=4096)]
+Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+CapabilityName = Annotated[str, Meta(min_length=1, max_length=64)]
+Base64Text = Annotated[str, Meta(max_length=1024)]
+
+MAX_SLOTS: Final = 64
+MAX_MODELS: Final = 256
+
+
+class Frame(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """Base of all frames."""
+
+
+class Model(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A model that a worker can run."""
+
+    name: ModelName
+    digest: str | None = None
+    context: int | None = None
+    loaded: bool | None = None
+
+
+class HeldJob(msgspec.Struct, frozen=True):
+    """An attempt that a worker still runs, or whose result it has not delivered."""
+
+    job_id: JobId
+    attempt: Attempt
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """What a heartbeat tells about the machine."""
+
+    cpu_pct: Annotated[float, Meta(ge=0)]
+    mem_pct: Percent
+    active_jobs: Annotated[int, Meta(ge=0)]
+
+
+# Worker to coordinator
+
+
+class Register(Frame, frozen=True, tag="register"):
+    """A worker offers itself. The fields from ``nonce`` on are sent by our own workers only.
+
+    ``capabilities`` holds names of job types; names that this version does not know are kept out of
+    matching. ``signature`` is over :func:`registration_message`.
+    """
+
+    provider_pubkey: PublicKeyHex
+    provider_type: ProviderType
+    capabilities: Annotated[list[CapabilityName], Meta(min_length=1, max_length=32)]
+    pricing_hint: msgspec.Raw | None = None
+    nonce: Base64Text | None = None
+    signature: Base64Text | None = None
+    agent: Annotated[str, Meta(max_length=256)] | None = None
+    slots: Annotated[int, Meta(ge=1, le=MAX_SLOTS)] = 1
+    models: Annotated[list[Model], Meta(max_length=MAX_MODELS)] = []
+    active_jobs: Annotated[list[HeldJob], Meta(max_length=4 * MAX_SLOTS)] = []
+
+
+class Heartbeat(Frame, frozen=True, tag="heartbeat"):
+    """Sent every 10 seconds; it speaks for the socket it arrives on."""
+
+    provider_pubkey: PublicKeyHex
+    metrics: Metrics | None = None
+
+
+class JobStarted(Frame, frozen=True, tag="job_started"):
+    """The worker began to run an attempt."""
+
+    job_id: JobId
+    attempt: Attempt
+
+
+class JobComplete(Frame, frozen=True, tag="job_complete"):
+    """The output of a job, with the worker's receipt. ``output`` and ``receipt`` stay raw bytes."""
+
+    job_id: JobId
+    output: msgspec.Raw
+    output_hash: Sha256Hex
+    receipt: msgspec.Raw | None = None
+    receipt_signature: Base64Text | None = None
+    attempt: Attempt | None = None
+
+
+class JobFailed(Frame, frozen=True, tag="job_failed"):
+    """The worker could not run an attempt. ``retryable`` false means that no worker could."""
+
+    job_id: JobId
+    attempt: Attempt
+    code: Annotated[str, Meta(min_length=1, max_length=64)]
+    message: ReasonText
+    retryable: bool
+
+
+class JobReject(Frame, frozen=True, tag="job_reject"):
+    """The worker does not take the job."""
+
+    job_id: JobId
+    reason: ReasonText
+    attempt: Attempt | None = None
+
+
+class ReceiptSubmit(Frame, frozen=True, tag="receipt_submit"):
+    """A receipt sent apart from its ``job_complete``."""
+
+    receipt: msgspec.Raw
+    signature: Base64Text
+
+
+WorkerFrame = Register | Heartbeat | JobStarted | JobComplete | JobFailed | JobReject | ReceiptSubmit
+
+
+# Coordinator to worker
+
+
+class Challenge(Frame, frozen=True, tag="challenge"):
+    """First frame on every connection: a nonce to sign in ``register``, and the network's CAIP-2 name."""
+
+    nonce: str
+    network: str
+
+
+class RegisterAck(Frame, frozen=True, tag="register_ack"):
+    """Answer to ``register``; ``worker_id`` names this connection."""
+
+    status: str
+    worker_id: str | None = None
+    error: str | None = None
+
+
+class HeartbeatAck(Frame, frozen=True, tag="heartbeat_ack"):
+    """Answer to ``heartbeat``."""
+
+    status: str
+
+
+class JobAssign(Frame, frozen=True, tag="job_assign"):
+    """A job for this worker. The payload is the seeker's own bytes.
+
+    ``deadline_ms`` is the length of the lease from the moment of sending, in milliseconds.
+    """
+
+    job_id: str
+    job_type: JobType
+    payload: msgspec.Raw
+    policy: Tier
+    privacy_class: PrivacyClass
+    user_id: str
+    attempt: int | None = None
+    deadline_ms: int | None = None
+    model: str | None = None
+
+
+class JobAck(Frame, frozen=True, tag="job_ack"):
+    """What became of a result: ``accepted``, ``stale`` (somebody else was first) or ``rejected``."""
+
+    job_id: str
+    status: str
+    attempt: int | None = None
+    reason: str | None = None
+
+
+class ErrorFrame(Frame, frozen=True, tag="error"):
+    """A frame from the worker that was not understood or not allowed; nothing was changed by it."""
+
+    code: str
+    message: str
+
+
+CoordinatorFrame = Challenge | RegisterAck | HeartbeatAck | JobAssign | JobAck | ErrorFrame
+
+WORKER_FRAMES: Final = msgspec.json.Decoder(WorkerFrame)
+COORDINATOR_FRAMES: Final = msgspec.json.Decoder(CoordinatorFrame)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """One frame as compact JSON bytes."""
+    return _ENCODER.encode(frame)
+
+
+WORKER_FRAME_TYPES: Final = frozenset(str(frame.__struct_config__.tag) for frame in WorkerFrame.__args__)
+COORDINATOR_FRAME_TYPES: Final = frozenset(
+    str(frame.__struct_config__.tag) for frame in CoordinatorFrame.__args__
+)
+
+
+def registration_message(network: str, nonce: str, provider_pubkey: str) -> bytes:
+    """Bytes that a worker signs to prove that it holds its key, bound to one network and one connection."""
+    return f"compute-router/register/v1\n{network}\n{nonce}\n{provider_pubkey}".encode()

@@ -1,0 +1,1 @@
+"""Durable state: jobs, trust pairings and receipts, behind one interface."""

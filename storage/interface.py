@@ -1,0 +1,159 @@
+"""What the rest of the coordinator asks of a database, and the records that pass in and out.
+
+Each implementation gives the same meaning to these calls; ``tests/storage`` holds the contract. A store
+is used by one thread at a time. Every call that changes something runs inside ``transaction()``; a
+changed-row count of zero is answered with None or False, and means that somebody else was first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+
+from compute_router.protocol.failures import Failure
+from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
+from compute_router.protocol.units import UnixMs
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as committed. ``payload`` is the seeker's JSON, byte for byte."""
+
+    job_id: str
+    job_type: JobType
+    tier: Tier
+    privacy_class: PrivacyClass
+    user_id: str
+    payload: bytes
+    model: str | None
+    created_at: UnixMs
+    queue_deadline: UnixMs
+
+
+class UnfinishedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restart needs to take a job up again; without the payload, which may be large.
+
+    ``attempt`` is the number of the newest attempt, 0 before the first. ``worker_pubkey`` and
+    ``lease_deadline`` are set while an attempt is under way. ``tried_pubkeys`` are the workers whose
+    attempts ended, oldest first; ``last_failure`` is why the newest of these ended.
+    """
+
+    job_id: str
+    job_type: JobType
+    tier: Tier
+    privacy_class: PrivacyClass
+    user_id: str
+    model: str | None
+    status: JobStatus
+    attempt: int
+    worker_pubkey: str | None
+    lease_deadline: UnixMs | None
+    created_at: UnixMs
+    queue_deadline: UnixMs
+    tried_pubkeys: tuple[str, ...]
+    last_failure: Failure | None
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as its owner may see it. ``result`` is JSON, byte for byte as it arrived."""
+
+    job_id: str
+    status: JobStatus
+    result: bytes | None
+    created_at: UnixMs
+    completed_at: UnixMs | None
+    receipt: StoredReceipt | None = None
+
+
+class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's receipt: its exact bytes, the signature, and whether our own check passed."""
+
+    provider_pubkey: str
+    receipt_json: bytes
+    signature: str
+    verified: bool
+
+
+class Pairing(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's trust in one worker key."""
+
+    user_id: str
+    provider_pubkey: str
+    paired_at: UnixMs
+
+
+class ClaimRefusal(Enum):
+    """Why a pairing code was not accepted."""
+
+    INVALID_CODE = "invalid_code"
+    ALREADY_CLAIMED = "already_claimed"
+    EXPIRED = "expired"
+
+
+class Store(Protocol):
+    """One open database."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Group calls into one atomic, durable commit; an exception inside undoes all of them."""
+
+    def close(self) -> None:
+        """Finish with the database and give up its lock. Calling it twice is harmless."""
+
+    def insert_job(self, job: NewJob) -> None:
+        """Keep a new job as ``pending`` with attempt 0."""
+
+    def assign_job(
+        self, job_id: str, attempt: int, worker_pubkey: str, lease_deadline: UnixMs
+    ) -> bytes | None:
+        """Give a pending job whose attempt is ``attempt - 1`` to a worker; returns the payload."""
+
+    def start_job(self, job_id: str, attempt: int) -> bool:
+        """Note that the worker began: assigned to running."""
+
+    def requeue_job(
+        self, job_id: str, attempt: int, reason: Failure, queue_deadline: UnixMs, *, keep_tried: bool
+    ) -> bool:
+        """End an attempt and put the job back to pending.
+
+        With ``keep_tried`` the attempt's worker joins ``tried_pubkeys``; without it, the worker is not
+        held to have tried (it never had the job in hands).
+        """
+
+    def complete_job(
+        self, job_id: str, attempt: int, worker_pubkey: str, result: bytes, completed_at: UnixMs
+    ) -> JobView | None:
+        """Keep the output of an attempt that this worker holds; the view has no receipt yet."""
+
+    def fail_job(self, job_id: str, attempt: int, result: bytes, completed_at: UnixMs) -> JobView | None:
+        """End an unfinished job whose newest attempt is ``attempt`` without an output."""
+
+    def job_view(self, job_id: str) -> JobView | None:
+        """A job with its receipt, or None."""
+
+    def completed_by(self, job_id: str) -> tuple[str, int] | None:
+        """Worker key and attempt that completed a job; None when it is not completed or unknown."""
+
+    def put_receipt(self, job_id: str, receipt: StoredReceipt, created_at: UnixMs) -> bool:
+        """Keep the receipt of a job; an unverified one gives way to a verified one, nothing else does.
+
+        Returns whether it was kept.
+        """
+
+    def unfinished_jobs(self) -> Iterator[UnfinishedJob]:
+        """Every pending, assigned or running job in the order of commit."""
+
+    def trusted_pubkeys(self, user_id: str) -> tuple[str, ...]:
+        """Worker keys paired with a user."""
+
+    def create_pairing(self, user_id: str, code: str, created_at: UnixMs, expires_at: UnixMs) -> None:
+        """Keep a new, unclaimed pairing code."""
+
+    def claim_pairing(self, code: str, provider_pubkey: str, now: UnixMs) -> Pairing | ClaimRefusal:
+        """Use up a pairing code. A user may pair the same key again; it still counts once."""
+
+    def pairings(self, user_id: str) -> tuple[Pairing, ...]:
+        """A user's claimed pairings, one for each key, oldest first."""
