@@ -1,0 +1,74 @@
+# Every target sets up what it needs in .venv, on a machine with only make and Python 3.11 or newer.
+
+PYTHON ?= python3
+CHAIN ?= solana
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PACKAGES := actors protocol sdk storage transport worker
+
+.PHONY: help demo run test check format bench clean
+
+help:
+	@echo "make demo                      run real jobs through a coordinator and workers on this machine"
+	@echo "make run CHAIN=solana|monad    start a coordinator; more flags in ARGS=\"--port 5000\""
+	@echo "make test                      every gate: format, lint, types, layers, tests"
+	@echo "make check                     the gates without the tests"
+	@echo "make format                    rewrite the code in the project's format"
+	@echo "make bench                     measure speed and write the table in benchmarks/"
+	@echo "make clean                     remove .venv and everything that was built"
+	@echo "PYTHON=python3.12              use another Python for the set-up"
+
+demo: $(VENV)/.runtime
+	@$(BIN)/compute-router demo $(ARGS)
+
+run: $(VENV)/.runtime
+	@exec $(BIN)/python run_coordinator.py --chain $(CHAIN) $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev .ns/compute_router
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(addprefix -p compute_router.,$(PACKAGES))
+	$(BIN)/mypy tests benchmarks run_coordinator.py
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) .ns build dist compute_router.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.runtime: setup.cfg pyproject.toml
+	@$(PYTHON) -c '' 2>/dev/null || { \
+		echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Compute Router needs Python 3.11 or newer; $(PYTHON) is" \
+			"$$($(PYTHON) -c 'import platform; print(platform.python_version())')." \
+			"Name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments. On Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; it downloads the dependencies) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "Installing the development tools ..."
+	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+# Type checkers do not see through an editable install that renames directories; they see this link.
+.ns/compute_router:
+	@mkdir -p .ns
+	@ln -s .. $@
