@@ -7,7 +7,7 @@ checked strictly: a wrong type or an unknown value is refused, never read as a d
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,13 @@ Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 CapabilityName = Annotated[str, Meta(min_length=1, max_length=64)]
 Base64Text = Annotated[str, Meta(max_length=1024)]
+
+# msgspec reads a union of Raw and None as None alone. Raw takes any JSON value, so it is what msgspec is
+# shown; the structs that use this turn a null into the None that type checkers are shown.
+if TYPE_CHECKING:
+    OptionalRaw = msgspec.Raw | None
+else:
+    OptionalRaw = msgspec.Raw
 
 MAX_SLOTS: Final = 64
 MAX_MODELS: Final = 256
@@ -67,13 +74,17 @@ class Register(Frame, frozen=True, tag="register"):
     provider_pubkey: PublicKeyHex
     provider_type: ProviderType
     capabilities: Annotated[list[CapabilityName], Meta(min_length=1, max_length=32)]
-    pricing_hint: msgspec.Raw | None = None
+    pricing_hint: OptionalRaw = None
     nonce: Base64Text | None = None
     signature: Base64Text | None = None
     agent: Annotated[str, Meta(max_length=256)] | None = None
     slots: Annotated[int, Meta(ge=1, le=MAX_SLOTS)] = 1
     models: Annotated[list[Model], Meta(max_length=MAX_MODELS)] = []
     active_jobs: Annotated[list[HeldJob], Meta(max_length=4 * MAX_SLOTS)] = []
+
+    def __post_init__(self) -> None:
+        if _is_null(self.pricing_hint):
+            msgspec.structs.force_setattr(self, "pricing_hint", None)
 
 
 class Heartbeat(Frame, frozen=True, tag="heartbeat"):
@@ -96,9 +107,13 @@ class JobComplete(Frame, frozen=True, tag="job_complete"):
     job_id: JobId
     output: msgspec.Raw
     output_hash: Sha256Hex
-    receipt: msgspec.Raw | None = None
+    receipt: OptionalRaw = None
     receipt_signature: Base64Text | None = None
     attempt: Attempt | None = None
+
+    def __post_init__(self) -> None:
+        if _is_null(self.receipt):
+            msgspec.structs.force_setattr(self, "receipt", None)
 
 
 class JobFailed(Frame, frozen=True, tag="job_failed"):
@@ -207,3 +222,7 @@ COORDINATOR_FRAME_TYPES: Final = frozenset(
 def registration_message(network: str, nonce: str, provider_pubkey: str) -> bytes:
     """Bytes that a worker signs to prove that it holds its key, bound to one network and one connection."""
     return f"compute-router/register/v1\n{network}\n{nonce}\n{provider_pubkey}".encode()
+
+
+def _is_null(raw: msgspec.Raw | None) -> bool:
+    return raw is not None and bytes(raw) == b"null"

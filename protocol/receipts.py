@@ -96,10 +96,13 @@ def verify_signature(pubkey_hex: str, message: bytes, signature_base64: str) -> 
     """Check a detached signature.
 
     Raises:
-        BadSignatureError: the signature is not base64 of 64 bytes, the key is no key, or they do not match.
+        BadSignatureError: the signature is not canonical base64 of 64 bytes, the key is no key, or they
+            do not match.
     """
     try:
         signature = base64.b64decode(signature_base64, validate=True)
+        if base64.b64encode(signature).decode("ascii") != signature_base64:
+            raise ValueError("not the one base64 text of these bytes")
         VerifyKey(bytes.fromhex(pubkey_hex)).verify(message, signature)
     except (NaclBadSignatureError, CryptoError, ValueError, TypeError, binascii.Error):
         raise BadSignatureError("The signature does not match the key and the signed bytes.") from None

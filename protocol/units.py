@@ -24,10 +24,13 @@ _ISO_MS = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
 
 
 def iso_from_unix_ms(at: UnixMs) -> str:
-    """Render a time as ``YYYY-MM-DDTHH:MM:SS.mmmZ`` (RFC 3339, UTC)."""
-    seconds, ms = divmod(at, 1000)
-    moment = _EPOCH + timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+    """Render a time as ``YYYY-MM-DDTHH:MM:SS.mmmZ`` (RFC 3339, UTC).
+
+    Raises:
+        OverflowError: the time is outside the years 1 to 9999.
+    """
+    moment = _EPOCH + timedelta(milliseconds=at)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def unix_ms_from_iso(text: str) -> UnixMs:
