@@ -1,0 +1,76 @@
+"""Rows of the SQLite store as the records of the interface."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from compute_router.protocol.failures import Failure
+from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
+from compute_router.protocol.units import UnixMs, unix_ms_from_iso
+from compute_router.storage.interface import JobView, StoredReceipt, UnfinishedJob
+
+JobViewRow = tuple[str, bytes | None, str, str | None, str | None, bytes, str, int]
+UnfinishedRow = tuple[
+    str, str, str, str, str, str | None, str, int, str | None, int | None, str, int, str, str | None
+]
+
+_PUBKEYS: Final = msgspec.json.Decoder(tuple[str, ...])
+
+
+def job_view(job_id: str, row: JobViewRow) -> JobView:
+    """A row of ``JOB_VIEW``; its last four columns are NULL when the job has no receipt."""
+    status, result, created_at, completed_at, provider_pubkey, receipt_json, signature, verified = row
+    return JobView(
+        job_id=job_id,
+        status=JobStatus(status),
+        result=result,
+        created_at=unix_ms_from_iso(created_at),
+        completed_at=None if completed_at is None else unix_ms_from_iso(completed_at),
+        receipt=None
+        if provider_pubkey is None
+        else StoredReceipt(
+            provider_pubkey=provider_pubkey,
+            receipt_json=receipt_json,
+            signature=signature,
+            verified=bool(verified),
+        ),
+    )
+
+
+def unfinished_job(row: UnfinishedRow) -> UnfinishedJob:
+    """A row of ``UNFINISHED_JOBS``."""
+    (
+        job_id,
+        job_type,
+        tier,
+        privacy_class,
+        user_id,
+        model,
+        status,
+        attempt,
+        worker_pubkey,
+        lease_deadline,
+        created_at,
+        queue_deadline,
+        tried_pubkeys,
+        last_failure,
+    ) = row
+    return UnfinishedJob(
+        job_id=job_id,
+        job_type=JobType(job_type),
+        tier=Tier(tier),
+        privacy_class=PrivacyClass(privacy_class),
+        user_id=user_id,
+        model=model,
+        status=JobStatus(status),
+        attempt=attempt,
+        worker_pubkey=worker_pubkey,
+        lease_deadline=None if lease_deadline is None else UnixMs(lease_deadline),
+        created_at=unix_ms_from_iso(created_at),
+        queue_deadline=UnixMs(queue_deadline),
+        tried_pubkeys=_PUBKEYS.decode(tried_pubkeys),
+        last_failure=None if last_failure is None else Failure(last_failure),
+    )

@@ -1,0 +1,133 @@
+"""Runs statements on one connection: transactions, and SQLite's faults as our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import apsw
+
+from compute_router.protocol.errors import StorageUnavailableError
+from compute_router.storage.faults import FAULTS, unavailable
+
+Binding = str | bytes | int | None
+
+
+class Session:
+    """One connection and the transaction on it; itself the context manager of that transaction.
+
+    apsw's own ``with connection`` makes a savepoint, which takes the write lock too late and costs more.
+
+    After a fault inside a transaction SQLite may have rolled back by itself, and later statements would
+    each commit alone. So such a transaction takes no further statement and cannot commit.
+    """
+
+    __slots__ = ("_connection", "_cursor", "_fault", "_open")
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._open = False
+        self._fault: StorageUnavailableError | None = None
+
+    def __enter__(self) -> None:
+        """Begin.
+
+        Raises:
+            StorageUnavailableError: the write lock cannot be had.
+            RuntimeError: a transaction is under way.
+        """
+        if self._open:
+            raise RuntimeError("a transaction is already under way")
+        self._fault = None
+        self.read("BEGIN IMMEDIATE")
+        self._open = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Commit; or roll back, after an exception or a fault.
+
+        Raises:
+            StorageUnavailableError: the commit failed, or a statement before it; nothing was stored.
+        """
+        self._open = False
+        fault, self._fault = self._fault, None
+        if error is None and fault is None:
+            try:
+                self.read("COMMIT")
+            except StorageUnavailableError:
+                self._roll_back()
+                raise
+            return
+        self._roll_back()
+        if error is None and fault is not None:
+            raise StorageUnavailableError(str(fault)) from fault
+
+    def read(self, sql: str, bindings: Sequence[Binding] = ()) -> Any:
+        """Run a statement to its end; the rows in the least structure, see ``apsw.Cursor.get``.
+
+        Raises:
+            StorageUnavailableError: disk full, I/O error and the like.
+        """
+        self._refuse_after_fault()
+        try:
+            return self._cursor.execute(sql, bindings).get
+        except FAULTS as error:
+            raise self._note(error) from error
+
+    def rows(self, sql: str, bindings: Sequence[Binding] = ()) -> list[tuple[Any, ...]]:
+        """Run a query to its end; all rows as tuples. Raises what :meth:`read` raises."""
+        self._refuse_after_fault()
+        try:
+            return self._cursor.execute(sql, bindings).fetchall()
+        except FAULTS as error:
+            raise self._note(error) from error
+
+    def change(self, sql: str, bindings: Sequence[Binding]) -> bool:
+        """Run a statement that changes at most one row; whether it did.
+
+        Raises:
+            StorageUnavailableError: disk full, I/O error and the like.
+            RuntimeError: no transaction is under way.
+        """
+        self._execute_change(sql, bindings)
+        return self._connection.changes() == 1
+
+    def change_returning(self, sql: str, bindings: Sequence[Binding]) -> Any:
+        """Run a statement that changes at most one row; the value it returns, None if it changed nothing.
+
+        SQLite makes all changes before it hands out the first row. Asking for the end of the rows would
+        release the interpreter lock once more, and getting that back is slow beside a busy thread.
+        Raises what :meth:`change` raises.
+        """
+        row = self._execute_change(sql, bindings).fetchone()
+        return None if row is None else row[0]
+
+    def close(self) -> None:
+        """Close the connection, undoing a transaction under way. Calling it twice is harmless."""
+        self._connection.close()
+
+    def _execute_change(self, sql: str, bindings: Sequence[Binding]) -> apsw.Cursor:
+        if not self._open:
+            raise RuntimeError("changes need a transaction")
+        self._refuse_after_fault()
+        try:
+            return self._cursor.execute(sql, bindings)
+        except FAULTS as error:
+            raise self._note(error) from error
+
+    def _refuse_after_fault(self) -> None:
+        if self._fault is not None:
+            raise StorageUnavailableError(str(self._fault)) from self._fault
+
+    def _note(self, error: apsw.Error) -> StorageUnavailableError:
+        fault = unavailable(error)
+        if self._open:
+            self._fault = fault
+        return fault
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self.read("ROLLBACK")
