@@ -1,0 +1,45 @@
+"""Many jobs at once on few workers: the coordinator must keep every worker busy until the last job."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from benchmarks.figures import Figure, median, spread
+from benchmarks.load import run_jobs
+from benchmarks.load_log import Seconds
+from benchmarks.scale import Scale
+from benchmarks.servers import coordinator
+from benchmarks.worker_pool import WorkerPool
+
+JOBS: Final = 500
+WORKERS: Final = 10
+WORK: Final = Seconds(0.1)
+IDEAL: Final = Seconds(JOBS * WORK / WORKERS)
+TARGET: Final = Seconds(5.3)
+
+
+async def saturation(scale: Scale) -> list[Figure]:
+    """Measure from the first commit to the last result."""
+    took = []
+    failed = 0
+    for _ in range(scale.saturation_rounds):
+        async with coordinator() as server:
+            pool = WorkerPool(server.port, work=WORK)
+            await pool.connect(WORKERS)
+            started = time.perf_counter()
+            log = await pool.guard(run_jobs(server, seekers=JOBS, each=1))
+            took.append(time.perf_counter() - started)
+            failed += log.failed
+            await pool.close()
+    name = f"{JOBS} jobs at once on {WORKERS} workers of {WORK * 1000:.0f} ms"
+    return [
+        Figure(
+            name,
+            f"{median(took):.2f} s ({spread(took)})",
+            f"{median(took) / IDEAL:.3f} x ideal {IDEAL:.0f} s",
+            f"at most {TARGET} s",
+            median(took) <= TARGET,
+        ),
+        Figure(f"{name}: failed", f"{failed}", "", "0", failed == 0),
+    ]

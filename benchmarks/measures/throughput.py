@@ -1,0 +1,140 @@
+"""Jobs per second, latency under load and processor time per job, against bare Tornado.
+
+The rounds are interleaved, and every round measures the baseline too, so that a machine that becomes
+slower or faster during the run changes both sides of a ratio.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from benchmarks.figures import Figure, median, milliseconds, percentile, spread
+from benchmarks.load import CLIENTS, Measured, load_hello, load_jobs
+from benchmarks.scale import Scale
+from benchmarks.servers import Server, baseline, coordinator
+from benchmarks.worker_pool import WorkerPool
+
+TARGET_TO_HELLO: Final = 1_100 / 6_700
+TARGET_FLATNESS: Final = 0.85
+TARGET_CPU: Final = 1.5
+_SMALL_POOL: Final = 50
+
+
+class Round(msgspec.Struct, frozen=True):
+    """All windows of one round."""
+
+    hello: Measured
+    exchange: Measured
+    jobs: dict[int, Measured]
+
+
+async def throughput(scale: Scale) -> list[Figure]:
+    """Measure all rounds."""
+    rounds = [await _round(scale, number) for number in range(scale.rounds)]
+    return [*_baseline_figures(rounds), *_job_figures(rounds, scale), *_cpu_figures(rounds)]
+
+
+async def _round(scale: Scale, number: int) -> Round:
+    async with baseline() as server:
+        hello = await load_hello(server, scale.warm_up, scale.baseline_window)
+        exchange = await _jobs(server, scale, _SMALL_POOL)
+    # Every other round goes from the large pool to the small one.
+    pools = scale.pools if number % 2 == 0 else scale.pools[::-1]
+    jobs = {}
+    for workers in pools:
+        async with coordinator() as server:
+            jobs[workers] = await _jobs(server, scale, workers)
+        print(
+            f"  round {number + 1}: {workers:,} workers, {jobs[workers].per_second:,.0f} jobs/s", flush=True
+        )
+    return Round(hello, exchange, jobs)
+
+
+async def _jobs(server: Server, scale: Scale, workers: int) -> Measured:
+    pool = WorkerPool(server.port)
+    await pool.connect(workers)
+    measured = await pool.guard(load_jobs(server, scale.warm_up, scale.window))
+    await pool.close()
+    return measured
+
+
+def _baseline_figures(rounds: list[Round]) -> list[Figure]:
+    hello = [each.hello.per_second for each in rounds]
+    exchange = [each.exchange.per_second for each in rounds]
+    to_hello = median(each.exchange.per_second / each.hello.per_second for each in rounds)
+    return [
+        Figure("Tornado hello-world, one core", f"{median(hello):,.0f} requests/s ({spread(hello)})", "1"),
+        Figure(
+            "Tornado, two requests and two frames, no work",
+            f"{median(exchange):,.0f} exchanges/s ({spread(exchange)})",
+            f"{to_hello:.3f} x hello-world",
+        ),
+    ]
+
+
+def _job_figures(rounds: list[Round], scale: Scale) -> list[Figure]:
+    figures = []
+    for workers in scale.pools:
+        rates = [each.jobs[workers].per_second for each in rounds]
+        to_hello = median(each.jobs[workers].per_second / each.hello.per_second for each in rounds)
+        targeted = workers == _SMALL_POOL
+        figures.append(
+            Figure(
+                f"jobs, {workers:,} workers, {CLIENTS} seekers",
+                f"{median(rates):,.0f} jobs/s ({spread(rates)})",
+                f"{to_hello:.3f} x hello-world",
+                f"at least {TARGET_TO_HELLO:.3f} x" if targeted else "",
+                to_hello >= TARGET_TO_HELLO if targeted else None,
+            )
+        )
+    figures += [_latency_figure(rounds, workers, percent) for workers in scale.pools for percent in (50, 99)]
+    for workers in scale.pools[1:]:
+        flatness = [each.jobs[workers].per_second / each.jobs[_SMALL_POOL].per_second for each in rounds]
+        figures.append(
+            Figure(
+                f"flatness: {workers:,} workers against {_SMALL_POOL}",
+                f"{median(flatness):.3f} ({spread(flatness)})",
+                "",
+                f"at least {TARGET_FLATNESS}",
+                median(flatness) >= TARGET_FLATNESS,
+            )
+        )
+    return figures
+
+
+def _latency_figure(rounds: list[Round], workers: int, percent: int) -> Figure:
+    latency = median(percentile(each.jobs[workers].latencies, percent) for each in rounds)
+    ratio = median(
+        percentile(each.jobs[workers].latencies, percent) / percentile(each.exchange.latencies, percent)
+        for each in rounds
+    )
+    return Figure(
+        f"latency under that load, {workers:,} workers, p{percent}",
+        milliseconds(latency),
+        f"{ratio:.2f} x bare exchange",
+    )
+
+
+def _cpu_figures(rounds: list[Round]) -> list[Figure]:
+    bare = median(each.exchange.cpu_each for each in rounds)
+    figures = [
+        Figure("processor time of a bare exchange", f"{bare * 1e6:,.0f} µs", "1"),
+    ]
+    for workers in rounds[0].jobs:
+        ratio = median(each.jobs[workers].cpu_each / each.exchange.cpu_each for each in rounds)
+        cost = median(each.jobs[workers].cpu_each for each in rounds)
+        targeted = workers == _SMALL_POOL
+        figures.append(
+            Figure(
+                f"coordinator's processor time per job, {workers:,} workers",
+                f"{cost * 1e6:,.0f} µs",
+                f"{ratio:.2f} x bare exchange",
+                f"at most {TARGET_CPU} x" if targeted else "",
+                ratio <= TARGET_CPU if targeted else None,
+            )
+        )
+    generator = median(each.jobs[_SMALL_POOL].generator_cpu_each for each in rounds)
+    figures.append(Figure("load generator's processor time per job", f"{generator * 1e6:,.0f} µs"))
+    return figures

@@ -1,0 +1,136 @@
+"""Start a server process, wait until it listens, look at what it uses, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.load_log import Seconds
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+_LISTENING: Final = re.compile(rb"listening on http://[^:]+:(\d+)")
+_START_TIMEOUT: Final = Seconds(20.0)
+_STOP_TIMEOUT: Final = Seconds(60.0)
+_TAIL_LINES: Final = 20
+
+
+class Server:
+    """A running server process, seen from outside."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.port = 0
+        self.pid = process.pid
+        self._process = process
+        self._usage = psutil.Process(process.pid)
+        self._listening = asyncio.Event()
+        self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._reading = asyncio.create_task(self._read())
+
+    def cpu(self) -> Seconds:
+        """Processor time used so far, in user and system mode, by all threads."""
+        times = self._usage.cpu_times()
+        return Seconds(times.user + times.system)
+
+    def resident_bytes(self) -> int:
+        """Memory that is in RAM now."""
+        return int(self._usage.memory_info().rss)
+
+    async def wait_until_listening(self) -> None:
+        """Wait for the line that names the port.
+
+        Raises:
+            BenchmarkError: the process ended first, or took too long.
+        """
+        listening = asyncio.create_task(self._listening.wait())
+        await asyncio.wait(
+            (listening, self._reading), timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+        )
+        listening.cancel()
+        if not self.port:
+            raise BenchmarkError(f"A server did not start. {self._last_lines()}")
+
+    async def stop(self) -> None:
+        """Stop the process cleanly.
+
+        Raises:
+            BenchmarkError: it had ended before, did not end in time, or ended with an error.
+        """
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                code = await self._process.wait()
+        except TimeoutError:
+            await self.kill()
+            raise BenchmarkError(f"A server did not stop. {self._last_lines()}") from None
+        await self._reading
+        if code != 0:
+            raise BenchmarkError(f"A server ended with exit code {code}. {self._last_lines()}")
+
+    async def kill(self) -> None:
+        """End the process at once, for example when the benchmark itself failed."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        await self._reading
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self._tail.append(line)
+            if not self.port and (found := _LISTENING.search(line)):
+                self.port = int(found[1])
+                self._listening.set()
+
+    def _last_lines(self) -> str:
+        return "Its last lines:\n" + b"".join(self._tail).decode(errors="replace")
+
+
+@asynccontextmanager
+async def coordinator() -> AsyncIterator[Server]:
+    """The real coordinator with its durable defaults and a new database."""
+    with tempfile.TemporaryDirectory(prefix="compute-router-benchmark-") as directory:
+        database = str(Path(directory) / "benchmark.db")
+        flags = ("--chain", "solana", "--port", "0", "--db", database, "--log-level", "warning")
+        async with _running("run_coordinator", *flags) as server:
+            yield server
+
+
+@asynccontextmanager
+async def baseline() -> AsyncIterator[Server]:
+    """Bare Tornado with the same exchange and no work."""
+    async with _running("benchmarks.baseline_server") as server:
+        yield server
+
+
+@asynccontextmanager
+async def _running(module: str, *arguments: str) -> AsyncIterator[Server]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    server = Server(process)
+    try:
+        await server.wait_until_listening()
+        yield server
+    except BaseException:
+        await server.kill()
+        raise
+    await server.stop()
