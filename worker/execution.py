@@ -1,0 +1,72 @@
+"""The actors that run jobs: as many as the worker has slots, each running one job at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+import pykka
+
+from compute_router.protocol.units import UnixMs
+from compute_router.worker.jobs import Assignment, Failed, JobError, Outcome, Output
+from compute_router.worker.session_events import JobFinished
+
+_log = logging.getLogger(__name__)
+
+
+class Runner(Protocol):
+    """Turns an assignment into compact JSON, or raises JobError."""
+
+    def run(self, assignment: Assignment) -> bytes:
+        """The output of the job."""
+
+
+class Recipient(Protocol):
+    """Whatever can be told a message, such as an actor's ref."""
+
+    def tell(self, message: Any) -> None:
+        """Deliver the message, without waiting for it to be handled."""
+
+
+class Execute(msgspec.Struct, frozen=True):
+    """Run this job, and tell the recipient :class:`JobFinished`."""
+
+    assignment: Assignment
+    reply_to: Recipient
+
+
+class ExecutorActor(pykka.ThreadingActor):
+    """Runs one job after another."""
+
+    # A model may take minutes: a worker that is told to stop does not wait for it.
+    use_daemon_thread: ClassVar[bool] = True
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__()
+        self._runner = runner
+
+    def on_receive(self, message: Execute) -> None:
+        """Run the job; whatever comes of it is told."""
+        outcome = run_to_outcome(self._runner, message.assignment)
+        # When the worker stops, the connection is gone before the job is done.
+        with contextlib.suppress(pykka.ActorDeadError):
+            message.reply_to.tell(JobFinished(message.assignment.key, outcome))
+
+
+def run_to_outcome(runner: Runner, assignment: Assignment) -> Outcome:
+    """Run a job. A defect of this program fails the job, and is logged with its traceback."""
+    started = time.monotonic()
+    try:
+        output = runner.run(assignment)
+    except JobError as error:
+        _log.warning("Job %s failed: %s", assignment.key, error)
+        return error.failure
+    except Exception as error:
+        _log.exception("Job %s failed because of a defect of this worker.", assignment.key)
+        return Failed("internal_error", f"The worker has a defect: {type(error).__name__}", retryable=True)
+    elapsed_ms = (time.monotonic() - started) * 1000
+    _log.debug("Job %s (%s) took %.1f ms.", assignment.key, assignment.job_type.value, elapsed_ms)
+    return Output(output, UnixMs(time.time_ns() // 1_000_000))

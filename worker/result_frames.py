@@ -1,0 +1,61 @@
+"""From the outcome of a job to the frame that tells the coordinator."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from nacl.signing import SigningKey
+
+from compute_router.protocol.messages import JobComplete, JobFailed, JobReject, encode_frame
+from compute_router.protocol.receipts import sha256_hex, sign_receipt
+from compute_router.worker.jobs import AttemptKey, Failed, Outcome, Output
+
+MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
+
+_LONGEST_MESSAGE: Final = 4096
+_LONGEST_CODE: Final = 64
+
+
+def result_frame(key: SigningKey, attempt_key: AttemptKey, outcome: Outcome) -> bytes:
+    """``job_complete`` with a signed receipt, or ``job_failed``; never larger than MAX_FRAME_BYTES.
+
+    An output too large for one frame becomes a failure, because the coordinator would close the socket.
+    """
+    if isinstance(outcome, Failed):
+        return _failed_frame(attempt_key, outcome)
+    frame = _complete_frame(key, attempt_key, outcome)
+    if len(frame) > MAX_FRAME_BYTES:
+        message = f"The output has {len(outcome.json)} bytes; a frame holds at most {MAX_FRAME_BYTES}."
+        return _failed_frame(attempt_key, Failed("output_too_large", message, retryable=False))
+    return frame
+
+
+def _complete_frame(key: SigningKey, attempt_key: AttemptKey, output: Output) -> bytes:
+    signed = sign_receipt(key, attempt_key.job_id, output.json, output.completed_at)
+    return encode_frame(
+        JobComplete(
+            job_id=attempt_key.job_id,
+            output=msgspec.Raw(output.json),
+            output_hash=sha256_hex(output.json),
+            receipt=msgspec.Raw(signed.receipt_json),
+            receipt_signature=signed.signature,
+            attempt=attempt_key.attempt,
+        )
+    )
+
+
+def _failed_frame(attempt_key: AttemptKey, failed: Failed) -> bytes:
+    if attempt_key.attempt is None:
+        # A coordinator that does not count attempts does not know job_failed either.
+        reason = f"{failed.code}: {failed.message}"[:_LONGEST_MESSAGE]
+        return encode_frame(JobReject(job_id=attempt_key.job_id, reason=reason))
+    return encode_frame(
+        JobFailed(
+            job_id=attempt_key.job_id,
+            attempt=attempt_key.attempt,
+            code=failed.code[:_LONGEST_CODE],
+            message=failed.message[:_LONGEST_MESSAGE],
+            retryable=failed.retryable,
+        )
+    )

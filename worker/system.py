@@ -1,0 +1,128 @@
+"""The wiring of a worker: what is started in which order, and stopped in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import random
+import time
+from importlib.metadata import version
+from queue import SimpleQueue
+from typing import Final
+
+import msgspec
+import pykka
+from nacl.signing import SigningKey
+
+from compute_router.protocol.jobs import ProviderType
+from compute_router.protocol.units import DurationMs
+from compute_router.worker.addresses import websocket_url
+from compute_router.worker.backoff import Backoff
+from compute_router.worker.connection import ConnectionActor
+from compute_router.worker.execution import ExecutorActor, Recipient
+from compute_router.worker.executors.runner import JobRunner
+from compute_router.worker.loop_thread import LoopThread
+from compute_router.worker.machine import MachineMeter
+from compute_router.worker.ollama_watch import CHECK_EVERY, Check, Offer, OllamaWatchActor, look_at_ollama
+from compute_router.worker.session import Identity, Session
+from compute_router.worker.session_events import Event, ModelsChanged, MonotonicMs
+from compute_router.worker.settings import Settings
+from compute_router.worker.socket_link import SocketLink
+
+_STOP_SECONDS: Final = 5.0
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Why the worker ends. ``exit_code`` is 0 when it was asked to."""
+
+    exit_code: int
+    reason: str
+
+
+class WorkerSystem:
+    """A running worker: a loop thread, the connection, one executor per slot, and a watch on Ollama."""
+
+    def __init__(self, settings: Settings, key: SigningKey, endings: SimpleQueue[Ending]) -> None:
+        """``endings`` is told when the worker cannot go on; stopping it is up to the caller."""
+        self._settings = settings
+        self._endings = endings
+        self._loop = LoopThread()
+        self._runner = JobRunner(settings.ollama)
+        self._session = Session(
+            Identity(key, settings.provider_type, settings.slots, _agent()),
+            Backoff(random.SystemRandom().random),
+            MachineMeter().read,
+        )
+        self._link: SocketLink | None = None
+        self._connection: pykka.ActorRef[ConnectionActor] | None = None
+        self._watch: pykka.ActorRef[OllamaWatchActor] | None = None
+        self._executors: list[pykka.ActorRef[ExecutorActor]] = []
+
+    def start(self) -> None:
+        """Start everything; the first look at Ollama starts the conversation."""
+        self._loop.start()
+        self._executors = [ExecutorActor.start(self._runner) for _ in range(self._settings.slots)]
+        self._connection = ConnectionActor.start(self._session, self._make_link, self._executors, self)
+        if self._settings.provider_type is ProviderType.SEEKER:
+            self._tell(ModelsChanged(()))
+            return
+        self._watch = OllamaWatchActor.start(self._look_at_ollama, self._tell)
+        self._check_ollama()
+
+    def stop(self) -> None:
+        """Close the socket and end all threads. Jobs that still run are left to the coordinator."""
+        if self._watch is not None:
+            self._watch.stop(block=False)
+        for executor in self._executors:
+            executor.stop(block=False)
+        if self._connection is not None:
+            self._connection.stop(timeout=_STOP_SECONDS)
+        if self._link is not None:
+            self._link.shut_down()
+        self._loop.stop()
+
+    # What the connection needs
+
+    def now(self) -> MonotonicMs:
+        """The time."""
+        return MonotonicMs(time.monotonic_ns() // 1_000_000)
+
+    def tell_later(self, delay: DurationMs, event: Event) -> None:
+        """Have an event told to the connection after a delay."""
+        self._loop.call_later(delay, lambda: self._tell(event))
+
+    def ollama_lost(self) -> None:
+        """Look at Ollama without waiting for the next regular look."""
+        if self._watch is not None:
+            _tell_if_alive(self._watch, Check())
+
+    def end(self, exit_code: int, reason: str) -> None:
+        """End the worker."""
+        self._endings.put(Ending(exit_code, reason))
+
+    def _make_link(self, connection: Recipient) -> SocketLink:
+        url = websocket_url(self._settings.coordinator)
+        self._link = SocketLink(self._loop, url, lambda event: _tell_if_alive(connection, event))
+        return self._link
+
+    def _tell(self, event: Event) -> None:
+        assert self._connection is not None, "events come only after the start"
+        _tell_if_alive(self._connection, event)
+
+    def _look_at_ollama(self) -> Offer:
+        return look_at_ollama(self._settings.ollama, self._settings.model)
+
+    def _check_ollama(self) -> None:
+        assert self._watch is not None, "only workers with a watch check Ollama"
+        _tell_if_alive(self._watch, Check())
+        self._loop.call_later(CHECK_EVERY, self._check_ollama)
+
+
+def _tell_if_alive(recipient: Recipient, message: object) -> None:
+    # A worker that stops has no use for late events; its actors are gone before its loop.
+    with contextlib.suppress(pykka.ActorDeadError):
+        recipient.tell(message)
+
+
+def _agent() -> str:
+    return f"compute-router-worker/{version('compute-router')} ({platform.system()} {platform.machine()})"
