@@ -1,1 +1,92 @@
+"""Client of the compute network: run inference and tasks, and check who made the results.
 
+with ComputeRouter(user_id="alice") as router:
+    print(router.run_llm("Why is the sky blue?").text)
+"""
+
+from __future__ import annotations
+
+from compute_router.protocol.errors import (
+    ComputeRouterError,
+    NotFoundError,
+    NoTrustedWorkerError,
+    ReceiptError,
+    RequestError,
+)
+from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType, Tier
+from compute_router.protocol.networks import Chain
+from compute_router.protocol.receipts import Receipt
+from compute_router.sdk.answers import Quote
+from compute_router.sdk.async_client import AsyncComputeRouter
+from compute_router.sdk.errors import (
+    CoordinatorFailedError,
+    CoordinatorUnreachableError,
+    FallbackFailedError,
+    InvalidArgumentError,
+    JobCancelledError,
+    JobFailedError,
+    JobTimeoutError,
+    PaymentRequiredError,
+    ReceiptMissingError,
+    RefusedError,
+    SubmissionUnknownError,
+    UnexpectedAnswerError,
+    WrongNetworkError,
+)
+from compute_router.sdk.fallback import Fallback
+from compute_router.sdk.jobs import LlmJob, TaskJob
+from compute_router.sdk.results import (
+    ClassificationResult,
+    ExtractionResult,
+    JobResult,
+    LlmResult,
+    SummaryResult,
+    TaskResult,
+)
+from compute_router.sdk.snapshots import JobSnapshot
+from compute_router.sdk.sync_client import ComputeRouter
+from compute_router.sdk.verification import Verification
+
+__all__ = [
+    "AsyncComputeRouter",
+    "Chain",
+    "ClassificationResult",
+    "ComputeRouter",
+    "ComputeRouterError",
+    "CoordinatorFailedError",
+    "CoordinatorUnreachableError",
+    "ExtractionResult",
+    "Fallback",
+    "FallbackFailedError",
+    "InvalidArgumentError",
+    "JobCancelledError",
+    "JobFailedError",
+    "JobResult",
+    "JobSnapshot",
+    "JobStatus",
+    "JobTimeoutError",
+    "JobType",
+    "LlmJob",
+    "LlmResult",
+    "NoTrustedWorkerError",
+    "NotFoundError",
+    "PaymentRequiredError",
+    "Policy",
+    "PrivacyClass",
+    "Quote",
+    "Receipt",
+    "ReceiptError",
+    "ReceiptMissingError",
+    "RefusedError",
+    "RequestError",
+    "SubmissionUnknownError",
+    "SummaryResult",
+    "TaskJob",
+    "TaskResult",
+    "TaskType",
+    "Tier",
+    "UnexpectedAnswerError",
+    "Verification",
+    "WrongNetworkError",
+]

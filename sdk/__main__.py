@@ -1,0 +1,71 @@
+"""The command line of the project: ``compute-router COMMAND ...``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from compute_router.protocol.errors import ComputeRouterError
+from compute_router.sdk import cli_jobs, cli_trust, cli_verify, demo
+from compute_router.sdk.cli_output import print_json, say
+from compute_router.sdk.cli_parser import build_parser
+from compute_router.sdk.cli_processes import MODULES, become
+from compute_router.sdk.exit_codes import ExitCode, exit_code_of
+
+Command = Callable[[argparse.Namespace], ExitCode]
+
+_COMMANDS: Final[dict[str, Command]] = {
+    "quote": cli_jobs.quote,
+    "run": cli_jobs.run,
+    "status": cli_jobs.status,
+    "verify": cli_verify.verify,
+    "demo": demo.demo,
+}
+_TRUST_ACTIONS: Final[dict[str, Command]] = {
+    "create": cli_trust.create,
+    "claim": cli_trust.claim,
+    "list": cli_trust.list_providers,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # Before argparse, which would take the other program's options for its own.
+    if words and words[0] in MODULES:
+        become(words[0], words[1:])
+    try:
+        arguments = build_parser().parse_args(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+    command = (
+        _TRUST_ACTIONS[arguments.action] if arguments.command == "trust" else _COMMANDS[arguments.command]
+    )
+    try:
+        return command(arguments)
+    except ComputeRouterError as error:
+        _report(error, as_json=getattr(arguments, "json", False))
+        return exit_code_of(error)
+    except KeyboardInterrupt:
+        say("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output went away. Python would complain at exit when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+
+
+def _report(error: ComputeRouterError, *, as_json: bool) -> None:
+    if not as_json:
+        say(f"compute-router: {error}")
+        return
+    facts = {name: getattr(error, name, None) for name in ("job_id", "reason", "last_reason", "detail")}
+    known = {name: value for name, value in facts.items() if value is not None}
+    print_json({"error": error.code, "message": str(error), **known})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Reading the coordinator's answers: a typed value, or the exception that says what went wrong."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from compute_router.protocol.errors import (
+    AlreadyClaimedError,
+    ComputeRouterError,
+    ExpiredError,
+    InvalidCodeError,
+    MalformedJsonError,
+    MethodNotAllowedError,
+    NotFoundError,
+    NoTrustedWorkerError,
+    PayloadTooLargeError,
+    RequestError,
+    UnsupportedMediaTypeError,
+)
+from compute_router.protocol.http_api import QuoteAnswer
+from compute_router.protocol.jobs import Tier
+from compute_router.protocol.units import MicroUsd
+from compute_router.sdk.errors import (
+    CoordinatorFailedError,
+    CoordinatorUnreachableError,
+    PaymentRequiredError,
+    RefusedError,
+    UnexpectedAnswerError,
+)
+from compute_router.sdk.money import micro_usd_from_text
+from compute_router.sdk.steps import Answered, NotReached, Reply
+
+T = TypeVar("T")
+
+_BY_CODE: Final[dict[str, type[RequestError]]] = {
+    kind.code: kind
+    for kind in (
+        RequestError,
+        MalformedJsonError,
+        InvalidCodeError,
+        AlreadyClaimedError,
+        ExpiredError,
+        NotFoundError,
+        MethodNotAllowedError,
+        PayloadTooLargeError,
+        UnsupportedMediaTypeError,
+    )
+}
+# Other coordinators use codes of their own here, or none.
+_BY_STATUS: Final[dict[int, type[RequestError]]] = {
+    kind.http_status: kind
+    for kind in (NotFoundError, PayloadTooLargeError, PaymentRequiredError, UnsupportedMediaTypeError)
+}
+_COMMIT_PREFIX: Final = "/v1/jobs/commit/"
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """What a job costs, at which service level, and where to commit it."""
+
+    price: MicroUsd
+    tier: Tier
+    endpoint: str
+    network: str
+    expires_at: str | None
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    error: str
+    message: str | None = None
+    job_id: str | None = None
+
+
+_ERROR_BODIES: Final = msgspec.json.Decoder(_ErrorBody)
+
+
+def read_answer(reply: Reply, kind: type[T], expected_status: int = 200) -> T:
+    """The body of a successful answer.
+
+    Raises:
+        ComputeRouterError: no answer, a refusal, or an answer of another shape.
+    """
+    answer = answered(reply)
+    if answer.status >= 400:
+        raise refusal(answer)
+    if answer.status != expected_status:
+        raise UnexpectedAnswerError(f"The coordinator answered with HTTP status {answer.status}.")
+    try:
+        return msgspec.json.decode(answer.body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UnexpectedAnswerError(f"The coordinator's answer cannot be read: {error}") from None
+
+
+def read_quote(reply: Reply) -> Quote:
+    """A quote, with its price as a number and its endpoint known to lie on the same coordinator.
+
+    Raises:
+        ComputeRouterError: as :func:`read_answer`.
+    """
+    answer = read_answer(reply, QuoteAnswer)
+    if not answer.endpoint.startswith(_COMMIT_PREFIX):
+        raise UnexpectedAnswerError(f"The quote names an endpoint outside the API: {answer.endpoint!r}.")
+    try:
+        price = micro_usd_from_text(answer.price)
+    except ValueError as error:
+        raise UnexpectedAnswerError(f"The quote cannot be read: {error}") from None
+    return Quote(price, answer.policy_resolved, answer.endpoint, answer.network, answer.expires_at)
+
+
+def answered(reply: Reply) -> Answered:
+    """The answer, when there is one.
+
+    Raises:
+        CoordinatorUnreachableError: there is none.
+    """
+    if isinstance(reply, NotReached):
+        raise CoordinatorUnreachableError(f"The coordinator cannot be reached: {reply.problem}")
+    return reply
+
+
+def refusal(answer: Answered) -> ComputeRouterError:
+    """The exception that an answer with a status of 400 or above stands for."""
+    try:
+        body = _ERROR_BODIES.decode(answer.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        body = _ErrorBody(f"http_{answer.status}")
+    sentence = body.message or f"The coordinator refused with HTTP status {answer.status}: {body.error}."
+    if body.error == NoTrustedWorkerError.code and body.job_id is not None:
+        return NoTrustedWorkerError(
+            body.message or "None of the workers paired with this user is connected.", body.job_id
+        )
+    if answer.status >= 500 or answer.status == 429:
+        return CoordinatorFailedError(sentence, answer.status)
+    kind = _BY_CODE.get(body.error) or _BY_STATUS.get(answer.status)
+    return kind(sentence) if kind else RefusedError(sentence, body.error, answer.status)

@@ -1,0 +1,32 @@
+"""The client that a command line asks for."""
+
+from __future__ import annotations
+
+import argparse
+
+from compute_router.sdk.rhythm import LONGEST_WAIT_S
+from compute_router.sdk.sync_client import ComputeRouter
+
+_REQUEST_TIMEOUT_S = 10.0
+
+
+def open_client(arguments: argparse.Namespace, longest_wait_s: int = LONGEST_WAIT_S) -> ComputeRouter:
+    """A client with the connection options of a command that runs or submits jobs."""
+    return ComputeRouter(
+        arguments.url,
+        chain=arguments.chain,
+        user_id=getattr(arguments, "user", None),
+        longest_wait_s=longest_wait_s,
+        request_timeout_s=_REQUEST_TIMEOUT_S,
+    )
+
+
+def open_asking_client(arguments: argparse.Namespace) -> ComputeRouter:
+    """A client for single questions, whose time-out is that of one answer."""
+    timeout_s = _REQUEST_TIMEOUT_S if arguments.timeout is None else arguments.timeout
+    return ComputeRouter(
+        arguments.url,
+        chain=arguments.chain,
+        user_id=getattr(arguments, "user", None),
+        request_timeout_s=timeout_s,
+    )

@@ -1,0 +1,165 @@
+"""The grammar of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import TYPE_CHECKING, Final
+
+from compute_router.protocol.jobs import JobType, Policy, TaskType
+from compute_router.protocol.networks import Chain
+from compute_router.sdk.exit_codes import EXIT_CODES_HELP
+from compute_router.sdk.settings import URL_VARIABLE, USER_ID_VARIABLE
+
+if TYPE_CHECKING:
+    # argparse has no public name for the type that add_subparsers returns.
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_EPILOG: Final = f"""environment:
+  {URL_VARIABLE}      address of the coordinator, when --url is not given
+  {USER_ID_VARIABLE}  for whom jobs run, when --user is not given
+
+{EXIT_CODES_HELP}"""
+DEFAULT_OLLAMA_URL: Final = "http://127.0.0.1:11434"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``compute-router``."""
+    parser = argparse.ArgumentParser(
+        prog="compute-router",
+        description="Run inference and tasks on the compute network, and check who made the results.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = _common_options()
+    user = _user_option()
+    _add_quote(commands, common)
+    _add_run(commands, [common, user])
+    _add_status(commands, common)
+    _add_trust(commands, common, user)
+    _add_verify(commands, common)
+    _add_demo(commands)
+    commands.add_parser("worker", help="run a worker (see: compute-router worker --help)", add_help=False)
+    commands.add_parser(
+        "coordinator", help="run a coordinator (see: compute-router coordinator --help)", add_help=False
+    )
+    return parser
+
+
+def _common_options() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("connection and output")
+    group.add_argument(
+        "--url", help=f"address of the coordinator (default: {URL_VARIABLE}, or that of --chain)"
+    )
+    group.add_argument(
+        "--chain",
+        choices=[chain.value for chain in Chain],
+        help="network that the coordinator must serve (default address: solana on port 4020, monad on 4010)",
+    )
+    group.add_argument("--json", action="store_true", help="print JSON for programs")
+    group.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="time to wait for a result (default: 60 for llm, 30 for tasks) or an answer (default: 10)",
+    )
+    return common
+
+
+def _user_option() -> argparse.ArgumentParser:
+    user = argparse.ArgumentParser(add_help=False)
+    user.add_argument("--user", metavar="ID", help=f"for whom (default: {USER_ID_VARIABLE})")
+    return user
+
+
+def _add_quote(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    quote = commands.add_parser("quote", help="ask what a job costs", parents=[common])
+    quote.add_argument("job_type", choices=[kind.value for kind in JobType])
+    _add_policy(quote)
+
+
+def _add_run(commands: _Commands, parents: list[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="run a job and print its result")
+    kinds = run.add_subparsers(dest="kind", required=True, metavar="KIND")
+    llm = kinds.add_parser("llm", help="generate text", parents=parents)
+    llm.add_argument("text", metavar="PROMPT", help='the prompt; "-" reads standard input, @FILE a file')
+    llm.add_argument("--model", help="model to use (default: the worker chooses)")
+    llm.add_argument("--max-tokens", type=int, metavar="N", help="longest answer in tokens")
+    task = kinds.add_parser("task", help="run a built-in task on a text", parents=parents)
+    task.add_argument("task_type", choices=[kind.value for kind in TaskType])
+    task.add_argument("text", metavar="INPUT", help='the text; "-" reads standard input, @FILE a file')
+    for kind in (llm, task):
+        _add_policy(kind)
+        kind.add_argument("--private", action="store_true", help="only on workers paired with the user")
+        kind.add_argument("--no-wait", action="store_true", help="print the job id and do not wait")
+
+
+def _add_status(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    status = commands.add_parser(
+        "status",
+        help="show a job",
+        description="Show a job. --json prints the coordinator's answer byte for byte, fit for verify.",
+        parents=[common],
+    )
+    status.add_argument("job_id", metavar="JOB_ID")
+
+
+def _add_trust(commands: _Commands, common: argparse.ArgumentParser, user: argparse.ArgumentParser) -> None:
+    trust = commands.add_parser("trust", help="pair workers with a user, for PRIVATE jobs")
+    actions = trust.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("create", help="make a pairing code", parents=[common, user])
+    actions.add_parser("list", help="list the user's workers", parents=[common, user])
+    claim = actions.add_parser("claim", help="pair a worker by its public key", parents=[common])
+    claim.add_argument("pairing_code", metavar="CODE")
+    claim.add_argument("provider_pubkey", metavar="PUBKEY", help="64 hex digits")
+
+
+def _add_verify(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="check the receipt of a job",
+        description="Check hash and signature of a finished job. A file is checked without any connection.",
+        parents=[common],
+    )
+    verify.add_argument(
+        "target", metavar="FILE|JOB_ID", help='a saved answer ("status --json", curl), "-", or a job to fetch'
+    )
+
+
+def _add_demo(commands: _Commands) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="see the whole network work on this machine",
+        description="Start a coordinator and three workers, run three jobs, and stop everything.",
+    )
+    demo.add_argument(
+        "--chain",
+        choices=[chain.value for chain in Chain],
+        default=Chain.SOLANA.value,
+        help="default: %(default)s",
+    )
+    demo.add_argument(
+        "--ollama",
+        metavar="URL",
+        default=DEFAULT_OLLAMA_URL,
+        help="Ollama server for the inference job (default: %(default)s)",
+    )
+    demo.add_argument("--keep", action="store_true", help="keep the directory with keys, database and logs")
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--policy",
+        choices=[policy.value for policy in Policy],
+        default=Policy.AUTO.value,
+        help="service level (default: AUTO, which is FAST for inference and CHEAP for tasks)",
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(text)
+    return seconds

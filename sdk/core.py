@@ -1,0 +1,180 @@
+"""The client's logic, written once for the blocking and the asyncio client. It does no input or output."""
+
+from __future__ import annotations
+
+import msgspec
+
+from compute_router.protocol.errors import ComputeRouterError
+from compute_router.protocol.http_api import (
+    CommitAnswer,
+    HealthAnswer,
+    Provider,
+    TrustClaimAnswer,
+    TrustCreateAnswer,
+    TrustListAnswer,
+)
+from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType
+from compute_router.protocol.units import MicroUsd
+from compute_router.sdk.answers import Quote, read_answer, read_quote
+from compute_router.sdk.errors import InvalidArgumentError, SubmissionUnknownError, WrongNetworkError
+from compute_router.sdk.fallback import Fallback, fallback_call, may_fall_back, read_completion
+from compute_router.sdk.jobs import CheckedJob, Job, LlmJob, TaskJob, check_job, known_value
+from compute_router.sdk.requests import (
+    commit_call,
+    health_call,
+    job_call,
+    quote_call,
+    trust_claim_call,
+    trust_create_call,
+    trust_list_call,
+)
+from compute_router.sdk.results import JobResult, LlmResult, TaskResult
+from compute_router.sdk.rhythm import PollRhythm
+from compute_router.sdk.settings import ANONYMOUS, Settings
+from compute_router.sdk.snapshots import JobSnapshot, job_failure
+from compute_router.sdk.steps import Flow, NotReached, call
+from compute_router.sdk.waiting import Clock, StatusObserver, read_job_reply, wait_for_end
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A job that the coordinator took, and the price it was quoted."""
+
+    job_id: str
+    price: MicroUsd
+
+
+class ClientCore:
+    """Flows for everything a seeker can do. One per client: it remembers how the coordinator answers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        rhythm: PollRhythm,
+        request_timeout_s: float,
+        require_verified: bool,
+        fallback: Fallback | None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._rhythm = rhythm
+        self._request_timeout_s = request_timeout_s
+        self._require_verified = require_verified
+        self._fallback = fallback
+
+    def health(self) -> Flow[HealthAnswer]:
+        """Ask how the coordinator is."""
+        reply = yield from call(health_call(self._request_timeout_s))
+        return read_answer(reply, HealthAnswer)
+
+    def quote(self, job_type: JobType | str, policy: Policy | str) -> Flow[Quote]:
+        """Ask for a price. The coordinator must be one of the chain that was asked for."""
+        kind = known_value(JobType, job_type, "job type")
+        request = quote_call(kind, known_value(Policy, policy, "policy"), self._request_timeout_s)
+        quote = read_quote((yield from call(request)))
+        expected = self._settings.expected_network
+        if expected is not None and quote.network != expected:
+            raise WrongNetworkError(
+                f"The coordinator at {self._settings.base_url} serves {quote.network}, not {expected}."
+            )
+        return quote
+
+    def submit(self, job: Job) -> Flow[Submission]:
+        """Get a quote and commit a job to the endpoint it names. A job is never sent twice."""
+        return (yield from self._submit(check_job(job)))
+
+    def snapshot(self, job_id: str) -> Flow[JobSnapshot]:
+        """Look at a job once."""
+        reply = yield from call(job_call(job_id, 0, self._request_timeout_s))
+        return read_job_reply(reply, job_id)
+
+    def result(
+        self,
+        job_id: str,
+        timeout_s: float,
+        observe: StatusObserver | None = None,
+        price: MicroUsd | None = None,
+    ) -> Flow[JobResult]:
+        """Wait for a job's end, and check its receipt."""
+        snapshot = yield from wait_for_end(
+            job_id,
+            timeout_s,
+            clock=self._clock,
+            rhythm=self._rhythm,
+            request_timeout_s=self._request_timeout_s,
+            observe=observe,
+        )
+        if snapshot.status is not JobStatus.COMPLETED:
+            raise job_failure(snapshot)
+        verification = snapshot.verify()
+        if self._require_verified and verification.error is not None:
+            raise verification.error
+        return JobResult(
+            source="network",
+            job_id=job_id,
+            receipt=verification.receipt,
+            verified=verification.verified,
+            verification_error=str(verification.error) if verification.error else None,
+            price=price,
+            created_at=snapshot.answer.created_at,
+            completed_at=snapshot.answer.completed_at,
+            output_json=snapshot.result_json,
+        )
+
+    def run_llm(self, job: LlmJob, timeout_s: float, observe: StatusObserver | None) -> Flow[LlmResult]:
+        """Run inference on the network, or on the fallback when that is allowed and the network could not."""
+        checked = check_job(job)
+        try:
+            result = yield from self._run(checked, timeout_s, observe)
+        except ComputeRouterError as error:
+            if self._fallback is None or not may_fall_back(checked, error):
+                raise
+            reply = yield from call(fallback_call(self._fallback, checked))
+            return read_completion(reply, error)
+        return result.as_llm()
+
+    def run_task(self, job: TaskJob, timeout_s: float, observe: StatusObserver | None) -> Flow[TaskResult]:
+        """Run a task on the network."""
+        result = yield from self._run(check_job(job), timeout_s, observe)
+        return result.as_task(known_value(TaskType, job.task_type, "task type"))
+
+    def create_pairing(self) -> Flow[TrustCreateAnswer]:
+        """Make a pairing code for this client's user."""
+        reply = yield from call(trust_create_call(self._named_user(), self._request_timeout_s))
+        return read_answer(reply, TrustCreateAnswer, expected_status=201)
+
+    def claim_pairing(self, pairing_code: str, provider_pubkey: str) -> Flow[TrustClaimAnswer]:
+        """Use a pairing code on behalf of a worker."""
+        reply = yield from call(trust_claim_call(pairing_code, provider_pubkey, self._request_timeout_s))
+        return read_answer(reply, TrustClaimAnswer)
+
+    def list_providers(self) -> Flow[list[Provider]]:
+        """The workers paired with this client's user."""
+        reply = yield from call(trust_list_call(self._named_user(), self._request_timeout_s))
+        return read_answer(reply, TrustListAnswer).providers
+
+    def _run(self, job: CheckedJob, timeout_s: float, observe: StatusObserver | None) -> Flow[JobResult]:
+        submission = yield from self._submit(job)
+        return (yield from self.result(submission.job_id, timeout_s, observe, submission.price))
+
+    def _submit(self, job: CheckedJob) -> Flow[Submission]:
+        user_id = self._named_user() if job.privacy is PrivacyClass.PRIVATE else self._user_or_anonymous()
+        quote = yield from self.quote(job.job_type, job.policy)
+        reply = yield from call(commit_call(quote.endpoint, job, user_id, self._request_timeout_s))
+        if isinstance(reply, NotReached) and reply.may_have_arrived:
+            raise SubmissionUnknownError(
+                f"The connection broke after the job was sent, so it may or may not run: {reply.problem}"
+            )
+        return Submission(read_answer(reply, CommitAnswer, expected_status=201).job_id, quote.price)
+
+    def _user_or_anonymous(self) -> str:
+        return self._settings.user_id or ANONYMOUS
+
+    def _named_user(self) -> str:
+        if self._settings.user_id is None:
+            raise InvalidArgumentError(
+                "PRIVATE jobs and pairings belong to a user: give a user id, or set COMPUTE_ROUTER_USER_ID."
+            )
+        return self._settings.user_id

@@ -1,0 +1,79 @@
+"""The command ``demo``: the whole network on one machine, three jobs, and nothing left afterwards."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+
+from compute_router.protocol.errors import ComputeRouterError
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.sdk.cli_output import say
+from compute_router.sdk.demo_network import start_coordinator, start_workers
+from compute_router.sdk.demo_ollama import why_no_inference
+from compute_router.sdk.demo_processes import Processes
+from compute_router.sdk.demo_scenarios import run_scenarios
+from compute_router.sdk.exit_codes import ExitCode
+from compute_router.sdk.settings import checked_url
+from compute_router.sdk.sync_client import ComputeRouter
+
+_USER: Final = "demo-user"
+
+
+def demo(arguments: argparse.Namespace) -> ExitCode:
+    """Run the demo. Whatever happens, its processes are stopped, and its directory goes unless it is kept."""
+    ollama_url = checked_url(arguments.ollama)
+    directory = Path(tempfile.mkdtemp(prefix="compute-router-demo-"))
+    try:
+        with _ended_by_signals(), Processes(directory) as processes:
+            return _run(processes, Chain(arguments.chain), ollama_url)
+    finally:
+        if arguments.keep:
+            say(f"Keys, database and logs are in {directory}")
+        else:
+            shutil.rmtree(directory)
+
+
+def _run(processes: Processes, chain: Chain, ollama_url: str) -> ExitCode:
+    try:
+        print(f"Starting a coordinator for {NETWORKS[chain].label} ...", flush=True)
+        url = start_coordinator(processes, chain)
+        print(f"It listens on {url}. Starting three workers ...", flush=True)
+        with ComputeRouter(url, chain=chain, user_id=_USER, require_verified=True) as router:
+            network = start_workers(processes, router, ollama_url)
+            print("All three are online. Running three jobs.", flush=True)
+            run_scenarios(network, why_no_inference(ollama_url))
+    except ComputeRouterError as error:
+        _report(error, processes)
+        return ExitCode.FAILED
+    print("\nDone. Stopping everything.", flush=True)
+    return ExitCode.OK
+
+
+def _report(error: ComputeRouterError, processes: Processes) -> None:
+    say(f"compute-router demo: {error}")
+    for name, lines in processes.tails().items():
+        say(f"--- last lines of the {name}")
+        for line in lines:
+            say(f"    {line}")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP end the demo the way Ctrl-C does, so that it can stop its processes."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,146 @@
+"""What can go wrong for a seeker, beside the errors that the whole system shares.
+
+Errors that the coordinator names itself (``invalid_request``, ``not_found``, ...) are raised as the
+classes of :mod:`compute_router.protocol.errors`.
+"""
+
+from __future__ import annotations
+
+from compute_router.protocol.errors import (
+    ComputeRouterError,
+    ConfigurationError,
+    ReceiptError,
+    RequestError,
+    UnavailableError,
+)
+
+
+class InvalidArgumentError(RequestError):
+    """An argument was refused before anything was sent."""
+
+    code = "invalid_argument"
+
+
+class RefusedError(RequestError):
+    """The coordinator refused for a reason that this version has no class for.
+
+    ``reason`` is its error code, ``status`` the HTTP status.
+    """
+
+    code = "refused"
+
+    def __init__(self, message: str, reason: str, status: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.status = status
+
+
+class PaymentRequiredError(RequestError):
+    """The coordinator wants to be paid, and this client does not pay."""
+
+    code = "payment_required"
+    http_status = 402
+
+
+class WrongNetworkError(ConfigurationError):
+    """The coordinator at this address serves another chain than the one that was asked for."""
+
+    code = "wrong_network"
+
+
+class CoordinatorUnreachableError(UnavailableError):
+    """No answer came from the coordinator. ``job_id`` is set when a submitted job was being waited for."""
+
+    code = "coordinator_unreachable"
+
+    def __init__(self, message: str, job_id: str | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class SubmissionUnknownError(CoordinatorUnreachableError):
+    """The connection broke after a job was sent: the coordinator may or may not have it.
+
+    The client does not send it again, for that could run it twice.
+    """
+
+    code = "submission_unknown"
+
+
+class CoordinatorFailedError(UnavailableError):
+    """The coordinator answered that it cannot serve now. ``status`` is the HTTP status: 429 or 5xx."""
+
+    code = "coordinator_failed"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UnexpectedAnswerError(ComputeRouterError):
+    """An answer or an output does not have the shape that the protocol gives it."""
+
+    code = "unexpected_answer"
+
+
+class JobFailedError(ComputeRouterError):
+    """The job ended without a result.
+
+    ``reason`` is the coordinator's code for the end (see ``protocol.failures``), ``last_reason`` why the
+    last attempt ended, ``detail`` the worker's own words; the last two may be None.
+    """
+
+    code = "job_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        job_id: str,
+        reason: str,
+        last_reason: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.reason = reason
+        self.last_reason = last_reason
+        self.detail = detail
+
+
+class JobCancelledError(JobFailedError):
+    """The job was cancelled before it ended."""
+
+    code = "job_cancelled"
+
+
+class JobTimeoutError(ComputeRouterError):
+    """The job did not end in the time given. It goes on: ``result(error.job_id)`` gets it later."""
+
+    code = "job_timeout"
+
+    def __init__(self, job_id: str, timeout_s: float) -> None:
+        super().__init__(
+            f"Job {job_id} did not end within {timeout_s:g} s. It may still finish: ask for its result later."
+        )
+        self.job_id = job_id
+        self.timeout_s = timeout_s
+
+
+class ReceiptMissingError(ReceiptError):
+    """The result came without a receipt, so nothing proves who made it."""
+
+    code = "receipt_missing"
+
+
+class FallbackFailedError(ComputeRouterError):
+    """The network could not serve the job, and the hosted fallback could not either.
+
+    ``network_error`` is why the network could not.
+    """
+
+    code = "fallback_failed"
+
+    def __init__(self, message: str, network_error: ComputeRouterError) -> None:
+        super().__init__(message)
+        self.network_error = network_error

@@ -1,0 +1,73 @@
+"""How requests travel: httpx clients with explicit time-outs, and what their errors mean for a request."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import httpx
+
+from compute_router.sdk.fallback import Fallback
+from compute_router.sdk.settings import is_loopback
+from compute_router.sdk.steps import Answered, Call, NotReached
+
+CONNECT_TIMEOUT_S: Final = 5.0
+_KEPT_CONNECTIONS: Final = 100
+
+# With these the request was not written to any connection.
+_NEVER_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+
+def coordinator_options(base_url: str) -> dict[str, Any]:
+    """Arguments of the httpx client that talks to the coordinator."""
+    return _options(base_url, {})
+
+
+def fallback_options(fallback: Fallback) -> dict[str, Any]:
+    """Arguments of the httpx client that talks to the hosted fallback; only this one carries the key."""
+    key = fallback.api_key
+    return _options(fallback.base_url, {"Authorization": f"Bearer {key}"} if key is not None else {})
+
+
+def request_options(request: Call) -> dict[str, Any]:
+    """Arguments of ``client.request`` for a call."""
+    options: dict[str, Any] = {
+        "method": request.method,
+        "url": request.path,
+        "timeout": httpx.Timeout(request.read_timeout_s, connect=CONNECT_TIMEOUT_S),
+    }
+    if request.body is not None:
+        options |= {"content": request.body, "headers": {"Content-Type": "application/json"}}
+    return options
+
+
+def answered(response: httpx.Response) -> Answered:
+    """An httpx response as a reply."""
+    return Answered(response.status_code, response.content)
+
+
+def not_reached(error: httpx.RequestError) -> NotReached:
+    """An httpx error as a reply."""
+    kind = type(error).__name__
+    cause = f"{kind}: {error}" if str(error) else kind
+    url = error.request.url
+    return NotReached(
+        f"no answer from {url.scheme}://{url.netloc.decode()} ({cause}).",
+        may_have_arrived=not isinstance(error, _NEVER_SENT),
+    )
+
+
+def _options(base_url: str, headers: dict[str, str]) -> dict[str, Any]:
+    return {
+        "base_url": base_url,
+        "headers": {"User-Agent": "compute-router-sdk", "Accept": "application/json", **headers},
+        # A proxy cannot reach this machine's loopback addresses.
+        "trust_env": not is_loopback(base_url),
+        # Every job that is waited for holds a connection, so a bound would make submissions wait for results.
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
+    }

@@ -1,0 +1,87 @@
+"""The HTTP requests of the coordinator's API, as values."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from urllib.parse import quote as percent_encode
+from urllib.parse import urlencode
+
+import msgspec
+
+from compute_router.protocol.jobs import JobType, Policy
+from compute_router.sdk.errors import InvalidArgumentError
+from compute_router.sdk.jobs import CheckedJob
+from compute_router.sdk.steps import Call
+
+LONG_POLL_GRACE_S: Final = 2.0
+"""How much longer than asked a long poll may take before its connection counts as dead."""
+
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+
+
+def health_call(read_timeout_s: float) -> Call:
+    """Ask how the coordinator is."""
+    return Call("GET", "/v1/health", read_timeout_s)
+
+
+def quote_call(job_type: JobType, policy: Policy, read_timeout_s: float) -> Call:
+    """Ask for a price and for the endpoint to commit to."""
+    query = urlencode({"job_type": job_type.value, "policy": policy.value})
+    return Call("GET", f"/v1/quote?{query}", read_timeout_s)
+
+
+def commit_call(endpoint: str, job: CheckedJob, user_id: str, read_timeout_s: float) -> Call:
+    """Submit a job. The privacy class is always spelt out, so that no default of the other side decides."""
+    body: dict[str, Any] = {
+        "job_type": job.job_type.value,
+        "user_id": user_id,
+        "payload": job.payload,
+        "privacy_class": job.privacy.value,
+    }
+    if job.model is not None:
+        body["model"] = job.model
+    return Call("POST", endpoint, read_timeout_s, _json(body))
+
+
+def job_call(job_id: str, wait_s: int, read_timeout_s: float) -> Call:
+    """Ask for a job; ``wait_s`` above 0 asks the coordinator to hold the answer until the job ends.
+
+    Raises:
+        InvalidArgumentError: this cannot be a job id.
+    """
+    if not _JOB_ID.fullmatch(job_id):
+        raise InvalidArgumentError(f"{job_id!r} is not a job id.")
+    if wait_s == 0:
+        return Call("GET", f"/v1/jobs/{job_id}", read_timeout_s)
+    return Call("GET", f"/v1/jobs/{job_id}?wait={wait_s}", max(read_timeout_s, wait_s + LONG_POLL_GRACE_S))
+
+
+def trust_create_call(user_id: str, read_timeout_s: float) -> Call:
+    """Ask for a pairing code."""
+    return Call("POST", "/v1/trust/create", read_timeout_s, _json({"user_id": user_id}))
+
+
+def trust_claim_call(pairing_code: str, provider_pubkey: str, read_timeout_s: float) -> Call:
+    """Use a pairing code on behalf of a worker."""
+    body = {"pairing_code": pairing_code, "provider_pubkey": provider_pubkey}
+    return Call("POST", "/v1/trust/claim", read_timeout_s, _json(body))
+
+
+def trust_list_call(user_id: str, read_timeout_s: float) -> Call:
+    """Ask which workers are paired with a user."""
+    return Call("GET", f"/v1/trust/list?user_id={_encoded(user_id)}", read_timeout_s)
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise InvalidArgumentError("The text holds characters that are not Unicode.") from None
+
+
+def _encoded(text: str) -> str:
+    try:
+        return percent_encode(text, safe="")
+    except UnicodeEncodeError:
+        raise InvalidArgumentError("The text holds characters that are not Unicode.") from None

@@ -1,0 +1,43 @@
+"""When to ask again for an unfinished job. Decisions only; no clock and no waiting here."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+POLL_INTERVAL_S: Final = 0.5
+LONGEST_WAIT_S: Final = 60
+_FIRST_RETRY_S: Final = 0.5
+_LONGEST_RETRY_S: Final = 5.0
+
+
+class PollRhythm:
+    """Long polls while the coordinator holds its answers, plain polls twice a second once it does not.
+
+    A client keeps one of these: what it learned about its coordinator on one job holds for the next.
+    """
+
+    def __init__(self, longest_wait_s: int = LONGEST_WAIT_S) -> None:
+        self._longest_wait_s = min(longest_wait_s, LONGEST_WAIT_S)
+        self.long_poll = self._longest_wait_s > 0
+
+    def wait_s(self, remaining_s: float) -> int:
+        """Whole seconds that the next request asks the coordinator to wait; 0 asks for an answer at once."""
+        if not self.long_poll or remaining_s <= 0:
+            return 0
+        return min(self._longest_wait_s, math.ceil(remaining_s))
+
+    def pause_s(self, asked_wait_s: int, elapsed_s: float) -> float:
+        """Seconds to pause after an answer that the job is unfinished.
+
+        An answer that comes sooner than the plain polling interval, although a wait was asked for, shows
+        that the coordinator does not wait. Slower ones need no pause, for the request itself took the time.
+        """
+        if asked_wait_s > 0 and elapsed_s < POLL_INTERVAL_S:
+            self.long_poll = False
+        return 0.0 if self.long_poll else POLL_INTERVAL_S
+
+
+def retry_pause_s(failures_in_a_row: int) -> float:
+    """Seconds to pause after the coordinator could not be asked: 0.5, 1, 2, 4, then 5."""
+    return min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures_in_a_row - 1, 10))

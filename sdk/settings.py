@@ -1,0 +1,119 @@
+"""Where the coordinator is and for whom jobs run: arguments first, then the environment, then defaults.
+
+This is the only place of the SDK that reads the environment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from typing import Final
+
+import httpx
+import msgspec
+
+from compute_router.protocol.jobs import UserId
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.sdk.errors import InvalidArgumentError
+
+URL_VARIABLE: Final = "COMPUTE_ROUTER_URL"
+USER_ID_VARIABLE: Final = "COMPUTE_ROUTER_USER_ID"
+_VARIABLE_PREFIX: Final = "COMPUTE_ROUTER_"
+ANONYMOUS: Final = "anonymous"
+"""User of PUBLIC jobs when nobody is named. It never stands for anybody in PRIVATE jobs and pairings."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Resolved settings of a client.
+
+    ``expected_network`` is the CAIP-2 id that the coordinator must have, or None when no chain was named;
+    ``user_id`` is None when no user was named.
+    """
+
+    base_url: str
+    expected_network: str | None
+    user_id: str | None
+
+
+def resolve_settings(
+    base_url: str | None,
+    chain: Chain | str | None,
+    user_id: str | None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Combine arguments with the environment (``os.environ`` unless given). Empty variables count as unset.
+
+    A URL from either place wins over the chain's default address; a chain that was named is then still
+    checked against what the coordinator says.
+
+    Raises:
+        InvalidArgumentError: no such chain, not an http(s) URL, or not a usable user id.
+    """
+    environ = os.environ if environ is None else environ
+    named = _chain(chain)
+    url = base_url or environ.get(URL_VARIABLE) or _default_url(named or Chain.SOLANA)
+    return Settings(
+        base_url=checked_url(url),
+        expected_network=NETWORKS[named].caip2 if named else None,
+        user_id=_checked_user(user_id if user_id is not None else environ.get(USER_ID_VARIABLE) or None),
+    )
+
+
+def checked_url(url: str) -> str:
+    """The URL without a trailing slash.
+
+    Raises:
+        InvalidArgumentError: it is not an absolute http or https URL.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidArgumentError(f"{url!r} is not a URL: {error}") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+        raise InvalidArgumentError(f"{url!r} is not a base URL such as http://127.0.0.1:4020.")
+    return url.rstrip("/")
+
+
+def private_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment without this project's variables, for processes that must not take up those settings.
+
+    Their output is unbuffered, so that their lines can be read as they come.
+    """
+    environ = os.environ if environ is None else environ
+    others = {name: value for name, value in environ.items() if not name.startswith(_VARIABLE_PREFIX)}
+    return others | {"PYTHONUNBUFFERED": "1"}
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL names this machine, so that no proxy could reach it."""
+    host = httpx.URL(url).host
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _chain(chain: Chain | str | None) -> Chain | None:
+    if chain is None:
+        return None
+    try:
+        return Chain(chain)
+    except ValueError:
+        known = ", ".join(each.value for each in Chain)
+        raise InvalidArgumentError(f"There is no chain {chain!r}; known are {known}.") from None
+
+
+def _default_url(chain: Chain) -> str:
+    return f"http://127.0.0.1:{NETWORKS[chain].default_port}"
+
+
+def _checked_user(user_id: str | None) -> str | None:
+    if user_id is None:
+        return None
+    try:
+        return msgspec.convert(user_id, UserId)
+    except msgspec.ValidationError as error:
+        raise InvalidArgumentError(f"This user id cannot be used: {error}") from None

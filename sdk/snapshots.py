@@ -1,0 +1,88 @@
+"""One look at a job: the coordinator's answer, kept as the bytes that came."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from compute_router.protocol.errors import ComputeRouterError, NoTrustedWorkerError
+from compute_router.protocol.failures import Failure
+from compute_router.protocol.http_api import JobAnswer
+from compute_router.protocol.job_state import FINAL, JobStatus
+from compute_router.sdk.errors import JobCancelledError, JobFailedError, UnexpectedAnswerError
+from compute_router.sdk.verification import Verification, verify_answer
+
+_ANSWERS: Final = msgspec.json.Decoder(JobAnswer)
+
+
+class JobSnapshot(msgspec.Struct, frozen=True):
+    """A job as the coordinator described it. ``answer_json`` is the whole answer, byte for byte."""
+
+    answer: JobAnswer
+    answer_json: bytes
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self.answer.id
+
+    @property
+    def status(self) -> JobStatus:
+        """Where the job stands."""
+        return self.answer.status
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job will change no more."""
+        return self.answer.status in FINAL
+
+    @property
+    def result_json(self) -> bytes:
+        """The output of a completed job or the error of a failed one; ``null`` before that."""
+        return bytes(self.answer.result)
+
+    def verify(self) -> Verification:
+        """Check the receipt of a completed job over the bytes that came."""
+        return verify_answer(self.answer)
+
+
+class _FailedBody(msgspec.Struct, frozen=True):
+    error: str
+    message: str | None = None
+    last_reason: str | None = None
+    detail: str | None = None
+
+
+def read_snapshot(answer_json: bytes, job_id: str | None = None) -> JobSnapshot:
+    """Read the answer of ``GET /v1/jobs/{id}``. ``job_id`` is the job it must be about; None takes any.
+
+    Raises:
+        UnexpectedAnswerError: it is not such an answer, or is about another job.
+    """
+    try:
+        answer = _ANSWERS.decode(answer_json)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UnexpectedAnswerError(f"This is not the answer about a job: {error}") from None
+    if job_id is not None and answer.id != job_id:
+        raise UnexpectedAnswerError(
+            f"The coordinator was asked for job {job_id} and answered for {answer.id}."
+        )
+    return JobSnapshot(answer, answer_json)
+
+
+def job_failure(snapshot: JobSnapshot) -> ComputeRouterError:
+    """The exception that a failed or cancelled job stands for."""
+    job_id = snapshot.job_id
+    if snapshot.status is JobStatus.CANCELLED:
+        return JobCancelledError("The job was cancelled.", job_id=job_id, reason="cancelled")
+    try:
+        body = msgspec.json.decode(snapshot.result_json, type=_FailedBody)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return UnexpectedAnswerError(f"Job {job_id} failed without a readable reason: {error}")
+    sentence = body.message or f"The job failed: {body.error}."
+    if body.error == Failure.NO_TRUSTED_WORKER.value:
+        return NoTrustedWorkerError(sentence, job_id)
+    return JobFailedError(
+        sentence, job_id=job_id, reason=body.error, last_reason=body.last_reason, detail=body.detail
+    )

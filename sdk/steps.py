@@ -1,0 +1,103 @@
+"""The steps that the client's logic asks for, and the two loops that carry them out.
+
+The logic itself is written once, as generators that yield steps and get outcomes back. They do no
+input or output, so the blocking and the asyncio client share them, and tests can run them by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from enum import Enum
+from typing import TypeVar, cast
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Target(Enum):
+    """Where a call goes."""
+
+    COORDINATOR = "coordinator"
+    FALLBACK = "fallback"
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Make one HTTP request. ``path`` is relative to the target's base URL and may carry a query."""
+
+    method: str
+    path: str
+    read_timeout_s: float
+    body: bytes | None = None
+    target: Target = Target.COORDINATOR
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Wait without asking anything."""
+
+    seconds: float
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An HTTP answer came, whatever its status."""
+
+    status: int
+    body: bytes
+
+
+class NotReached(msgspec.Struct, frozen=True):
+    """No answer came. ``may_have_arrived`` is False when the request certainly was not sent."""
+
+    problem: str
+    may_have_arrived: bool
+
+
+Step = Call | Pause
+Reply = Answered | NotReached
+Flow = Generator[Step, Reply | None, T]
+
+
+def call(request: Call) -> Flow[Reply]:
+    """Make a request and get its reply."""
+    reply = yield request
+    assert reply is not None, "whoever runs a flow answers every call"
+    return reply
+
+
+def pause(seconds: float) -> Flow[None]:
+    """Let time pass."""
+    yield Pause(seconds)
+
+
+def run_flow(flow: Flow[T], perform: Callable[[Call], Reply], sleep: Callable[[float], None]) -> T:
+    """Carry out a flow by blocking calls."""
+    outcome: Reply | None = None
+    while True:
+        try:
+            step = flow.send(outcome)
+        except StopIteration as end:
+            return cast("T", end.value)
+        if isinstance(step, Call):
+            outcome = perform(step)
+        else:
+            sleep(step.seconds)
+            outcome = None
+
+
+async def run_flow_async(
+    flow: Flow[T],
+    perform: Callable[[Call], Awaitable[Reply]],
+    sleep: Callable[[float], Awaitable[None]],
+) -> T:
+    """Carry out a flow by awaited calls."""
+    outcome: Reply | None = None
+    while True:
+        try:
+            step = flow.send(outcome)
+        except StopIteration as end:
+            return cast("T", end.value)
+        if isinstance(step, Call):
+            outcome = await perform(step)
+        else:
+            await sleep(step.seconds)
+            outcome = None

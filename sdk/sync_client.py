@@ -1,0 +1,225 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Literal, Self, TypeVar, overload
+
+import httpx
+
+from compute_router.protocol.http_api import HealthAnswer, Provider, TrustClaimAnswer, TrustCreateAnswer
+from compute_router.protocol.jobs import Policy, PrivacyClass
+from compute_router.protocol.networks import Chain
+from compute_router.sdk import http
+from compute_router.sdk.answers import Quote
+from compute_router.sdk.core import ClientCore
+from compute_router.sdk.fallback import Fallback
+from compute_router.sdk.jobs import Job, JobTypeName, LlmJob, PolicyName, PrivacyName, TaskJob, TaskName
+from compute_router.sdk.results import (
+    ClassificationResult,
+    ExtractionResult,
+    JobResult,
+    LlmResult,
+    SummaryResult,
+    TaskResult,
+)
+from compute_router.sdk.rhythm import LONGEST_WAIT_S, PollRhythm
+from compute_router.sdk.settings import resolve_settings
+from compute_router.sdk.snapshots import JobSnapshot
+from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow
+from compute_router.sdk.waiting import Clock, StatusObserver
+
+T = TypeVar("T")
+
+
+class ComputeRouter:
+    """Runs jobs on the network from blocking code. Threads may share one client.
+
+    Args:
+        base_url: address of the coordinator; else ``COMPUTE_ROUTER_URL``, else the chain's local address.
+        chain: ``"solana"`` or ``"monad"``. When given, a coordinator of another network is refused.
+        user_id: for whom jobs run; else ``COMPUTE_ROUTER_USER_ID``. PRIVATE jobs and pairings need one.
+        request_timeout_s: how long one request may go without an answer, long polls aside.
+        require_verified: raise a ReceiptError in place of results whose receipt does not verify.
+        fallback: where PUBLIC inference goes that the network could not serve.
+        longest_wait_s: longest single long poll; 0 polls twice a second from the start.
+        transport: httpx transport in place of the network.
+        clock, sleep: time in seconds, replaceable in tests.
+
+    Raises:
+        InvalidArgumentError: a setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        chain: Chain | Literal["solana", "monad"] | None = None,
+        user_id: str | None = None,
+        request_timeout_s: float = 10.0,
+        require_verified: bool = False,
+        fallback: Fallback | None = None,
+        longest_wait_s: int = LONGEST_WAIT_S,
+        transport: httpx.BaseTransport | None = None,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        settings = resolve_settings(base_url, chain, user_id)
+        self.base_url = settings.base_url
+        self._sleep = sleep
+        self._core = ClientCore(
+            settings,
+            clock=clock,
+            rhythm=PollRhythm(longest_wait_s),
+            request_timeout_s=request_timeout_s,
+            require_verified=require_verified,
+            fallback=fallback,
+        )
+        options = {Target.COORDINATOR: http.coordinator_options(settings.base_url)}
+        if fallback is not None:
+            options[Target.FALLBACK] = http.fallback_options(fallback)
+        self._clients = {
+            target: httpx.Client(transport=transport, **each) for target, each in options.items()
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            client.close()
+
+    def run_llm(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        policy: PolicyName = Policy.AUTO,
+        privacy: PrivacyName = PrivacyClass.PUBLIC,
+        model: str | None = None,
+        timeout_s: float = 60.0,
+        on_status: StatusObserver | None = None,
+    ) -> LlmResult:
+        """Generate text. ``timeout_s`` runs from the moment the job is submitted.
+
+        Raises:
+            JobFailedError: the job ended without a result.
+            JobTimeoutError: it did not end in time; it may still finish.
+            NoTrustedWorkerError: it is PRIVATE and none of the user's workers is connected.
+            CoordinatorUnreachableError: the coordinator does not answer.
+            RequestError: an argument or the job was refused.
+            ReceiptError: with ``require_verified``, the receipt proves nothing.
+            UnexpectedAnswerError: an answer had a shape that the protocol does not have.
+            FallbackFailedError: neither the network nor the fallback could serve it.
+        """
+        job = LlmJob(prompt, max_tokens=max_tokens, model=model, policy=policy, privacy=privacy)
+        return self._run(self._core.run_llm(job, timeout_s, on_status))
+
+    @overload
+    def run_task(
+        self,
+        task_type: Literal["summarize"],
+        input: str,
+        *,
+        policy: PolicyName = ...,
+        privacy: PrivacyName = ...,
+        timeout_s: float = ...,
+        on_status: StatusObserver | None = ...,
+    ) -> SummaryResult: ...
+    @overload
+    def run_task(
+        self,
+        task_type: Literal["classify"],
+        input: str,
+        *,
+        policy: PolicyName = ...,
+        privacy: PrivacyName = ...,
+        timeout_s: float = ...,
+        on_status: StatusObserver | None = ...,
+    ) -> ClassificationResult: ...
+    @overload
+    def run_task(
+        self,
+        task_type: Literal["extract_json"],
+        input: str,
+        *,
+        policy: PolicyName = ...,
+        privacy: PrivacyName = ...,
+        timeout_s: float = ...,
+        on_status: StatusObserver | None = ...,
+    ) -> ExtractionResult: ...
+    @overload
+    def run_task(
+        self,
+        task_type: TaskName,
+        input: str,
+        *,
+        policy: PolicyName = ...,
+        privacy: PrivacyName = ...,
+        timeout_s: float = ...,
+        on_status: StatusObserver | None = ...,
+    ) -> TaskResult: ...
+    def run_task(
+        self,
+        task_type: TaskName,
+        input: str,
+        *,
+        policy: PolicyName = Policy.AUTO,
+        privacy: PrivacyName = PrivacyClass.PUBLIC,
+        timeout_s: float = 30.0,
+        on_status: StatusObserver | None = None,
+    ) -> TaskResult:
+        """Run a built-in task. Raises as :meth:`run_llm`; tasks never go to a fallback."""
+        job = TaskJob(task_type, input, policy=policy, privacy=privacy)
+        return self._run(self._core.run_task(job, timeout_s, on_status))
+
+    def quote(self, job_type: JobTypeName, policy: PolicyName = Policy.AUTO) -> Quote:
+        """Ask what a job costs."""
+        return self._run(self._core.quote(job_type, policy))
+
+    def submit(self, job: Job) -> str:
+        """Submit a job and return its id without waiting for its end."""
+        return self._run(self._core.submit(job)).job_id
+
+    def result(
+        self, job_id: str, timeout_s: float = 60.0, on_status: StatusObserver | None = None
+    ) -> JobResult:
+        """Wait for a submitted job. Raises as :meth:`run_llm`."""
+        return self._run(self._core.result(job_id, timeout_s, on_status))
+
+    def job(self, job_id: str) -> JobSnapshot:
+        """Look at a job once, without waiting."""
+        return self._run(self._core.snapshot(job_id))
+
+    def health(self) -> HealthAnswer:
+        """Ask how the coordinator is, and how many workers it has."""
+        return self._run(self._core.health())
+
+    def create_pairing(self) -> TrustCreateAnswer:
+        """Make a single-use code by which a worker becomes one of this user's own."""
+        return self._run(self._core.create_pairing())
+
+    def claim_pairing(self, pairing_code: str, provider_pubkey: str) -> TrustClaimAnswer:
+        """Pair a worker by its public key with the user who made the code."""
+        return self._run(self._core.claim_pairing(pairing_code, provider_pubkey))
+
+    def list_providers(self) -> list[Provider]:
+        """The workers that are paired with this user."""
+        return self._run(self._core.list_providers())
+
+    def _run(self, flow: Flow[T]) -> T:
+        return run_flow(flow, self._perform, self._sleep)
+
+    def _perform(self, request: Call) -> Answered | NotReached:
+        try:
+            return http.answered(self._clients[request.target].request(**http.request_options(request)))
+        except httpx.RequestError as error:
+            return http.not_reached(error)
