@@ -1,0 +1,222 @@
+"""Start one coordinator: ``python run_coordinator.py --chain solana``.
+
+The only place that reads the coordinator's flags and environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from compute_router.actors.payment_gate import PaymentMode
+from compute_router.actors.policy import MatchingPolicy
+from compute_router.actors.system import start_system
+from compute_router.protocol.errors import ComputeRouterError, ConfigurationError
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.units import DurationMs
+from compute_router.storage.sqlite_store import open_sqlite_store
+from compute_router.transport.app import HttpSettings, Server
+from compute_router.transport.job_watch import JobWatch
+
+logger = logging.getLogger("compute_router")
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+# A thread that waits for the interpreter lock asks for it after this long. The store's thread is such
+# a one at each of its calls into SQLite; the default of 5 ms would be the better part of a job's time.
+_SWITCH_INTERVAL_SECONDS = 0.0005
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator can choose."""
+
+    chain: Chain
+    host: str
+    port: int
+    db: Path
+    log_level: str
+    payments: PaymentMode
+    max_body_bytes: int
+    cors_origins: tuple[str, ...]
+    queue_window: DurationMs
+
+
+def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Settings from flags, then environment, then defaults. A bad one ends the process with exit code 2."""
+    parser = _parser(environ)
+    given = parser.parse_args(argv)
+    if given.chain is None:
+        parser.error("say which chain to serve: --chain solana or --chain monad")
+    network = NETWORKS[given.chain]
+    return Settings(
+        chain=given.chain,
+        host=given.host,
+        port=network.default_port if given.port is None else given.port,
+        db=Path(network.default_database) if given.db is None else given.db,
+        log_level=given.log_level,
+        payments=given.payments,
+        max_body_bytes=given.max_body_bytes,
+        cors_origins=given.cors_origins,
+        queue_window=given.queue_window_seconds,
+    )
+
+
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_coordinator.py",
+        description="Run a Compute Router coordinator: HTTP API and worker WebSocket on one port.",
+        epilog="Each flag can be set by the environment variable named with it; the flag wins.",
+    )
+
+    def option(flag: str, read: Callable[[str], Any], default: str | None, text: str) -> None:
+        name = "COMPUTE_ROUTER_" + flag.lstrip("-").replace("-", "_").upper()
+        shown = "" if default is None else f" Default: {default}."
+        # argparse passes defaults that are text through ``type``, so the environment is checked like flags.
+        parser.add_argument(
+            flag,
+            type=read,
+            default=environ.get(name) or default,
+            metavar=flag.lstrip("-").replace("-", "_").upper(),
+            help=f"{text}{shown} [{name}]",
+        )
+
+    option("--chain", _choice(Chain), None, "Chain to serve: solana or monad. Required.")
+    option("--host", str, "127.0.0.1", "Address to listen on.")
+    option("--port", _port, None, "Port to listen on, 0 for any free one. Default: 4020 solana, 4010 monad.")
+    option("--db", Path, None, "Database file. Default: solana.db or monad.db in the current directory.")
+    option("--log-level", _log_level, "info", "debug, info, warning or error.")
+    option("--payments", _choice(PaymentMode), "off", "off: every job is free. on: not in this version.")
+    option("--max-body-bytes", _positive, "1048576", "Largest request body and worker frame.")
+    option("--cors-origins", _origins, "", "Browser origins that may call the API, by commas; * is all.")
+    option("--queue-window-seconds", _window, "30", "How long a job may wait for a worker.")
+    return parser
+
+
+def _choice(kind: type[Enum]) -> Callable[[str], Enum]:
+    def read(text: str) -> Enum:
+        try:
+            return kind(text.lower())
+        except ValueError:
+            choices = " or ".join(str(member.value) for member in kind)
+            raise argparse.ArgumentTypeError(f"{text!r} is not {choices}") from None
+
+    return read
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 1 << 30):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes from 1 to {1 << 30}")
+    return int(text)
+
+
+def _window(text: str) -> DurationMs:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from above 0 to 86400")
+    return DurationMs(round(seconds * 1000))
+
+
+def _log_level(text: str) -> str:
+    level = text.upper()
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not debug, info, warning or error")
+    return level
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in text.split(",") if part.strip())
+    for origin in origins:
+        if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
+            raise argparse.ArgumentTypeError(f"{origin!r} is not an origin such as https://example.org")
+    return origins
+
+
+async def serve(settings: Settings) -> int:
+    """Run a coordinator until it is told to stop; returns the exit code.
+
+    Raises:
+        ConfigurationError: it cannot start with these settings.
+    """
+    network = NETWORKS[settings.chain]
+    watch = JobWatch()
+    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def end(exit_code: int) -> None:
+        if not ended.done():
+            ended.set_result(exit_code)
+
+    def on_death(error: BaseException) -> None:
+        logger.critical("the coordinator stops because a core part of it failed: %s", error)
+        end(EXIT_FAILED)
+
+    system = await start_system(
+        network=network,
+        open_store=partial(open_sqlite_store, settings.db),
+        watchers=watch,
+        on_death=on_death,
+        policy=MatchingPolicy(queue_window=settings.queue_window),
+        payments=settings.payments,
+    )
+    http = HttpSettings(
+        host=settings.host,
+        port=settings.port,
+        max_body_bytes=settings.max_body_bytes,
+        cors_origins=settings.cors_origins,
+    )
+    try:
+        server = Server(system, watch, http)
+        port = server.listen()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, end, EXIT_OK)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        print(f"{network.label} coordinator listening on http://{host}:{port}", flush=True)
+        print(f"  network {network.caip2}, database {settings.db.resolve()}, payments off", flush=True)
+        exit_code = await ended
+        logger.info("stopping")
+        await server.stop()
+    finally:
+        await system.stop()
+    return exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line entry; returns the exit code."""
+    settings = read_settings(sys.argv[1:] if argv is None else argv, os.environ)
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    try:
+        return asyncio.run(serve(settings))
+    except ConfigurationError as error:
+        print(f"run_coordinator.py: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except ComputeRouterError as error:
+        print(f"run_coordinator.py: cannot start: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -56,6 +56,10 @@ class MethodNotAllowedError(RequestError):
     code = "method_not_allowed"
     http_status = 405
 
+    def __init__(self, message: str, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
 
 class PayloadTooLargeError(RequestError):
     """The body is larger than the coordinator takes."""

@@ -1,0 +1,345 @@
+"""What the actors tell each other. All messages are frozen; no message carries anything mutable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pykka
+
+from compute_router.actors.ports import WorkerConnection
+from compute_router.protocol.failures import Failure
+from compute_router.protocol.jobs import JobType, ProviderType, Tier
+from compute_router.protocol.messages import (
+    Frame,
+    HeldJob,
+    JobComplete,
+    JobFailed,
+    JobReject,
+    JobStarted,
+    WorkerFrame,
+)
+from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.storage.interface import JobView, NewJob, UnfinishedJob
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """Base of all messages."""
+
+
+# To the WorkerRegistry
+
+
+class SocketOpened(Message, frozen=True):
+    """A worker's WebSocket is open; nothing was said yet."""
+
+    connection: WorkerConnection
+
+
+class SocketClosed(Message, frozen=True):
+    """A worker's WebSocket is gone."""
+
+    worker_id: int
+
+
+class FrameArrived(Message, frozen=True):
+    """A well-formed frame came in."""
+
+    worker_id: int
+    frame: WorkerFrame
+
+
+class Deliver(Message, frozen=True):
+    """Send a frame to a worker, if it is still there."""
+
+    worker_id: int
+    frame: Frame
+
+
+class HeartbeatDue(Message, frozen=True):
+    """Time to look whether a worker has been silent for too long."""
+
+    worker_id: int
+
+
+class SettleDue(Message, frozen=True):
+    """A worker that did not prove itself has been registered long enough to be given jobs."""
+
+    worker_id: int
+
+
+class CountWorkers(Message, frozen=True):
+    """Ask: how many workers are registered. Answer: int."""
+
+
+class CloseAllSockets(Message, frozen=True):
+    """Close every worker's socket with 1001 (RFC 6455: going away)."""
+
+
+# To the Matcher
+
+
+class Submit(Message, frozen=True):
+    """A job is stored and wants a worker. Ask or tell; the answer is whether it was taken in.
+
+    ``trusted`` are the user's paired keys, for PRIVATE jobs. A job that is not taken in has no eligible
+    trusted worker connected; whoever asked must then end it.
+    """
+
+    job: NewJob
+    trusted: tuple[str, ...] = ()
+
+
+class Recover(Message, frozen=True):
+    """Jobs that a restart found unfinished, each with its user's trusted keys."""
+
+    jobs: tuple[tuple[UnfinishedJob, tuple[str, ...]], ...]
+
+
+class IsLive(Message, frozen=True):
+    """Ask: is this job unfinished? Answer: bool."""
+
+    job_id: str
+
+
+class WorkerOnline(Message, frozen=True):
+    """A worker registered, or registered anew on the same socket with other abilities."""
+
+    worker_id: int
+    pubkey: str
+    provider_type: ProviderType
+    job_types: frozenset[JobType]
+    models: tuple[str, ...]
+    slots: int
+    proven: bool
+    held: tuple[HeldJob, ...]
+
+
+class WorkerSettled(Message, frozen=True):
+    """A registered worker may be given jobs from now on."""
+
+    worker_id: int
+
+
+class WorkerOffline(Message, frozen=True):
+    """A worker's connection is gone."""
+
+    worker_id: int
+
+
+class WorkerSaid(Message, frozen=True):
+    """A registered worker said something about a job."""
+
+    worker_id: int
+    pubkey: str
+    proven: bool
+    frame: JobStarted | JobComplete | JobFailed | JobReject
+
+
+class TrustGranted(Message, frozen=True):
+    """A user paired with a worker key."""
+
+    user_id: str
+    pubkey: str
+
+
+class JobTimer(Message, frozen=True):
+    """A deadline that was set for a job is over; it only counts if the job is still where it was."""
+
+    job_id: str
+    attempt: int
+    waiting: bool
+
+
+class Sweep(Message, frozen=True):
+    """Look through the waiting jobs again."""
+
+
+# To the JobStore, which answers each with the message or value named
+
+
+class StoreRequest(Message, frozen=True):
+    """A request told to the JobStore by another actor; its answer is told back to ``reply_to``."""
+
+    body: Message
+    reply_to: pykka.ActorRef[Any] | None = None
+
+
+class InsertJob(Message, frozen=True):
+    """Keep a new job. Answer: the trusted keys of its user if it is PRIVATE, else an empty tuple."""
+
+    job: NewJob
+
+
+class RecordAssigned(Message, frozen=True):
+    """Give a job to a worker. Answer: :class:`AssignmentRecorded`."""
+
+    job_id: str
+    attempt: int
+    pubkey: str
+    lease: DurationMs
+
+
+class AssignmentRecorded(Message, frozen=True):
+    """``payload`` is None when the store did not find the job in the expected state."""
+
+    job_id: str
+    attempt: int
+    payload: bytes | None
+
+
+class RecordStarted(Message, frozen=True):
+    """The worker began. No answer."""
+
+    job_id: str
+    attempt: int
+
+
+class RecordRequeued(Message, frozen=True):
+    """An attempt ended and the job waits again. No answer."""
+
+    job_id: str
+    attempt: int
+    reason: Failure
+    window: DurationMs
+    keep_tried: bool
+
+
+class RecordCompletion(Message, frozen=True):
+    """Check a completion's proof and keep it. Answer: :class:`CompletionRecorded`."""
+
+    worker_id: int
+    pubkey: str
+    attempt: int
+    frame: JobComplete
+
+
+class CompletionRecorded(Message, frozen=True):
+    """``view`` is set when the result was kept; ``reason`` says why it was not believed."""
+
+    worker_id: int
+    job_id: str
+    attempt: int
+    view: JobView | None
+    reason: str | None = None
+
+
+class ClassifyLate(Message, frozen=True):
+    """A completion for a job that is not live: find out what to tell its worker. Answer: :class:`Deliver`."""
+
+    worker_id: int
+    pubkey: str
+    job_id: str
+    attempt: int | None
+
+
+class RecordFailed(Message, frozen=True):
+    """End a job without output. Answer: :class:`JobEnded`; asked from the edge, the view."""
+
+    job_id: str
+    attempt: int
+    result: bytes
+
+
+class JobEnded(Message, frozen=True):
+    """A job's end is durable; ``view`` is None when the store had it in another state."""
+
+    job_id: str
+    view: JobView | None
+
+
+class KeepReceipt(Message, frozen=True):
+    """A receipt that came apart from its completion. Answer: :class:`Deliver` of an error, or nothing."""
+
+    worker_id: int
+    pubkey: str
+    receipt: bytes
+    signature: str
+
+
+class GetJob(Message, frozen=True):
+    """Ask: one job. Answer: JobView or None."""
+
+    job_id: str
+
+
+class LoadUnfinished(Message, frozen=True):
+    """Ask: every unfinished job. Answer: the tuple that :class:`Recover` carries."""
+
+
+class CreatePairing(Message, frozen=True):
+    """Ask: keep a pairing code."""
+
+    user_id: str
+    code: str
+    created_at: UnixMs
+    expires_at: UnixMs
+
+
+class ClaimPairing(Message, frozen=True):
+    """Ask: use a pairing code. Answer: Pairing or ClaimRefusal."""
+
+    code: str
+    pubkey: str
+    now: UnixMs
+
+
+class ListPairings(Message, frozen=True):
+    """Ask: a user's pairings. Answer: tuple of Pairing."""
+
+    user_id: str
+
+
+# To the RetryScheduler
+
+
+class SetTimer(Message, frozen=True):
+    """Tell ``message`` to the sender after ``delay``; a timer of the same key is replaced."""
+
+    key: str
+    delay: DurationMs
+    message: Message
+
+
+class CancelTimer(Message, frozen=True):
+    """Forget a timer; unknown keys are ignored, because the timer may just have fired."""
+
+    key: str
+
+
+class ArmTimer(Message, frozen=True):
+    """A :class:`SetTimer` together with the actor that wants it."""
+
+    timer: SetTimer
+    target: pykka.ActorRef[Any]
+
+
+class Tick(Message, frozen=True):
+    """The earliest timer is due."""
+
+
+# To the PaymentGate
+
+
+class Admit(Message, frozen=True):
+    """Ask: may this job be stored? Answer: nothing, or a raised error."""
+
+    tier: Tier
+    job_type: JobType
+
+
+# To the edge
+
+
+class PublishJob(Message, frozen=True):
+    """A job ended: tell whoever waits for it."""
+
+    view: JobView
+
+
+class CloseSocket(Message, frozen=True):
+    """Close one worker's connection."""
+
+    worker_id: int
+    code: int
+    reason: str

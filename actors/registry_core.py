@@ -1,0 +1,202 @@
+"""Who is connected, as a plain class: socket events in, messages for other actors out."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+
+from compute_router.actors.clock import SteadyMs
+from compute_router.actors.messages import (
+    CloseSocket,
+    Deliver,
+    HeartbeatDue,
+    KeepReceipt,
+    Message,
+    SetTimer,
+    SettleDue,
+    WorkerOffline,
+    WorkerOnline,
+    WorkerSaid,
+    WorkerSettled,
+)
+from compute_router.actors.policy import MatchingPolicy
+from compute_router.protocol.errors import BadSignatureError
+from compute_router.protocol.jobs import JobType
+from compute_router.protocol.messages import (
+    Challenge,
+    ErrorFrame,
+    Heartbeat,
+    HeartbeatAck,
+    ReceiptSubmit,
+    Register,
+    RegisterAck,
+    WorkerFrame,
+    registration_message,
+)
+from compute_router.protocol.receipts import verify_signature
+from compute_router.protocol.units import DurationMs
+
+logger = logging.getLogger(__name__)
+
+_GOING_AWAY = 1001
+_POLICY_VIOLATION = 1008
+_JOB_TYPES = {job_type.value: job_type for job_type in JobType}
+
+
+class _Peer:
+    """One socket, and the worker that registered on it."""
+
+    __slots__ = ("last_heard", "nonce", "proven", "pubkey")
+
+    def __init__(self, nonce: str, now: SteadyMs) -> None:
+        self.nonce = nonce
+        self.pubkey: str | None = None
+        self.proven = False
+        self.last_heard = now
+
+
+class RegistryCore:
+    """The live entries: one for each socket, however often it registers and whatever key it names."""
+
+    def __init__(
+        self,
+        network: str,
+        policy: MatchingPolicy,
+        new_nonce: Callable[[], str] = lambda: secrets.token_hex(32),
+    ) -> None:
+        self._network = network
+        self._policy = policy
+        self._new_nonce = new_nonce
+        self._peers: dict[int, _Peer] = {}
+        self._proven_by_key: dict[str, int] = {}
+        self._online = 0
+
+    @property
+    def online(self) -> int:
+        """Number of registered connections."""
+        return self._online
+
+    def opened(self, worker_id: int, now: SteadyMs) -> list[Message]:
+        """Greet a new socket with a challenge, and give it a time-out to register in."""
+        peer = self._peers[worker_id] = _Peer(self._new_nonce(), now)
+        return [
+            Deliver(worker_id, Challenge(nonce=peer.nonce, network=self._network)),
+            self._watch(worker_id, self._policy.heartbeat_timeout),
+        ]
+
+    def closed(self, worker_id: int) -> list[Message]:
+        """Forget a socket."""
+        peer = self._peers.pop(worker_id, None)
+        if peer is None or peer.pubkey is None:
+            return []
+        self._sign_off(worker_id, peer)
+        return [WorkerOffline(worker_id)]
+
+    def frame(self, worker_id: int, frame: WorkerFrame, now: SteadyMs) -> list[Message]:
+        """Act on a well-formed frame."""
+        peer = self._peers.get(worker_id)
+        if peer is None:
+            return []
+        peer.last_heard = now
+        if isinstance(frame, Register):
+            return self._register(worker_id, peer, frame)
+        if peer.pubkey is None:
+            return [Deliver(worker_id, ErrorFrame("NOT_REGISTERED", "Register before anything else."))]
+        if isinstance(frame, Heartbeat):
+            return self._heartbeat(worker_id, peer, frame)
+        if isinstance(frame, ReceiptSubmit):
+            return [KeepReceipt(worker_id, peer.pubkey, bytes(frame.receipt), frame.signature)]
+        return [WorkerSaid(worker_id, peer.pubkey, peer.proven, frame)]
+
+    def heartbeat_due(self, worker_id: int, now: SteadyMs) -> list[Message]:
+        """Drop a socket that has been silent; otherwise look again when it could be."""
+        peer = self._peers.get(worker_id)
+        if peer is None:
+            return []
+        silent_for = now - peer.last_heard
+        if silent_for < self._policy.heartbeat_timeout:
+            return [self._watch(worker_id, DurationMs(self._policy.heartbeat_timeout - silent_for))]
+        logger.info("worker connection %d was silent for %d ms and is dropped", worker_id, silent_for)
+        close = CloseSocket(worker_id, _POLICY_VIOLATION, "no heartbeat")
+        return [*self.closed(worker_id), close]
+
+    def settle_due(self, worker_id: int) -> list[Message]:
+        """A worker that did not prove itself has had time to listen."""
+        peer = self._peers.get(worker_id)
+        return [WorkerSettled(worker_id)] if peer is not None and peer.pubkey is not None else []
+
+    def close_all(self) -> list[Message]:
+        """Say goodbye to every socket."""
+        return [CloseSocket(worker_id, _GOING_AWAY, "coordinator stops") for worker_id in self._peers]
+
+    def _register(self, worker_id: int, peer: _Peer, frame: Register) -> list[Message]:
+        problem, proven = self._judge(peer, frame)
+        if problem is not None:
+            return [Deliver(worker_id, RegisterAck("error", error=problem))]
+        out: list[Message] = []
+        if proven:
+            out += self._replace_earlier(worker_id, frame.provider_pubkey)
+        first_time = peer.pubkey is None
+        if not first_time:
+            self._sign_off(worker_id, peer)
+        peer.pubkey, peer.proven = frame.provider_pubkey, proven
+        self._online += 1
+        if proven:
+            self._proven_by_key[frame.provider_pubkey] = worker_id
+        out.append(Deliver(worker_id, RegisterAck("ok", worker_id=str(worker_id))))
+        out.append(
+            WorkerOnline(
+                worker_id,
+                frame.provider_pubkey,
+                frame.provider_type,
+                frozenset(_JOB_TYPES[name] for name in frame.capabilities if name in _JOB_TYPES),
+                tuple(model.name for model in frame.models),
+                frame.slots,
+                proven,
+                tuple(frame.active_jobs),
+            )
+        )
+        if not proven:
+            key = f"settle:{worker_id}"
+            out.append(SetTimer(key, self._policy.settle_delay, SettleDue(worker_id)))
+        return out
+
+    def _judge(self, peer: _Peer, frame: Register) -> tuple[str | None, bool]:
+        """What is wrong with a registration, if anything, and whether its key is proven."""
+        if not any(name in _JOB_TYPES for name in frame.capabilities):
+            return "capabilities name no job type that this coordinator knows", False
+        if frame.nonce is None and frame.signature is None:
+            return None, False
+        if frame.nonce != peer.nonce:
+            return "the nonce is not the one of this connection's challenge", False
+        message = registration_message(self._network, peer.nonce, frame.provider_pubkey)
+        try:
+            verify_signature(frame.provider_pubkey, message, frame.signature or "")
+        except BadSignatureError as error:
+            return str(error), False
+        return None, True
+
+    def _replace_earlier(self, worker_id: int, pubkey: str) -> list[Message]:
+        """The holder of a key is here anew, so its earlier connection is a dead one."""
+        earlier = self._proven_by_key.get(pubkey)
+        if earlier is None or earlier == worker_id:
+            return []
+        close = CloseSocket(earlier, _POLICY_VIOLATION, "replaced by a newer connection of this key")
+        return [*self.closed(earlier), close]
+
+    def _sign_off(self, worker_id: int, peer: _Peer) -> None:
+        self._online -= 1
+        if peer.pubkey is not None and self._proven_by_key.get(peer.pubkey) == worker_id:
+            del self._proven_by_key[peer.pubkey]
+
+    def _heartbeat(self, worker_id: int, peer: _Peer, frame: Heartbeat) -> list[Message]:
+        if frame.provider_pubkey != peer.pubkey:
+            return [
+                Deliver(worker_id, ErrorFrame("WRONG_KEY", "This socket registered another provider key."))
+            ]
+        return [Deliver(worker_id, HeartbeatAck("ok"))]
+
+    @staticmethod
+    def _watch(worker_id: int, delay: DurationMs) -> SetTimer:
+        return SetTimer(f"heartbeat:{worker_id}", delay, HeartbeatDue(worker_id))

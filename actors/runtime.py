@@ -1,0 +1,252 @@
+"""Actors that live on the event loop, as one more Pykka actor type.
+
+A :class:`LoopActor` has no thread. Its inbox is drained by a callback on the running asyncio loop (the
+one that Tornado uses), one message at a time, so a message is handled whole before the next one and no
+lock is needed. ``tell`` and ``ask`` on such an actor are for the loop's own thread; another thread
+hands its messages over with ``call_soon_threadsafe``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Generator
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import pykka
+
+if TYPE_CHECKING:
+    from pykka._envelope import Envelope
+    from pykka._types import OptExcInfo
+
+T = TypeVar("T")
+
+_MESSAGES_PER_TURN: Final = 512
+"""How many messages one actor may handle before the loop sees to its sockets again."""
+
+
+class LoopFuture(pykka.Future[T]):
+    """A reply that can be awaited by any number of coroutines on the loop.
+
+    Unlike Pykka's thread future, waiting for it never blocks the thread, and reading it too early is an
+    error instead of a dead-lock.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._done = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def done(self) -> bool:
+        """Whether the reply is there."""
+        return self._done
+
+    def get(self, *, timeout: float | None = None) -> T:
+        """The reply, which must be there already.
+
+        Raises:
+            RuntimeError: there is no reply yet, and waiting here would block the event loop.
+        """
+        if self._get_hook is not None:
+            return super().get(timeout=timeout)
+        if not self._done:
+            raise RuntimeError("no reply yet: await this future, do not get() it")
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._value)
+
+    def set(self, value: T | None = None) -> None:
+        """Give the reply and wake whoever awaits it."""
+        self._settle(value, None)
+
+    def set_exception(self, exc_info: OptExcInfo | None = None) -> None:
+        """Give an exception as the reply."""
+        _, error, traceback = exc_info or sys.exc_info()
+        if error is None:
+            raise ValueError("set_exception() outside an except block needs exc_info")
+        self._settle(None, error.with_traceback(traceback))
+
+    def _settle(self, value: T | None, error: BaseException | None) -> None:
+        if self._done:
+            raise RuntimeError("this future has its reply already")
+        self._done, self._value, self._error = True, value, error
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self._done and self._get_hook is None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            yield from waiter
+        return self.get()
+
+    __iter__ = __await__
+
+
+class Drained(BaseException):
+    """Nothing more to handle in this turn. Not an Exception, so that no actor code can swallow it."""
+
+
+class Dispatcher:
+    """Runs the inboxes that hold mail, in turn, from one callback of the loop.
+
+    A message told while another is handled is delivered in the same turn of the loop, so a chain of
+    actors costs no extra turns.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ready: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+
+    def submit(self, drain: Callable[[], None]) -> None:
+        """Have an inbox drained soon."""
+        self._ready.append(drain)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        for _ in range(_MESSAGES_PER_TURN):
+            if not self._ready:
+                self._scheduled = False
+                return
+            self._ready.popleft()()
+        self._loop.call_soon(self._run)
+
+
+_DISPATCHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = WeakKeyDictionary()
+
+
+def running_dispatcher() -> Dispatcher:
+    """The dispatcher of the running loop.
+
+    Raises:
+        RuntimeError: no loop runs in this thread.
+    """
+    loop = asyncio.get_running_loop()
+    dispatcher = _DISPATCHERS.get(loop)
+    if dispatcher is None:
+        dispatcher = _DISPATCHERS[loop] = Dispatcher(loop)
+    return dispatcher
+
+
+class LoopInbox:
+    """A mailbox that has its actor drained by the loop. Holds the actor alive through ``drain``."""
+
+    def __init__(self) -> None:
+        self._envelopes: deque[Envelope[Any]] = deque()
+        self._submit: Callable[[Callable[[], None]], None] = running_dispatcher().submit
+        self._drain: Callable[[], None] | None = None
+        self._queued = False
+        self._budget = 0
+
+    def attach(self, drain: Callable[[], None]) -> None:
+        """Name the function that handles what is in here. Mail that came before is seen to now."""
+        self._drain = drain
+        if self._envelopes:
+            self._queue()
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        self._envelopes.append(envelope)
+        if not self._queued:
+            self._queue()
+
+    def get(self) -> Envelope[Any]:
+        if not self._envelopes or self._budget == 0:
+            raise Drained
+        self._budget -= 1
+        return self._envelopes.popleft()
+
+    def empty(self) -> bool:
+        return not self._envelopes
+
+    def open_turn(self) -> None:
+        """Allow the next batch of messages to be taken."""
+        self._budget = _MESSAGES_PER_TURN
+
+    def close_turn(self) -> None:
+        """Come again if mail is left over."""
+        self._queued = False
+        if self._envelopes:
+            self._queue()
+
+    def _queue(self) -> None:
+        if self._drain is not None:
+            self._queued = True
+            self._submit(self._drain)
+
+
+OnDeath = Callable[[BaseException], None]
+"""Told when a core actor dies. The process must then end: see :class:`FailStop`."""
+
+
+class FailStop(pykka.Actor):
+    """An actor whose death is told to whoever must end the process.
+
+    A coordinator without one of its actors would take jobs that nobody matches or stores. The next start
+    recovers everything from the store, so a quick death is the safe one.
+    """
+
+    def __init__(self, on_death: OnDeath) -> None:
+        super().__init__()
+        self._on_death = on_death
+
+    def on_failure(
+        self,
+        exception_type: type[BaseException] | None,
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exception_value is not None:
+            self._on_death(exception_value)
+
+
+class LoopActor(FailStop):
+    """An actor that handles its messages on the event loop, one at a time, without a thread."""
+
+    @staticmethod
+    def _create_actor_inbox() -> LoopInbox:
+        return LoopInbox()
+
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return LoopFuture()
+
+    def _start_actor_loop(self) -> None:
+        self._actor_loop_setup()
+        cast("LoopInbox", self.actor_inbox).attach(self._drain)
+
+    def _drain(self) -> None:
+        inbox = cast("LoopInbox", self.actor_inbox)
+        inbox.open_turn()
+        try:
+            # Pykka's own loop, for its handling of replies and errors; the inbox ends it when it is empty.
+            self._actor_loop_running()
+        except Drained:
+            inbox.close_turn()
+        else:
+            self._actor_loop_teardown_when_open()
+
+    def _actor_loop_teardown_when_open(self) -> None:
+        cast("LoopInbox", self.actor_inbox).open_turn()
+        self._actor_loop_teardown()
+
+    def _handle_receive(self, message: Any) -> Any:
+        reply = super()._handle_receive(message)
+        if type(reply) is CoroutineType:
+            reply.close()
+            raise TypeError(f"{type(self).__name__} answered {type(message).__name__} with a coroutine")
+        return reply
+
+
+async def ask(ref: pykka.ActorRef[Any], message: object) -> Any:
+    """Send a message from the edge of the system and await the reply."""
+    return await cast("LoopFuture[Any]", ref.ask(message, block=False))

@@ -1,0 +1,130 @@
+"""The whole wiring: which actors there are, in which order they start, and how they stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pykka
+
+from compute_router.actors.clock import Clock, SystemClock
+from compute_router.actors.job_store import Answer, JobStore
+from compute_router.actors.matcher import Matcher
+from compute_router.actors.messages import CloseAllSockets, CountWorkers, LoadUnfinished, Recover
+from compute_router.actors.payment_gate import PaymentGate, PaymentMode
+from compute_router.actors.policy import MatchingPolicy
+from compute_router.actors.ports import JobWatchers
+from compute_router.actors.registry_core import RegistryCore
+from compute_router.actors.retry_scheduler import RetryScheduler
+from compute_router.actors.runtime import FailStop, ask
+from compute_router.actors.worker_registry import AttachMatcher, WorkerRegistry
+from compute_router.protocol.networks import Network
+from compute_router.protocol.units import DurationMs
+from compute_router.storage.interface import Store
+
+logger = logging.getLogger(__name__)
+
+
+class System(msgspec.Struct, frozen=True):
+    """The running actors, as the edge sees them."""
+
+    network: Network
+    policy: MatchingPolicy
+    clock: Clock
+    store: pykka.ActorRef[Any]
+    registry: pykka.ActorRef[Any]
+    matcher: pykka.ActorRef[Any]
+    gate: pykka.ActorRef[Any]
+    scheduler: pykka.ActorRef[Any]
+    store_stopped: asyncio.Event
+
+    async def close_workers(self) -> None:
+        """Say goodbye to all workers; their jobs stay as they are in the store."""
+        await ask(self.registry, CloseAllSockets())
+
+    async def stop(self) -> None:
+        """Stop the actors against the order of their start. What the store was told is written first."""
+        for ref in (self.matcher, self.registry, self.gate, self.scheduler, self.store):
+            if ref.is_alive():
+                ref.stop(block=False)
+        await self.store_stopped.wait()
+
+
+async def start_system(
+    *,
+    network: Network,
+    open_store: Callable[[], Store],
+    watchers: JobWatchers,
+    on_death: Callable[[BaseException], None],
+    policy: MatchingPolicy | None = None,
+    payments: PaymentMode = PaymentMode.OFF,
+    clock: Clock | None = None,
+) -> System:
+    """Start the actors, and return when unfinished jobs of an earlier run are taken up again.
+
+    Args:
+        network: the chain this coordinator serves.
+        open_store: opens the database; called once, on this thread.
+        watchers: told about every job that ends.
+        on_death: told once when an actor dies; the process must then end.
+        policy: times and limits of matching.
+        payments: whether commits are paid for.
+        clock: the machine's, unless a test holds it.
+
+    Raises:
+        ConfigurationError: the database cannot be used, or payments were asked for.
+    """
+    policy = policy or MatchingPolicy()
+    clock = clock or SystemClock()
+    loop = asyncio.get_running_loop()
+    store_stopped = asyncio.Event()
+
+    def fail_stop(error: BaseException) -> None:
+        # The store's actor dies in its own thread.
+        loop.call_soon_threadsafe(on_death, error)
+
+    started: list[pykka.ActorRef[Any]] = []
+
+    def start(actor: type[FailStop], *args: Any, **kwargs: Any) -> pykka.ActorRef[Any]:
+        started.append(actor.start(fail_stop, *args, **kwargs))
+        return started[-1]
+
+    try:
+        gate = start(PaymentGate, payments)
+        store = start(
+            JobStore,
+            open_store,
+            clock,
+            post=lambda answers: loop.call_soon_threadsafe(_deliver_all, answers),
+            on_stopped=lambda: loop.call_soon_threadsafe(store_stopped.set),
+        )
+    except BaseException:
+        for ref in started:
+            ref.stop(block=False)
+        raise
+    scheduler = start(RetryScheduler, clock, _wake_up_by(loop))
+    registry = start(WorkerRegistry, RegistryCore(network.caip2, policy), clock, store, scheduler)
+    matcher = start(Matcher, policy, clock, store, scheduler, registry, watchers)
+    registry.tell(AttachMatcher(matcher))
+    system = System(network, policy, clock, store, registry, matcher, gate, scheduler, store_stopped)
+    unfinished = await ask(store, LoadUnfinished())
+    await ask(matcher, Recover(unfinished))
+    await ask(registry, CountWorkers())
+    if unfinished:
+        logger.info("took up %d unfinished jobs", len(unfinished))
+    return system
+
+
+def _deliver_all(answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        answer.deliver()
+
+
+def _wake_up_by(loop: asyncio.AbstractEventLoop) -> Any:
+    def wake_up(delay: DurationMs, call: Callable[[], None]) -> Callable[[], None]:
+        return loop.call_later(delay / 1000, call).cancel
+
+    return wake_up

@@ -1,0 +1,62 @@
+"""What a completion claims, judged by its form alone; the store's thread checks hash and signature."""
+
+from __future__ import annotations
+
+import msgspec
+
+from compute_router.protocol.errors import ReceiptMalformedError
+from compute_router.protocol.messages import JobComplete
+from compute_router.protocol.receipts import decode_receipt
+
+
+class Misnamed(msgspec.Struct, frozen=True):
+    """The receipt is unreadable, or is about another job or key: refused, and nothing changes."""
+
+    message: str
+
+
+class WorkerReportedError(msgspec.Struct, frozen=True):
+    """The output is the worker's own error, dressed as a result."""
+
+    message: str
+
+
+class Plausible(msgspec.Struct, frozen=True):
+    """The claim may be true."""
+
+
+def read_completion(
+    frame: JobComplete, pubkey: str, *, proven: bool
+) -> Misnamed | WorkerReportedError | Plausible:
+    """Judge a completion that arrived on the socket of the worker ``pubkey``.
+
+    Workers that are not ours report their own errors as an output whose only key is ``error``; ours use
+    ``job_failed``, so an output of that shape is a real one from them.
+    """
+    if frame.receipt is not None:
+        try:
+            receipt = decode_receipt(bytes(frame.receipt))
+        except ReceiptMalformedError as error:
+            return Misnamed(str(error))
+        if receipt.job_id != frame.job_id:
+            return Misnamed("The receipt names another job.")
+        if receipt.provider_pubkey != pubkey:
+            return Misnamed("The receipt names another provider key.")
+        if frame.receipt_signature is None:
+            return Misnamed("The receipt has no signature.")
+    if not proven and (reported := _sole_error(frame.output)) is not None:
+        return WorkerReportedError(reported)
+    return Plausible()
+
+
+def _sole_error(output: msgspec.Raw) -> str | None:
+    head = bytes(memoryview(output)[:64]).lstrip()
+    if not head.startswith(b"{") or not head[1:].lstrip().startswith(b'"error"'):
+        return None
+    keys = msgspec.json.decode(output, type=dict[str, msgspec.Raw])
+    if list(keys) != ["error"]:
+        return None
+    try:
+        return msgspec.json.decode(keys["error"], type=str)
+    except msgspec.ValidationError:
+        return bytes(keys["error"]).decode("utf-8")

@@ -1,0 +1,106 @@
+"""The server: all resources and the worker socket on one listening port, and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from compute_router.actors.system import System
+from compute_router.protocol.errors import ConfigurationError
+from compute_router.transport.commit import CommitResource
+from compute_router.transport.cors import Cors
+from compute_router.transport.health import HealthResource
+from compute_router.transport.http_exchange import MAX_DRAINED_BYTES, HttpApi
+from compute_router.transport.job import JobResource
+from compute_router.transport.job_watch import JobWatch
+from compute_router.transport.quote import QuoteResource
+from compute_router.transport.router import Router
+from compute_router.transport.trust import TrustResource
+from compute_router.transport.worker_address import WorkerAddress
+from compute_router.transport.worker_socket import WorkerSocket
+
+_FRAME_HEADROOM: Final = 64 * 1024
+_HEADER_BYTES: Final = 16 * 1024
+_BODY_TIMEOUT_SECONDS: Final = 30.0
+_IDLE_TIMEOUT_SECONDS: Final = 300.0
+_LISTEN_BACKLOG: Final = 4096
+_LAST_ANSWERS_SECONDS: Final = 2.0
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to listen and what to accept. ``port`` 0 takes any free one."""
+
+    host: str
+    port: int
+    max_body_bytes: int = 1024 * 1024
+    cors_origins: tuple[str, ...] = ()
+
+
+class Server:
+    """A listening coordinator."""
+
+    def __init__(self, system: System, watch: JobWatch, settings: HttpSettings) -> None:
+        sockets = Application(
+            [(r"/", WorkerSocket, {"registry": system.registry})],
+            websocket_max_message_size=settings.max_body_bytes + _FRAME_HEADROOM,
+            log_function=lambda handler: None,
+        )
+        self._system = system
+        self._watch = watch
+        self._settings = settings
+        self._api = HttpApi(
+            routes(system, watch), sockets, Cors(settings.cors_origins), settings.max_body_bytes
+        )
+        self._server = HTTPServer(
+            self._api,
+            max_header_size=_HEADER_BYTES,
+            max_body_size=MAX_DRAINED_BYTES,
+            body_timeout=_BODY_TIMEOUT_SECONDS,
+            idle_connection_timeout=_IDLE_TIMEOUT_SECONDS,
+        )
+
+    def listen(self) -> int:
+        """Begin to take connections; returns the port.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        host, port = self._settings.host, self._settings.port
+        try:
+            sockets = bind_sockets(port, host, backlog=_LISTEN_BACKLOG)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Cannot listen on {host}:{port}: {error.strerror or error}. "
+                "Stop what uses it, or choose another address with --host and --port."
+            ) from None
+        self._server.add_sockets(sockets)
+        return int(sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Take no more connections, answer what waits, and say goodbye to the workers."""
+        self._server.stop()
+        self._watch.release_all()
+        if self._api.in_flight:
+            await asyncio.wait(self._api.in_flight, timeout=_LAST_ANSWERS_SECONDS)
+        await self._system.close_workers()
+        await self._server.close_all_connections()
+
+
+def routes(system: System, watch: JobWatch) -> Router:
+    """Every address of the HTTP API."""
+    router = Router()
+    trust = TrustResource(system)
+    router.add("GET", "/", WorkerAddress().get)
+    router.add("GET", "/v1/health", HealthResource(system).get)
+    router.add("GET", "/v1/quote", QuoteResource(system.network).get)
+    router.add("POST", "/v1/jobs/commit/*", CommitResource(system, watch).post)
+    router.add("GET", "/v1/jobs/*", JobResource(system, watch).get)
+    router.add("POST", "/v1/trust/create", trust.create)
+    router.add("POST", "/v1/trust/claim", trust.claim)
+    router.add("GET", "/v1/trust/list", trust.list)
+    return router

@@ -1,0 +1,34 @@
+"""The one place where errors become JSON."""
+
+from __future__ import annotations
+
+import logging
+
+from compute_router.protocol.errors import (
+    ComputeRouterError,
+    MethodNotAllowedError,
+    NoTrustedWorkerError,
+    UnavailableError,
+)
+from compute_router.protocol.http_api import ErrorAnswer
+from compute_router.transport.http_types import Answer, json_answer
+
+logger = logging.getLogger(__name__)
+
+_RETRY_AFTER_SECONDS = "1"
+
+
+def answer_for(error: Exception) -> Answer:
+    """The answer that tells a client about an error. Unforeseen ones are logged and say nothing of ours."""
+    if not isinstance(error, ComputeRouterError) or error.http_status == 500:
+        logger.error("request failed", exc_info=error)
+        body = ErrorAnswer("internal_error", "The coordinator failed to serve this request.")
+        return json_answer(body, 500)
+    job_id = error.job_id if isinstance(error, NoTrustedWorkerError) else None
+    answer = json_answer(ErrorAnswer(error.code, str(error), job_id), error.http_status)
+    headers: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, MethodNotAllowedError):
+        headers = (("Allow", error.allowed),)
+    elif isinstance(error, UnavailableError):
+        headers = (("Retry-After", _RETRY_AFTER_SECONDS),)
+    return Answer(answer.status, answer.body, headers)

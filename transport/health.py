@@ -1,0 +1,27 @@
+"""``GET /v1/health``: is the coordinator there, and how many workers are."""
+
+from __future__ import annotations
+
+from compute_router.actors.messages import CountWorkers
+from compute_router.actors.runtime import ask
+from compute_router.actors.system import System
+from compute_router.protocol.http_api import HealthAnswer
+from compute_router.protocol.units import iso_from_unix_ms
+from compute_router.transport.http_types import Answer, Request, json_answer
+
+
+class HealthResource:
+    """Answers without touching the database."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    async def get(self, request: Request, variable: str) -> Answer:
+        return json_answer(
+            HealthAnswer(
+                status="ok",
+                workers_online=await ask(self._system.registry, CountWorkers()),
+                network=self._system.network.caip2,
+                timestamp=iso_from_unix_ms(self._system.clock.unix_ms()),
+            )
+        )

@@ -1,0 +1,79 @@
+"""``GET /v1/jobs/{id}``: how a job stands; with ``?wait=SECONDS`` the answer comes when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Final
+
+import msgspec
+
+from compute_router.actors.messages import GetJob, IsLive
+from compute_router.actors.runtime import ask
+from compute_router.actors.system import System
+from compute_router.protocol.errors import NotFoundError, RequestError
+from compute_router.protocol.http_api import JobAnswer
+from compute_router.protocol.receipts import attach_proof
+from compute_router.protocol.units import iso_from_unix_ms
+from compute_router.storage.interface import JobView
+from compute_router.transport.http_types import Answer, Request, json_answer
+from compute_router.transport.job_watch import JobWatch
+
+MAX_WAIT_SECONDS: Final = 60.0
+_NULL: Final = msgspec.Raw(b"null")
+
+
+class JobResource:
+    """Who knows a job's id may read the job: ids cannot be guessed and are listed nowhere."""
+
+    def __init__(self, system: System, watch: JobWatch) -> None:
+        self._system = system
+        self._watch = watch
+
+    async def get(self, request: Request, job_id: str) -> Answer:
+        wait_seconds = _wait_seconds(request.query("wait"))
+        view = await self._when_ended(job_id, wait_seconds) if wait_seconds else None
+        if view is None:
+            view = await ask(self._system.store, GetJob(job_id))
+        if view is None:
+            raise NotFoundError("There is no job with this id.")
+        return json_answer(_answer(view))
+
+    async def _when_ended(self, job_id: str, wait_seconds: float) -> JobView | None:
+        # The watch begins before the question, so that an end in between is not missed.
+        ended = self._watch.watch(job_id)
+        try:
+            if not await ask(self._system.matcher, IsLive(job_id)):
+                return ended.result() if ended.done() else None
+            async with asyncio.timeout(wait_seconds):
+                return await ended
+        except TimeoutError:
+            return None
+        finally:
+            self._watch.unwatch(job_id, ended)
+
+
+def _wait_seconds(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= MAX_WAIT_SECONDS:
+        raise RequestError(f"wait must be a number of seconds from 0 to {MAX_WAIT_SECONDS:.0f}.")
+    return seconds
+
+
+def _answer(view: JobView) -> JobAnswer:
+    receipt = view.receipt
+    return JobAnswer(
+        id=view.job_id,
+        status=view.status,
+        result=_NULL if view.result is None else msgspec.Raw(view.result),
+        receipt=_NULL
+        if receipt is None
+        else msgspec.Raw(attach_proof(receipt.receipt_json, receipt.signature, verified=receipt.verified)),
+        created_at=iso_from_unix_ms(view.created_at),
+        completed_at=None if view.completed_at is None else iso_from_unix_ms(view.completed_at),
+    )

@@ -1,0 +1,45 @@
+"""``GET /v1/quote``: what a job costs and where to commit it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeVar
+
+from compute_router.protocol.errors import RequestError
+from compute_router.protocol.http_api import QuoteAnswer
+from compute_router.protocol.jobs import JobType, Policy, resolve_tier
+from compute_router.protocol.networks import Network
+from compute_router.protocol.pricing import price
+from compute_router.protocol.units import format_usd
+from compute_router.transport.http_types import Answer, Request, json_answer
+
+E = TypeVar("E", bound=Enum)
+
+
+class QuoteResource:
+    """Prices are fixed, so a quote does not expire."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    async def get(self, request: Request, variable: str) -> Answer:
+        job_type = _enum(JobType, "job_type", request.required_query("job_type"))
+        asked = request.query("policy")
+        policy = Policy.AUTO if asked is None else _enum(Policy, "policy", asked)
+        tier = resolve_tier(policy, job_type)
+        return json_answer(
+            QuoteAnswer(
+                price=format_usd(price(tier, job_type)),
+                endpoint=f"/v1/jobs/commit/{tier.value.lower()}",
+                policy_resolved=tier,
+                network=self._network.caip2,
+            )
+        )
+
+
+def _enum(kind: type[E], name: str, text: str) -> E:
+    try:
+        return kind(text)
+    except ValueError:
+        choices = ", ".join(member.value for member in kind)
+        raise RequestError(f"{name} must be one of {choices}.") from None

@@ -1,0 +1,59 @@
+"""Which resource serves which path and method."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import unquote
+
+from compute_router.protocol.errors import MethodNotAllowedError, NotFoundError
+from compute_router.transport.http_types import Answer, Request
+
+Handler = Callable[[Request, str], Awaitable[Answer]]
+"""Serves a request; the text is the path's last segment where the route ends in one, else empty."""
+
+_VARIABLE: Final = "*"
+
+
+class Router:
+    """Exact paths, and paths whose last segment is a variable. A lookup is two dictionary look-ups."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, dict[str, Handler]] = {}
+
+    def add(self, method: str, path: str, handler: Handler) -> None:
+        """Serve a path. A path that ends in ``/*`` takes any last segment."""
+        self._routes.setdefault(path, {})[method] = handler
+
+    def find(self, method: str, path: str) -> tuple[Handler, str]:
+        """The handler for a request, and the variable segment.
+
+        Raises:
+            NotFoundError: no such path.
+            MethodNotAllowedError: the path is not served for this method.
+        """
+        variable = ""
+        methods = self._routes.get(path)
+        if methods is None:
+            parent, _, last = path.rpartition("/")
+            methods = self._routes.get(f"{parent}/{_VARIABLE}") if last else None
+            variable = unquote(last)
+        if methods is None:
+            raise NotFoundError("There is nothing at this address.")
+        handler = methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = ", ".join(sorted(methods))
+            raise MethodNotAllowedError(f"This address is served for {allowed} only.", allowed)
+        return handler, variable
+
+    def allowed(self, path: str) -> str:
+        """The methods that a path is served for, for the answer to a CORS preflight.
+
+        Raises:
+            NotFoundError: no such path.
+        """
+        try:
+            self.find("", path)
+        except MethodNotAllowedError as error:
+            return error.allowed
+        raise NotFoundError("There is nothing at this address.")

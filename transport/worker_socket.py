@@ -1,0 +1,86 @@
+"""The WebSocket at ``/`` that workers hold (RFC 6455): frames to messages, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import count
+from typing import Any, Final
+
+import msgspec
+import pykka
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from compute_router.actors.messages import FrameArrived, SocketClosed, SocketOpened
+from compute_router.protocol.messages import WORKER_FRAME_TYPES, WORKER_FRAMES, ErrorFrame, encode_frame
+
+logger = logging.getLogger(__name__)
+
+_worker_ids: Final = count(1)
+
+
+class WorkerSocket(WebSocketHandler):
+    """One worker's connection. A frame that cannot be read is answered with an error and changes nothing."""
+
+    worker_id: int
+    _registry: pykka.ActorRef[Any]
+
+    def initialize(self, registry: pykka.ActorRef[Any]) -> None:
+        self._registry = registry
+        self.worker_id = next(_worker_ids)
+
+    def get_compression_options(self) -> None:
+        """Declines permessage-deflate: its buffers would cost more memory than all else of a worker."""
+        return
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        self.set_nodelay(True)
+        self._registry.tell(SocketOpened(self))
+
+    def on_message(self, message: str | bytes) -> None:
+        try:
+            frame = WORKER_FRAMES.decode(message)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self.send(encode_frame(_refusal(message, error)))
+            return
+        if self._registry.is_alive():
+            self._registry.tell(FrameArrived(self.worker_id, frame))
+
+    def on_close(self) -> None:
+        if self._registry.is_alive():
+            self._registry.tell(SocketClosed(self.worker_id))
+
+    def send(self, frame_json: bytes) -> None:
+        """Send one text frame; what the worker no longer reads is dropped with its connection."""
+        try:
+            future = self.write_message(frame_json, binary=False)
+        except WebSocketClosedError:
+            logger.debug("worker connection %d closed before a frame was sent", self.worker_id)
+        else:
+            future.add_done_callback(_ignore_closed)
+
+
+def _ignore_closed(future: asyncio.Future[None]) -> None:
+    error = None if future.cancelled() else future.exception()
+    if error is not None and not isinstance(error, WebSocketClosedError):
+        logger.error("a frame could not be sent", exc_info=error)
+
+
+class _AnyFrame(msgspec.Struct):
+    type: str
+
+
+_ANY_FRAMES: Final = msgspec.json.Decoder(_AnyFrame)
+
+
+def _refusal(message: str | bytes, error: Exception) -> ErrorFrame:
+    """Say what is wrong with a frame: no JSON object with a type, an unknown type, or a bad field."""
+    if isinstance(error, RecursionError):
+        return ErrorFrame("PARSE_ERROR", "The frame is nested too deeply.")
+    try:
+        frame_type = _ANY_FRAMES.decode(message).type
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ErrorFrame("PARSE_ERROR", "A frame must be a JSON object with a type.")
+    if frame_type not in WORKER_FRAME_TYPES:
+        return ErrorFrame("UNKNOWN_MSG", "The coordinator does not know this type of frame.")
+    return ErrorFrame("INVALID_MSG", f"{error}.")
