@@ -21,6 +21,7 @@ def descendants(root: type[ComputeRouterError]) -> Iterator[type[ComputeRouterEr
         yield from descendants(child)
 
 
+# Other packages add their own subclasses; these are the ones of the protocol.
 TREE = [error for error in descendants(ComputeRouterError) if error.__module__ == errors.__name__]
 
 
@@ -49,8 +50,7 @@ def test_every_error_says_in_its_docstring_when_it_happens(error: type[ComputeRo
 
 
 def test_what_may_succeed_later_is_503() -> None:
-    assert UnavailableError.http_status == 503
-    assert {error.http_status for error in descendants(UnavailableError)} == {503}
+    assert {error.http_status for error in TREE if issubclass(error, UnavailableError)} == {503}
 
 
 def test_the_codes_of_pairing_are_the_ones_of_the_wire() -> None:
@@ -68,7 +68,8 @@ def test_an_impossible_step_of_a_job_explains_itself() -> None:
 
 
 def test_every_check_of_a_receipt_fails_with_an_error_of_its_own() -> None:
-    assert {error.code for error in descendants(ReceiptError)} == {
+    assert {error.code for error in TREE if issubclass(error, ReceiptError)} == {
+        "receipt_invalid",
         "receipt_malformed",
         "receipt_job_mismatch",
         "receipt_key_mismatch",
