@@ -1,0 +1,231 @@
+"""What a store means, in the plainest Python: the reference that random histories are compared with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from compute_router.protocol.failures import Failure
+from compute_router.protocol.job_state import UNFINISHED, JobEvent, JobStatus, sources
+from compute_router.protocol.units import UnixMs
+from compute_router.storage.interface import (
+    ClaimRefusal,
+    JobView,
+    NewJob,
+    Pairing,
+    Store,
+    StoredReceipt,
+    UnfinishedJob,
+)
+
+
+class BrokenConstraintError(Exception):
+    """Something that must be unique is there twice, or something referred to is not there."""
+
+
+class Job(msgspec.Struct):
+    """Everything about one job."""
+
+    new: NewJob
+    queue_deadline: UnixMs
+    status: JobStatus = JobStatus.PENDING
+    attempt: int = 0
+    worker_pubkey: str | None = None
+    lease_deadline: UnixMs | None = None
+    tried_pubkeys: tuple[str, ...] = ()
+    last_failure: Failure | None = None
+    result: bytes | None = None
+    completed_at: UnixMs | None = None
+    receipt: StoredReceipt | None = None
+
+
+class Code(msgspec.Struct):
+    """A pairing code, and what came of it."""
+
+    user_id: str
+    expires_at: UnixMs
+    pairing: Pairing | None = None
+
+
+class Tables(msgspec.Struct):
+    """What is kept; dictionaries are in the order of commit."""
+
+    jobs: dict[str, Job] = {}
+    codes: dict[str, Code] = {}
+
+
+class MemoryStore(Store):
+    """A store that forgets with its process."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._in_transaction = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if self._in_transaction:
+            raise RuntimeError("a transaction is already under way")
+        before = copy.deepcopy(self._tables)
+        self._in_transaction = True
+        try:
+            yield
+        except BaseException:
+            self._tables.jobs, self._tables.codes = before.jobs, before.codes
+            raise
+        finally:
+            self._in_transaction = False
+
+    def close(self) -> None:
+        """Nothing to give up."""
+
+    def insert_job(self, job: NewJob) -> None:
+        self._need_transaction()
+        if job.job_id in self._tables.jobs:
+            raise BrokenConstraintError(job.job_id)
+        self._tables.jobs[job.job_id] = Job(job, job.queue_deadline)
+
+    def assign_job(
+        self, job_id: str, attempt: int, worker_pubkey: str, lease_deadline: UnixMs
+    ) -> bytes | None:
+        job = self._job_for(JobEvent.CLAIM, job_id, attempt - 1)
+        if job is None:
+            return None
+        job.status, job.attempt = JobStatus.ASSIGNED, attempt
+        job.worker_pubkey, job.lease_deadline = worker_pubkey, lease_deadline
+        return job.new.payload
+
+    def start_job(self, job_id: str, attempt: int) -> bool:
+        job = self._job_for(JobEvent.START, job_id, attempt)
+        if job is None:
+            return False
+        job.status = JobStatus.RUNNING
+        return True
+
+    def requeue_job(
+        self, job_id: str, attempt: int, reason: Failure, queue_deadline: UnixMs, *, keep_tried: bool
+    ) -> bool:
+        job = self._job_for(JobEvent.REQUEUE, job_id, attempt)
+        if job is None:
+            return False
+        if keep_tried:
+            assert job.worker_pubkey is not None
+            job.tried_pubkeys += (job.worker_pubkey,)
+        job.status, job.last_failure, job.queue_deadline = JobStatus.PENDING, reason, queue_deadline
+        job.worker_pubkey = job.lease_deadline = None
+        return True
+
+    def complete_job(
+        self, job_id: str, attempt: int, worker_pubkey: str, result: bytes, completed_at: UnixMs
+    ) -> JobView | None:
+        job = self._job_for(JobEvent.COMPLETE, job_id, attempt)
+        if job is None or job.worker_pubkey != worker_pubkey:
+            return None
+        return self._end(job, JobStatus.COMPLETED, result, completed_at)
+
+    def fail_job(self, job_id: str, attempt: int, result: bytes, completed_at: UnixMs) -> JobView | None:
+        job = self._job_for(JobEvent.FAIL, job_id, attempt)
+        return None if job is None else self._end(job, JobStatus.FAILED, result, completed_at)
+
+    def job_view(self, job_id: str) -> JobView | None:
+        job = self._tables.jobs.get(job_id)
+        return None if job is None else msgspec.structs.replace(_view(job), receipt=job.receipt)
+
+    def completed_by(self, job_id: str) -> tuple[str, int] | None:
+        job = self._tables.jobs.get(job_id)
+        if job is None or job.status is not JobStatus.COMPLETED:
+            return None
+        assert job.worker_pubkey is not None
+        return job.worker_pubkey, job.attempt
+
+    def put_receipt(self, job_id: str, receipt: StoredReceipt, created_at: UnixMs) -> bool:
+        self._need_transaction()
+        job = self._tables.jobs.get(job_id)
+        if job is None:
+            raise BrokenConstraintError(job_id)
+        if job.receipt is not None and (job.receipt.verified or not receipt.verified):
+            return False
+        job.receipt = receipt
+        return True
+
+    def unfinished_jobs(self) -> Iterator[UnfinishedJob]:
+        return iter([_unfinished(job) for job in self._tables.jobs.values() if job.status in UNFINISHED])
+
+    def trusted_pubkeys(self, user_id: str) -> tuple[str, ...]:
+        return tuple(pairing.provider_pubkey for pairing in self.pairings(user_id))
+
+    def create_pairing(self, user_id: str, code: str, created_at: UnixMs, expires_at: UnixMs) -> None:
+        self._need_transaction()
+        if code in self._tables.codes:
+            raise BrokenConstraintError(code)
+        self._tables.codes[code] = Code(user_id, expires_at)
+
+    def claim_pairing(self, code: str, provider_pubkey: str, now: UnixMs) -> Pairing | ClaimRefusal:
+        self._need_transaction()
+        kept = self._tables.codes.get(code)
+        if kept is None:
+            return ClaimRefusal.INVALID_CODE
+        if kept.pairing is not None:
+            return ClaimRefusal.ALREADY_CLAIMED
+        if now >= kept.expires_at:
+            return ClaimRefusal.EXPIRED
+        kept.pairing = Pairing(user_id=kept.user_id, provider_pubkey=provider_pubkey, paired_at=now)
+        return next(p for p in self.pairings(kept.user_id) if p.provider_pubkey == provider_pubkey)
+
+    def pairings(self, user_id: str) -> tuple[Pairing, ...]:
+        claimed = [code.pairing for code in self._tables.codes.values() if code.pairing is not None]
+        oldest_first = sorted(
+            (pairing for pairing in claimed if pairing.user_id == user_id),
+            key=lambda pairing: (pairing.paired_at, pairing.provider_pubkey),
+        )
+        first_by_key: dict[str, Pairing] = {}
+        for pairing in oldest_first:
+            first_by_key.setdefault(pairing.provider_pubkey, pairing)
+        return tuple(first_by_key.values())
+
+    def _job_for(self, event: JobEvent, job_id: str, attempt: int) -> Job | None:
+        self._need_transaction()
+        job = self._tables.jobs.get(job_id)
+        if job is None or job.attempt != attempt or job.status not in sources(event):
+            return None
+        return job
+
+    def _end(self, job: Job, status: JobStatus, result: bytes, completed_at: UnixMs) -> JobView:
+        job.status, job.result, job.completed_at = status, result, completed_at
+        return _view(job)
+
+    def _need_transaction(self) -> None:
+        if not self._in_transaction:
+            raise RuntimeError("changes need a transaction")
+
+
+def _view(job: Job) -> JobView:
+    return JobView(
+        job_id=job.new.job_id,
+        status=job.status,
+        result=job.result,
+        created_at=job.new.created_at,
+        completed_at=job.completed_at,
+    )
+
+
+def _unfinished(job: Job) -> UnfinishedJob:
+    new = job.new
+    return UnfinishedJob(
+        job_id=new.job_id,
+        job_type=new.job_type,
+        tier=new.tier,
+        privacy_class=new.privacy_class,
+        user_id=new.user_id,
+        model=new.model,
+        status=job.status,
+        attempt=job.attempt,
+        worker_pubkey=job.worker_pubkey,
+        lease_deadline=job.lease_deadline,
+        created_at=new.created_at,
+        queue_deadline=job.queue_deadline,
+        tried_pubkeys=job.tried_pubkeys,
+        last_failure=job.last_failure,
+    )

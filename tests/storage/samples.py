@@ -1,0 +1,57 @@
+"""Jobs, receipts and moments for storage tests; each test names only what it is about."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
+from compute_router.protocol.units import UnixMs
+from compute_router.storage.interface import NewJob, Store, StoredReceipt
+
+NOON: Final = UnixMs(1_770_638_400_123)
+LEASE_END: Final = UnixMs(NOON + 60_000)
+WINDOW_END: Final = UnixMs(NOON + 30_000)
+ALICE: Final = "alice"
+DESKTOP: Final = "d" * 64
+PHONE: Final = "a" * 64
+OUTPUT: Final = b'{"summary":"short","word_count":1}'
+ERROR: Final = b'{"error":"no_eligible_worker"}'
+
+_JOB: Final = NewJob(
+    job_id="job-1",
+    job_type=JobType.TASK,
+    tier=Tier.CHEAP,
+    privacy_class=PrivacyClass.PUBLIC,
+    user_id=ALICE,
+    payload=b'{"task_type":"summarize","input":"Long."}',
+    model=None,
+    created_at=NOON,
+    queue_deadline=WINDOW_END,
+)
+
+
+def a_job(job_id: str = "job-1", **changes: object) -> NewJob:
+    """A public CHEAP task, but for the changes."""
+    return msgspec.structs.replace(_JOB, job_id=job_id, **changes)
+
+
+def a_receipt(*, verified: bool = True, **changes: object) -> StoredReceipt:
+    """A receipt by DESKTOP."""
+    receipt = StoredReceipt(
+        provider_pubkey=DESKTOP, receipt_json=b'{"job_id":"job-1"}', signature="c2ln", verified=verified
+    )
+    return msgspec.structs.replace(receipt, **changes)
+
+
+def later(ms: int) -> UnixMs:
+    """A moment after NOON."""
+    return UnixMs(NOON + ms)
+
+
+def insert(store: Store, *jobs: NewJob) -> None:
+    """Commit jobs in one transaction."""
+    with store.transaction():
+        for job in jobs:
+            store.insert_job(job)

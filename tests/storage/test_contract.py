@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from compute_router.storage.sqlite_store import open_sqlite_store
+from tests.storage.contract import OpenStore, StoreContract
+from tests.storage.memory_store import BrokenConstraintError, MemoryStore, Tables
+
+
+class TestSqliteStore(StoreContract):
+    constraint_error = apsw.ConstraintError
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        return lambda: open_sqlite_store(tmp_path / "coordinator.db")
+
+
+class TestTheReferenceThatHistoriesAreComparedWith(StoreContract):
+    constraint_error = BrokenConstraintError
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        tables = Tables()
+        return lambda: MemoryStore(tables)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from compute_router.protocol.errors import DatabaseTooNewError
+from compute_router.storage.connection import open_connection
+from compute_router.storage.migrate import APPLICATION_ID, Migration, check_origin, load_migrations, migrate
+from compute_router.storage.sqlite_store import open_sqlite_store
+
+# Of the first protocol's database: other programs may read these columns.
+SEED_COLUMNS = {
+    "jobs": (
+        "id type policy privacy_class user_id status payload result worker_pubkey created_at completed_at"
+    ),
+    "trust_pairings": "id user_id provider_pubkey pairing_code claimed expires_at created_at",
+    "receipts": "id job_id provider_pubkey receipt_json signature verified created_at",
+}
+
+ONE = Migration(1, "CREATE TABLE one (a TEXT)")
+TWO = Migration(2, "CREATE TABLE two (a TEXT); INSERT INTO two VALUES ('kept')")
+TWO_THAT_FAILS_LATE = Migration(2, "CREATE TABLE two (a TEXT); INSERT INTO nowhere VALUES (1)")
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> apsw.Connection:
+    return apsw.Connection(str(tmp_path / "blank.db"))
+
+
+def tables(connection: apsw.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    versions = [migration.version for migration in load_migrations()]
+    assert versions == list(range(1, len(versions) + 1))
+
+
+def test_a_new_database_gets_every_migration_and_our_mark(tmp_path: Path) -> None:
+    connection = open_connection(tmp_path / "coordinator.db")
+    assert connection.pragma("user_version") == load_migrations()[-1].version
+    assert connection.pragma("application_id") == APPLICATION_ID
+    connection.close()
+
+
+@pytest.mark.parametrize("table", SEED_COLUMNS)
+def test_the_tables_begin_with_the_columns_of_the_first_protocol(tmp_path: Path, table: str) -> None:
+    connection = open_connection(tmp_path / "coordinator.db")
+    columns = [name for (_, name, *_) in connection.execute(f"PRAGMA table_info({table})")]
+    seed = SEED_COLUMNS[table].split()
+    assert columns[: len(seed)] == seed
+    connection.close()
+
+
+def test_an_empty_file_counts_as_new(tmp_path: Path) -> None:
+    path = tmp_path / "coordinator.db"
+    path.touch()
+    open_sqlite_store(path).close()
+
+
+def test_only_the_missing_migrations_are_applied(blank: apsw.Connection) -> None:
+    migrate(blank, (ONE,))
+    migrate(blank, (ONE, TWO))
+    migrate(blank, (ONE, TWO))
+    assert tables(blank) == {"one", "two"}
+    assert blank.pragma("user_version") == 2
+
+
+def test_a_migration_that_fails_leaves_nothing_of_itself(blank: apsw.Connection) -> None:
+    with pytest.raises(apsw.SQLError, match="nowhere"):
+        migrate(blank, (ONE, TWO_THAT_FAILS_LATE))
+    assert tables(blank) == {"one"}
+    assert blank.pragma("user_version") == 1
+    migrate(blank, (ONE, TWO))
+    assert blank.execute("SELECT a FROM two").get == "kept"
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "coordinator.db"
+    connection = open_connection(path)
+    connection.pragma("user_version", 999)
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(DatabaseTooNewError, match=r"version 999.*Install a newer version"):
+        open_sqlite_store(path)
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_the_newest_known_version_is_ours(tmp_path: Path) -> None:
+    connection = open_connection(tmp_path / "coordinator.db")
+    check_origin(connection, load_migrations())
+    connection.close()

@@ -1,0 +1,48 @@
+"""Every lookup uses an index, however large the tables are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import apsw.ext
+import pytest
+
+from compute_router.storage import queries
+from compute_router.storage.connection import open_connection
+
+NAMED = {name: sql for name, sql in vars(queries).items() if name[0].isupper() and isinstance(sql, str)}
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> apsw.Connection:
+    return open_connection(tmp_path / "coordinator.db")
+
+
+def plan(connection: apsw.Connection, sql: str) -> list[str]:
+    bindings = (None,) * apsw.ext.query_info(connection, sql).bindings_count
+    return [detail for _, _, _, detail in connection.execute("EXPLAIN QUERY PLAN " + sql, bindings)]
+
+
+def test_there_are_queries_to_look_at() -> None:
+    assert len(NAMED) >= 14
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_no_query_reads_a_whole_table(connection: apsw.Connection, name: str) -> None:
+    steps = plan(connection, NAMED[name])
+    assert not [step for step in steps if step.startswith("SCAN")]
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("UNFINISHED_JOBS", "INDEX jobs_unfinished"),
+        ("JOB_VIEW", "INDEX receipts_job_id"),
+        ("TRUSTED_PUBKEYS", "COVERING INDEX trust_pairings_claimed"),
+        ("PAIRINGS", "COVERING INDEX trust_pairings_claimed"),
+        ("PAIRED_AT", "COVERING INDEX trust_pairings_claimed"),
+    ],
+)
+def test_a_lookup_uses_the_index_made_for_it(connection: apsw.Connection, name: str, index: str) -> None:
+    assert any(f"USING {index}" in step for step in plan(connection, NAMED[name]))

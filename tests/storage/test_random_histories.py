@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from compute_router.protocol.failures import Failure
+from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
+from compute_router.protocol.units import UnixMs
+from compute_router.storage.interface import Store, StoredReceipt
+from compute_router.storage.sqlite_store import open_sqlite_store
+from tests.storage.memory_store import MemoryStore, Tables
+from tests.storage.samples import NOON, a_job, a_receipt
+
+T = TypeVar("T")
+
+# Few of each, so that random histories meet the same job, worker and code again and again.
+JOB_IDS = st.sampled_from(["job-1", "job-2", "job-3"])
+ATTEMPTS = st.integers(0, 3)
+PUBKEYS = st.sampled_from(["a" * 64, "b" * 64])
+USERS = st.sampled_from(["alice", "böb"])
+CODES = st.sampled_from(["ONE", "TWO", "THREE"])
+MOMENTS = st.integers(NOON, NOON + 5).map(UnixMs)
+JSON_BYTES = st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace"))
+RECEIPTS = st.builds(
+    lambda pubkey, text, verified: a_receipt(provider_pubkey=pubkey, receipt_json=text, verified=verified),
+    PUBKEYS,
+    JSON_BYTES,
+    st.booleans(),
+)
+
+
+class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
+    """Whatever happens in whatever order, SQLite and the reference answer the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = tempfile.TemporaryDirectory()
+        self._path = Path(self._directory.name) / "coordinator.db"
+        self._sqlite: Store = open_sqlite_store(self._path)
+        self._reference: Store = MemoryStore(Tables())
+        self._codes: set[str] = set()
+
+    def teardown(self) -> None:
+        self._sqlite.close()
+        self._directory.cleanup()
+
+    def _both(self, ask: Callable[[Store], T]) -> T:
+        with self._sqlite.transaction(), self._reference.transaction():
+            expected = ask(self._reference)
+            assert ask(self._sqlite) == expected
+            return expected
+
+    @rule(
+        job_id=JOB_IDS,
+        user_id=USERS,
+        payload=JSON_BYTES,
+        job_type=st.sampled_from(JobType),
+        tier=st.sampled_from(Tier),
+        privacy_class=st.sampled_from(PrivacyClass),
+        model=st.none() | st.just("llama3.2:3b"),
+        created_at=MOMENTS,
+        queue_deadline=MOMENTS,
+    )
+    def commit(self, job_id: str, **fields: object) -> None:
+        if self._reference.job_view(job_id) is None:
+            self._both(lambda store: store.insert_job(a_job(job_id, **fields)))
+
+    @rule(job_id=JOB_IDS, attempt=ATTEMPTS, pubkey=PUBKEYS, lease_deadline=MOMENTS)
+    def assign(self, job_id: str, attempt: int, pubkey: str, lease_deadline: UnixMs) -> None:
+        self._both(lambda store: store.assign_job(job_id, attempt, pubkey, lease_deadline))
+
+    @rule(job_id=JOB_IDS, attempt=ATTEMPTS)
+    def start(self, job_id: str, attempt: int) -> None:
+        self._both(lambda store: store.start_job(job_id, attempt))
+
+    @rule(
+        job_id=JOB_IDS,
+        attempt=ATTEMPTS,
+        reason=st.sampled_from(Failure),
+        deadline=MOMENTS,
+        keep_tried=st.booleans(),
+    )
+    def requeue(self, job_id: str, attempt: int, reason: Failure, deadline: UnixMs, keep_tried: bool) -> None:
+        self._both(lambda store: store.requeue_job(job_id, attempt, reason, deadline, keep_tried=keep_tried))
+
+    @rule(job_id=JOB_IDS, attempt=ATTEMPTS, pubkey=PUBKEYS, result=JSON_BYTES, at=MOMENTS)
+    def complete(self, job_id: str, attempt: int, pubkey: str, result: bytes, at: UnixMs) -> None:
+        self._both(lambda store: store.complete_job(job_id, attempt, pubkey, result, at))
+
+    @rule(job_id=JOB_IDS, attempt=ATTEMPTS, result=JSON_BYTES, at=MOMENTS)
+    def fail(self, job_id: str, attempt: int, result: bytes, at: UnixMs) -> None:
+        self._both(lambda store: store.fail_job(job_id, attempt, result, at))
+
+    @rule(job_id=JOB_IDS, receipt=RECEIPTS, at=MOMENTS)
+    def put_receipt(self, job_id: str, receipt: StoredReceipt, at: UnixMs) -> None:
+        if self._reference.job_view(job_id) is not None:
+            self._both(lambda store: store.put_receipt(job_id, receipt, at))
+
+    @rule(user_id=USERS, code=CODES, created_at=MOMENTS, expires_at=MOMENTS)
+    def create_pairing(self, user_id: str, code: str, created_at: UnixMs, expires_at: UnixMs) -> None:
+        if code not in self._codes:
+            self._codes.add(code)
+            self._both(lambda store: store.create_pairing(user_id, code, created_at, expires_at))
+
+    @rule(code=CODES, pubkey=PUBKEYS, now=MOMENTS)
+    def claim_pairing(self, code: str, pubkey: str, now: UnixMs) -> None:
+        self._both(lambda store: store.claim_pairing(code, pubkey, now))
+
+    @rule()
+    def restart(self) -> None:
+        self._sqlite.close()
+        self._sqlite = open_sqlite_store(self._path)
+
+    @invariant()
+    def both_show_the_same(self) -> None:
+        assert list(self._sqlite.unfinished_jobs()) == list(self._reference.unfinished_jobs())
+        for job_id in ("job-1", "job-2", "job-3"):
+            assert self._sqlite.job_view(job_id) == self._reference.job_view(job_id)
+            assert self._sqlite.completed_by(job_id) == self._reference.completed_by(job_id)
+        for user_id in ("alice", "böb"):
+            assert self._sqlite.pairings(user_id) == self._reference.pairings(user_id)
+            assert set(self._sqlite.trusted_pubkeys(user_id)) == set(self._reference.trusted_pubkeys(user_id))
+
+
+TestRandomHistories = HistoriesOnSqliteAndInMemory.TestCase
