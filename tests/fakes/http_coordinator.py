@@ -1,0 +1,262 @@
+"""A scripted coordinator for clients: played through an httpx transport, or on a real port by Tornado.
+
+It answers quotes and commits by the protocol, signs real receipts, and says about its job whatever the
+test scripted. No thread and no port are used until :meth:`FakeCoordinator.serving` is entered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs
+
+import httpx
+import msgspec
+import tornado.httpserver
+import tornado.netutil
+import tornado.web
+from nacl.signing import SigningKey
+
+from compute_router.protocol.jobs import JobType, Policy, resolve_tier
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.pricing import price
+from compute_router.protocol.receipts import attach_proof, public_key_hex, sign_receipt
+from compute_router.protocol.units import UnixMs, format_usd
+
+JOB_ID = "0b7e1c5a-9f7c-4a57-8d35-6d1f6f8f8c11"
+WORKER_KEY = SigningKey(bytes(range(32)))
+WORKER_PUBKEY = public_key_hex(WORKER_KEY)
+FALLBACK_HOST = "fallback.example"
+CREATED_AT = "2026-02-09T12:00:00.000Z"
+COMPLETED_AT = "2026-02-09T12:00:05.000Z"
+
+Answer = tuple[int, bytes]
+
+
+class FakeClock:
+    """A clock that moves only when somebody waits on it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.pauses: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that came in."""
+
+    method: str
+    host: str
+    path: str
+    query: str
+    body: bytes
+    authorization: str | None
+
+    @property
+    def json(self) -> object:
+        return msgspec.json.decode(self.body)
+
+
+def job_answer(
+    status: str, result: bytes = b"null", receipt: bytes = b"null", job_id: str = JOB_ID
+) -> Answer:
+    """Answer about a job, from raw parts."""
+    completed_at = f'"{COMPLETED_AT}"' if status in ("completed", "failed", "cancelled") else "null"
+    text = (
+        b'{"id":"%s","status":"%s","result":' % (job_id.encode(), status.encode())
+        + result
+        + b',"receipt":'
+        + receipt
+        + b',"created_at":"%s","completed_at":%s}' % (CREATED_AT.encode(), completed_at.encode())
+    )
+    return 200, text
+
+
+def signed_receipt(output: bytes, job_id: str = JOB_ID, *, claimed: bool = True) -> bytes:
+    """A receipt for an output as job answers show it; ``claimed`` is what the coordinator says of it."""
+    signed = sign_receipt(WORKER_KEY, job_id, output, UnixMs(1_770_638_405_000))
+    return attach_proof(signed.receipt_json, signed.signature, verified=claimed)
+
+
+def completed(output: bytes) -> Answer:
+    """An honest answer about a finished job."""
+    return job_answer("completed", output, signed_receipt(output))
+
+
+def failed(reason: str) -> Answer:
+    """Answer about a failed job, as sparse as other coordinators give it."""
+    return job_answer("failed", msgspec.json.encode({"error": reason}))
+
+
+def refused(status: int, error: str, **more: str) -> Answer:
+    """An error answer."""
+    return status, msgspec.json.encode({"error": error, **more})
+
+
+PENDING = job_answer("pending")
+ASSIGNED = job_answer("assigned")
+RUNNING = job_answer("running")
+
+
+@dataclass
+class FakeCoordinator:
+    """What the coordinator will say.
+
+    ``about_job`` is worked through by questions about the job; its last entry repeats. An exception in
+    place of an answer is raised by the transport. ``long_poll`` holds unfinished answers for as long as
+    they are asked to, on the fake clock.
+    """
+
+    about_job: list[Answer | Exception] = field(default_factory=list)
+    clock: FakeClock = field(default_factory=FakeClock)
+    long_poll: bool = True
+    chain: Chain = Chain.SOLANA
+    commit: Answer | Exception | None = None
+    quote: Answer | Exception | None = None
+    fallback: Answer | Exception | None = None
+    overrides: dict[str, Answer | Exception] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+
+    @property
+    def committed(self) -> list[Asked]:
+        """Jobs that were sent."""
+        return [each for each in self.asked if each.path.startswith("/v1/jobs/commit/")]
+
+    @property
+    def looks(self) -> list[Asked]:
+        """Questions about the job."""
+        return [each for each in self.asked if each.method == "GET" and each.path == f"/v1/jobs/{JOB_ID}"]
+
+    @property
+    def fallback_asked(self) -> list[Asked]:
+        """Requests that went to the hosted fallback."""
+        return [each for each in self.asked if each.host == FALLBACK_HOST]
+
+    def transport(self) -> httpx.MockTransport:
+        """An httpx transport that leads here."""
+        return httpx.MockTransport(self._handle)
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Serve on a real port until left; gives the base URL."""
+        started = threading.Event()
+        where: list[str] = []
+        stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+        async def serve() -> None:
+            ended = asyncio.Event()
+            server = tornado.httpserver.HTTPServer(_application(self))
+            sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
+            server.add_sockets(sockets)
+            where.append(f"http://127.0.0.1:{sockets[0].getsockname()[1]}")
+            stop.append((asyncio.get_running_loop(), ended))
+            started.set()
+            await ended.wait()
+            server.stop()
+            await server.close_all_connections()
+
+        thread = threading.Thread(target=asyncio.run, args=(serve(),), name="fake coordinator")
+        thread.start()
+        assert started.wait(10)
+        try:
+            yield where[0]
+        finally:
+            loop, ended = stop[0]
+            loop.call_soon_threadsafe(ended.set)
+            thread.join()
+
+    def answer(self, asked: Asked) -> Answer:
+        """What to say to a request. An exception in the script is raised."""
+        self.asked.append(asked)
+        answer = self._choose(asked)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _choose(self, asked: Asked) -> Answer | Exception:
+        if asked.host == FALLBACK_HOST:
+            return self.fallback or (404, b"{}")
+        if asked.path in self.overrides:
+            return self.overrides[asked.path]
+        if asked.path == "/v1/quote":
+            return self.quote or self._quote(asked)
+        if asked.path.startswith("/v1/jobs/commit/"):
+            return self.commit or (201, msgspec.json.encode({"job_id": JOB_ID}))
+        if asked.path == f"/v1/jobs/{JOB_ID}" and self.about_job:
+            answer = self.about_job.pop(0) if len(self.about_job) > 1 else self.about_job[0]
+            self._hold(asked, answer)
+            return answer
+        return refused(404, "not_found", message="There is no such thing.")
+
+    def _hold(self, asked: Asked, answer: Answer | Exception) -> None:
+        unfinished = isinstance(answer, tuple) and b'"completed_at":null' in answer[1]
+        wait = parse_qs(asked.query).get("wait")
+        if self.long_poll and unfinished and wait:
+            self.clock.now += float(wait[0])
+
+    def _quote(self, asked: Asked) -> Answer:
+        query = parse_qs(asked.query)
+        job_type = JobType(query["job_type"][0])
+        tier = resolve_tier(Policy(query["policy"][0]), job_type)
+        return 200, msgspec.json.encode(
+            {
+                "price": format_usd(price(tier, job_type)),
+                "endpoint": f"/v1/jobs/commit/{tier.value.lower()}",
+                "policy_resolved": tier,
+                "network": NETWORKS[self.chain].caip2,
+                "expires_at": None,
+            }
+        )
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        status, body = self.answer(
+            Asked(
+                request.method,
+                request.url.host,
+                request.url.path,
+                request.url.query.decode(),
+                request.content,
+                request.headers.get("Authorization"),
+            )
+        )
+        return httpx.Response(status, content=body)
+
+
+def _application(coordinator: FakeCoordinator) -> tornado.web.Application:
+    class Everything(tornado.web.RequestHandler):
+        def _serve(self) -> None:
+            request = self.request
+            try:
+                status, body = coordinator.answer(
+                    Asked(
+                        request.method or "",
+                        request.host_name,
+                        request.path,
+                        request.query,
+                        request.body,
+                        request.headers.get("Authorization"),
+                    )
+                )
+            except ConnectionError:
+                request.connection.stream.close()  # type: ignore[union-attr]
+                return
+            self.set_status(status)
+            self.set_header("Content-Type", "application/json")
+            self.write(body)
+
+        get = post = _serve
+
+    return tornado.web.Application([(".*", Everything)], log_function=lambda _handler: None)

@@ -1,0 +1,43 @@
+"""Clients that talk to a fake coordinator on its fake clock."""
+
+from __future__ import annotations
+
+from compute_router.sdk import AsyncComputeRouter, ComputeRouter, Fallback
+from compute_router.sdk.rhythm import LONGEST_WAIT_S
+from tests.fakes.http_coordinator import FALLBACK_HOST, FakeCoordinator
+
+URL = "http://coordinator.example"
+FALLBACK = Fallback(f"https://{FALLBACK_HOST}/v1", "secret-key", "hosted-model")
+
+
+def blocking(
+    coordinator: FakeCoordinator,
+    *,
+    user_id: str | None = "alice",
+    require_verified: bool = False,
+    fallback: Fallback | None = None,
+    longest_wait_s: int = LONGEST_WAIT_S,
+) -> ComputeRouter:
+    return ComputeRouter(
+        URL,
+        user_id=user_id,
+        require_verified=require_verified,
+        fallback=fallback,
+        longest_wait_s=longest_wait_s,
+        transport=coordinator.transport(),
+        clock=coordinator.clock,
+        sleep=coordinator.clock.sleep,
+    )
+
+
+def asynchronous(
+    coordinator: FakeCoordinator, *, user_id: str | None = "alice", fallback: Fallback | None = None
+) -> AsyncComputeRouter:
+    return AsyncComputeRouter(
+        URL,
+        user_id=user_id,
+        fallback=fallback,
+        transport=coordinator.transport(),
+        clock=coordinator.clock,
+        sleep=coordinator.clock.sleep_async,
+    )
