@@ -9,6 +9,7 @@ from compute_router.protocol.errors import (
     MethodNotAllowedError,
     NoTrustedWorkerError,
     UnavailableError,
+    UpgradeRequiredError,
 )
 from compute_router.protocol.http_api import ErrorAnswer
 from compute_router.transport.http_types import Answer, json_answer
@@ -29,6 +30,8 @@ def answer_for(error: Exception) -> Answer:
     headers: tuple[tuple[str, str], ...] = ()
     if isinstance(error, MethodNotAllowedError):
         headers = (("Allow", error.allowed),)
+    elif isinstance(error, UpgradeRequiredError):
+        headers = (("Upgrade", "websocket"),)
     elif isinstance(error, UnavailableError):
         headers = (("Retry-After", _RETRY_AFTER_SECONDS),)
     return Answer(answer.status, answer.body, headers)
