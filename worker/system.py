@@ -30,6 +30,7 @@ from compute_router.worker.settings import Settings
 from compute_router.worker.socket_link import SocketLink
 
 _STOP_SECONDS: Final = 5.0
+_IDLE_STOP_SECONDS: Final = 0.5
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -71,15 +72,16 @@ class WorkerSystem:
 
     def stop(self) -> None:
         """Close the socket and end all threads. Jobs that still run are left to the coordinator."""
-        if self._watch is not None:
-            self._watch.stop(block=False)
-        for executor in self._executors:
-            executor.stop(block=False)
+        workers = [ref for ref in (self._watch, *self._executors) if ref is not None]
+        stopping = [ref.stop(block=False) for ref in workers]
         if self._connection is not None:
             self._connection.stop(timeout=_STOP_SECONDS)
         if self._link is not None:
             self._link.shut_down()
         self._loop.stop()
+        # An executor in the middle of a job is a daemon thread: it does not hold up the end.
+        with contextlib.suppress(pykka.Timeout):
+            pykka.get_all(stopping, timeout=_IDLE_STOP_SECONDS)
 
     # What the connection needs
 
