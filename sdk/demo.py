@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.sdk.cli_output import say
+from compute_router.sdk.demo_interrupts import Interrupts
 from compute_router.sdk.demo_network import start_coordinator, start_workers
 from compute_router.sdk.demo_ollama import why_no_inference
 from compute_router.sdk.demo_processes import Processes
@@ -31,8 +28,14 @@ def demo(arguments: argparse.Namespace) -> ExitCode:
     ollama_url = checked_url(arguments.ollama)
     directory = Path(tempfile.mkdtemp(prefix="compute-router-demo-"))
     try:
-        with _ended_by_signals(), Processes(directory) as processes:
-            return _run(processes, Chain(arguments.chain), ollama_url)
+        with Interrupts() as interrupts:
+            processes = Processes(directory, interrupts)
+            try:
+                with processes:
+                    return _run(processes, Chain(arguments.chain), ollama_url)
+            finally:
+                # Again, for an interrupt can strike just as the stopping begins; it does so only once.
+                processes.stop()
     finally:
         if arguments.keep:
             say(f"Keys, database and logs are in {directory}")
@@ -62,18 +65,3 @@ def _report(error: ComputeRouterError, processes: Processes) -> None:
         say(f"--- last lines of the {name}")
         for line in lines:
             say(f"    {line}")
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP end the demo the way Ctrl-C does, so that it can stop its processes."""
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from compute_router.protocol.errors import ComputeRouterError
+from compute_router.sdk.demo_interrupts import Interrupts
 from compute_router.sdk.settings import private_environment
 
 _TAIL_LINES: Final = 20
@@ -29,7 +30,7 @@ class Process:
 
     def __init__(self, name: str, command: Sequence[str], directory: Path) -> None:
         self.name = name
-        self._log = (directory / f"{name}.log").open("w", encoding="utf-8")
+        self._log = (directory / f"{name.replace(' ', '-')}.log").open("w", encoding="utf-8")
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._changed = threading.Condition()
         self._unread: list[str] = []
@@ -116,8 +117,9 @@ class Process:
 class Processes:
     """All child processes of a demo. Leaving it stops them, the last started first."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, interrupts: Interrupts | None = None) -> None:
         self.directory = directory
+        self._interrupts = interrupts or Interrupts()
         self._started: list[Process] = []
 
     def __enter__(self) -> Self:
@@ -130,8 +132,9 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str]) -> Process:
         """Start a child process."""
-        process = Process(name, command, self.directory)
-        self._started.append(process)
+        with self._interrupts.held():
+            process = Process(name, command, self.directory)
+            self._started.append(process)
         return process
 
     def check(self) -> None:
@@ -149,15 +152,8 @@ class Processes:
         return {process.name: process.tail for process in self._started}
 
     def stop(self) -> None:
-        """Stop all: politely, one after the other, and by force what does not listen.
-
-        When this is interrupted, all that is left is killed at once.
-        """
-        try:
+        """Stop all: politely, one after the other, and by force what does not listen. May be called again."""
+        with self._interrupts.held():
             for process in reversed(self._started):
                 process.ask_to_stop()
                 process.await_end(_STOP_GRACE_S)
-        except BaseException:
-            for process in self._started:
-                process.kill()
-            raise

@@ -7,6 +7,7 @@ from typing import Final
 
 POLL_INTERVAL_S: Final = 0.5
 LONGEST_WAIT_S: Final = 60
+_QUICK_ANSWERS_OF_A_PLAIN_POLL: Final = 2
 _FIRST_RETRY_S: Final = 0.5
 _LONGEST_RETRY_S: Final = 5.0
 
@@ -19,6 +20,7 @@ class PollRhythm:
 
     def __init__(self, longest_wait_s: int = LONGEST_WAIT_S) -> None:
         self._longest_wait_s = min(longest_wait_s, LONGEST_WAIT_S)
+        self._quick_answers = 0
         self.long_poll = self._longest_wait_s > 0
 
     def wait_s(self, remaining_s: float) -> int:
@@ -30,12 +32,14 @@ class PollRhythm:
     def pause_s(self, asked_wait_s: int, elapsed_s: float) -> float:
         """Seconds to pause after an answer that the job is unfinished.
 
-        An answer that comes sooner than the plain polling interval, although a wait was asked for, shows
-        that the coordinator does not wait. Slower ones need no pause, for the request itself took the time.
+        Answers that come sooner than the plain polling interval, although a wait was asked for, show that
+        the coordinator does not wait. It takes two in a row, for one that stops answers all its long polls
+        at once. Slower answers need no pause, for the request itself took the time.
         """
-        if asked_wait_s > 0 and elapsed_s < POLL_INTERVAL_S:
-            self.long_poll = False
-        return 0.0 if self.long_poll else POLL_INTERVAL_S
+        if asked_wait_s > 0:
+            self._quick_answers = self._quick_answers + 1 if elapsed_s < POLL_INTERVAL_S else 0
+            self.long_poll = self._quick_answers < _QUICK_ANSWERS_OF_A_PLAIN_POLL
+        return 0.0 if self.long_poll and self._quick_answers == 0 else POLL_INTERVAL_S
 
 
 def retry_pause_s(failures_in_a_row: int) -> float:

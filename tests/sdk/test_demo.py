@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import stat
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from compute_router.protocol.errors import NoTrustedWorkerError
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.receipts import public_key_hex
+from compute_router.sdk.demo_interrupts import Interrupts
 from compute_router.sdk.demo_network import (
     DemoNetwork,
     DemoWorker,
@@ -117,21 +119,47 @@ def test_a_process_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     assert not process.running
 
 
-def test_an_interrupt_while_stopping_leaves_no_process_behind(tmp_path: Path) -> None:
-    processes = Processes(tmp_path)
-    started = [processes.start(name, python(STUBBORN)) for name in ("first", "second")]
-    for process in started:
-        process.wait_for_line(READY, 20)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_strikes_once_so_that_stopping_is_not_disturbed(number: signal.Signals) -> None:
+    with Interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        signal.raise_signal(number)
 
-    def interrupted() -> None:
-        raise KeyboardInterrupt
 
-    started[1].ask_to_stop = interrupted  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        processes.stop()
-    assert not any(process.running for process in started)
-    for process in started:
-        process.await_end(5)
+def test_an_interrupt_while_a_process_starts_strikes_after_it_is_known() -> None:
+    steps: list[str] = []
+
+    def start(interrupts: Interrupts) -> None:
+        with interrupts.held():
+            signal.raise_signal(signal.SIGTERM)
+            steps.append("finished")
+        steps.append("went on")
+
+    with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
+        start(interrupts)
+    assert steps == ["finished"]
+
+
+def test_signals_are_as_before_after_the_demo() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupts():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
+    started: list[Process] = []
+
+    def demo(interrupts: Interrupts) -> None:
+        with Processes(tmp_path, interrupts) as processes:
+            started.append(processes.start("server", python(SERVER)))
+            started[0].wait_for_line(READY, 20)
+            signal.raise_signal(signal.SIGTERM)
+
+    with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
+        demo(interrupts)
+    assert not started[0].running
 
 
 def test_children_do_not_take_up_the_users_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

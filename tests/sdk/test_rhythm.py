@@ -27,15 +27,26 @@ def test_a_held_answer_is_followed_by_the_next_long_poll_at_once() -> None:
     assert rhythm.long_poll
 
 
-def test_an_unfinished_answer_that_came_at_once_shows_that_the_coordinator_does_not_wait() -> None:
+def test_unfinished_answers_that_come_at_once_show_that_the_coordinator_does_not_wait() -> None:
     rhythm = PollRhythm()
+    assert rhythm.pause_s(asked_wait_s=60, elapsed_s=0.01) == POLL_INTERVAL_S
     assert rhythm.pause_s(asked_wait_s=60, elapsed_s=0.01) == POLL_INTERVAL_S
     assert rhythm.wait_s(60) == 0
 
 
+def test_one_quick_answer_of_a_coordinator_that_stops_does_not_count_against_it() -> None:
+    rhythm = PollRhythm()
+    assert rhythm.pause_s(asked_wait_s=60, elapsed_s=0.01) == POLL_INTERVAL_S
+    assert rhythm.wait_s(60) == 60
+    assert rhythm.pause_s(asked_wait_s=60, elapsed_s=60) == 0
+    assert rhythm.pause_s(asked_wait_s=60, elapsed_s=0.01) == POLL_INTERVAL_S
+    assert rhythm.wait_s(60) == 60
+
+
 def test_what_was_learned_about_the_coordinator_is_kept() -> None:
     rhythm = PollRhythm()
-    rhythm.pause_s(asked_wait_s=60, elapsed_s=0.01)
+    for _ in range(2):
+        rhythm.pause_s(asked_wait_s=60, elapsed_s=0.01)
     assert rhythm.pause_s(asked_wait_s=0, elapsed_s=5) == POLL_INTERVAL_S
     assert rhythm.wait_s(60) == 0
 

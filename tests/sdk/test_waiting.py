@@ -56,16 +56,16 @@ def test_a_coordinator_that_does_not_wait_is_polled_twice_a_second() -> None:
     coordinator = FakeCoordinator([PENDING, PENDING, PENDING, completed(OUTPUT)], long_poll=False)
     with blocking(coordinator) as router:
         router.result(JOB_ID, timeout_s=30)
-    assert waits(coordinator) == ["wait=30", "", "", ""]
+    assert waits(coordinator) == ["wait=30", "wait=30", "", ""]
     assert coordinator.clock.pauses == [0.5, 0.5, 0.5]
 
 
 def test_the_next_job_of_the_same_client_profits_from_what_was_learned() -> None:
-    coordinator = FakeCoordinator([PENDING, completed(OUTPUT)], long_poll=False)
+    coordinator = FakeCoordinator([PENDING, PENDING, completed(OUTPUT)], long_poll=False)
     with blocking(coordinator) as router:
         router.result(JOB_ID, timeout_s=30)
         router.result(JOB_ID, timeout_s=30)
-    assert waits(coordinator) == ["wait=30", "", ""]
+    assert waits(coordinator) == ["wait=30", "wait=30", "", ""]
 
 
 def test_a_job_that_does_not_end_in_time_is_a_timeout_that_names_the_job() -> None:
