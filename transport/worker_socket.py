@@ -39,7 +39,9 @@ class WorkerSocket(WebSocketHandler):
 
     def on_message(self, message: str | bytes) -> None:
         try:
-            frame = WORKER_FRAMES.decode(message)
+            # A binary frame need not be UTF-8, and the raw parts of a frame are passed on unread.
+            text = message.decode("utf-8") if isinstance(message, bytes) else message
+            frame = WORKER_FRAMES.decode(text)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.send(encode_frame(_refusal(message, error)))
             return
