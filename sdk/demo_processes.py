@@ -77,8 +77,11 @@ class Process:
 
         with self._changed:
             self._changed.wait_for(look, timeout_s)
+            ended = self._silent
+        if found is None and ended:
+            raise DemoFailedError(f"The {self.name} ended before it was ready.")
         if found is None:
-            raise DemoFailedError(f"The {self.name} did not say within {timeout_s:g} s that it is ready.")
+            raise DemoFailedError(f"The {self.name} was not ready within {timeout_s:g} s.")
         return found
 
     def ask_to_stop(self) -> None:

@@ -78,7 +78,7 @@ def test_a_process_is_ready_when_it_says_so(tmp_path: Path) -> None:
 def test_a_process_that_ends_before_it_is_ready_fails_the_demo_at_once(tmp_path: Path) -> None:
     with Processes(tmp_path) as processes:
         process = processes.start("server", python("raise SystemExit('port in use')"))
-        with pytest.raises(DemoFailedError, match="server"):
+        with pytest.raises(DemoFailedError, match="ended before it was ready"):
             process.wait_for_line(READY, 60)
         assert process.tail == ["port in use"]
 
