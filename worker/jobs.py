@@ -54,7 +54,7 @@ Outcome = Output | Failed
 class JobError(ComputeRouterError):
     """A job cannot be done. ``failure`` is what the coordinator is told."""
 
-    code: ClassVar[str] = "job_failed"
+    code: ClassVar[str] = "job_not_done"
 
     def __init__(self, code: str, message: str, *, retryable: bool) -> None:
         super().__init__(message)
