@@ -41,7 +41,8 @@ def median(values: Iterable[float]) -> float:
 
 def spread(values: Sequence[float]) -> str:
     """Lowest and highest of the rounds' values, for judging how steady a figure is."""
-    return f"{min(values):,.3g} to {max(values):,.3g}"
+    digits = 0 if max(values) >= 100 else 2
+    return f"{min(values):,.{digits}f} to {max(values):,.{digits}f}"
 
 
 def milliseconds(seconds: float) -> str:

@@ -22,12 +22,17 @@ _STOP_TIMEOUT: Final = Seconds(60.0)
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One window: exchanges that ended in it, and the processor time of server and generator."""
+    """One window: exchanges that ended in it, and the processor time that was spent in it.
+
+    ``others_share`` is the part of all processors that neither the server nor this process used but
+    something else on the machine. Kernel time that belongs to no process is not in it.
+    """
 
     length: Seconds
     latencies: list[Seconds]
     server_cpu: Seconds
     generator_cpu: Seconds
+    others_share: float
 
     @property
     def per_second(self) -> float:
@@ -55,14 +60,22 @@ async def load_jobs(server: Server, warm_up: Seconds, window: Seconds) -> Measur
     return await _load(server, partial(_seekers, CLIENTS), warm_up, window)
 
 
-async def run_jobs(server: Server, seekers: int, each: int) -> LoadLog:
+class Ran(msgspec.Struct, frozen=True):
+    """A fixed number of jobs. ``took`` is from the first commit to the last result, without connecting."""
+
+    took: Seconds
+    log: LoadLog
+
+
+async def run_jobs(server: Server, seekers: int, each: int) -> Ran:
     """So many seekers start at the same moment and run so many jobs each; returns when all have ended."""
     log = LoadLog(seekers)
     clients = await connect_all(server.port, _seekers(seekers, log, each))
+    started = time.perf_counter()
     for client in clients:
         client.start()
     await _wait_until_ended(log)
-    return log
+    return Ran(Seconds(log.ended_at - started), log)
 
 
 def _hello_clients(count: int, log: LoadLog) -> list[Callable[[], ClosedLoopClient]]:
@@ -81,30 +94,52 @@ async def _load(
 ) -> Measured:
     log = LoadLog(CLIENTS)
     clients = await connect_all(server.port, makers(log))
-    generator = psutil.Process()
     # The collector would stop the generator to look at thousands of connections that do not change.
     gc.collect()
     gc.freeze()
     for client in clients:
         client.start()
     await asyncio.sleep(warm_up)
-    first, started = log.finished, time.perf_counter()
-    server_before, generator_before = server.cpu(), generator.cpu_times()
+    first, before = log.finished, _Snapshot.take(server)
     await asyncio.sleep(window)
-    last, length = log.finished, Seconds(time.perf_counter() - started)
-    server_after, generator_after = server.cpu(), generator.cpu_times()
+    last, after = log.finished, _Snapshot.take(server)
     log.stopping = True
     await _wait_until_ended(log)
     gc.unfreeze()
     log.raise_failures()
-    return Measured(
-        length=length,
-        latencies=log.latencies[first:last],
-        server_cpu=Seconds(server_after - server_before),
-        generator_cpu=Seconds(
-            generator_after.user + generator_after.system - generator_before.user - generator_before.system
-        ),
-    )
+    return after.measured_since(before, log.latencies[first:last])
+
+
+class _Snapshot(msgspec.Struct, frozen=True):
+    """Clock and processor times at one moment."""
+
+    at: float
+    server: Seconds
+    generator: Seconds
+    machine: Seconds
+
+    @classmethod
+    def take(cls, server: Server) -> _Snapshot:
+        generator, machine = psutil.Process().cpu_times(), psutil.cpu_times()
+        return cls(
+            at=time.perf_counter(),
+            server=server.cpu(),
+            generator=Seconds(generator.user + generator.system),
+            # Steal is what other guests took of the host; only Linux tells.
+            machine=Seconds(machine.user + machine.nice + machine.system + getattr(machine, "steal", 0.0)),
+        )
+
+    def measured_since(self, before: _Snapshot, latencies: list[Seconds]) -> Measured:
+        length = self.at - before.at
+        server, generator = self.server - before.server, self.generator - before.generator
+        others = (self.machine - before.machine) - server - generator
+        return Measured(
+            length=Seconds(length),
+            latencies=latencies,
+            server_cpu=Seconds(server),
+            generator_cpu=Seconds(generator),
+            others_share=max(0.0, others / (length * len(psutil.cpu_times(percpu=True)))),
+        )
 
 
 async def _wait_until_ended(log: LoadLog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final, NewType
 
 from benchmarks.errors import BenchmarkError
@@ -21,6 +22,7 @@ class LoadLog:
         self.failed = 0
         self.stopping = False
         self.ended = asyncio.Event()
+        self.ended_at = 0.0
         self._reasons: list[str] = []
         self._clients_left = clients
 
@@ -43,6 +45,7 @@ class LoadLog:
         """A client will send no more."""
         self._clients_left -= 1
         if self._clients_left == 0:
+            self.ended_at = time.perf_counter()
             self.ended.set()
 
     def raise_failures(self) -> None:

@@ -23,11 +23,11 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 FULL: Final = Scale(
-    rounds=3,
+    rounds=5,
     pools=(50, 1_000, 10_000),
     warm_up=Seconds(2.0),
-    window=Seconds(10.0),
-    baseline_window=Seconds(5.0),
+    window=Seconds(6.0),
+    baseline_window=Seconds(4.0),
     lone_jobs=1_000,
     saturation_rounds=3,
     memory_workers=10_000,

@@ -52,10 +52,14 @@ Result = TypeVar("Result")
 
 
 class WorkerPool:
-    """Any number of workers of one server, kept alive by heartbeats that are spread evenly."""
+    """Any number of workers of one server, kept alive by heartbeats that are spread evenly.
+
+    ``held`` collects how long jobs with work really kept their worker: timers fire a little late.
+    """
 
     def __init__(self, port: int, work: Seconds = NO_WORK) -> None:
         self.work = work
+        self.held: list[Seconds] = []
         self.closing = False
         self._port = port
         self._failures: list[str] = []
@@ -207,7 +211,9 @@ class SimulatedWorker(asyncio.Protocol):
         match frame:
             case JobAssign():
                 if self._pool.work:
-                    asyncio.get_running_loop().call_later(self._pool.work, self._complete, frame)
+                    asyncio.get_running_loop().call_later(
+                        self._pool.work, self._finish_work, frame, time.perf_counter()
+                    )
                 else:
                     self._complete(frame)
             case Challenge(nonce=nonce, network=network):
@@ -231,6 +237,10 @@ class SimulatedWorker(asyncio.Protocol):
             agent="benchmark",
         )
         self._write(client_frame(encode_frame(register)))
+
+    def _finish_work(self, job: JobAssign, began: float) -> None:
+        self._complete(job)
+        self._pool.held.append(Seconds(time.perf_counter() - began))
 
     def _complete(self, job: JobAssign) -> None:
         signed = sign_receipt(self._key, job.job_id, _OUTPUT, UnixMs(time.time_ns() // 1_000_000))

@@ -52,9 +52,9 @@ async def lone_job(scale: Scale) -> list[Figure]:
 
 
 async def _one_by_one(server: Server, jobs: int) -> list[Seconds]:
-    log = await run_jobs(server, seekers=1, each=_WARM_UP_JOBS + jobs)
-    log.raise_failures()
-    return log.latencies[_WARM_UP_JOBS:]
+    ran = await run_jobs(server, seekers=1, each=_WARM_UP_JOBS + jobs)
+    ran.log.raise_failures()
+    return ran.log.latencies[_WARM_UP_JOBS:]
 
 
 async def _sdk_latencies(server: Server, jobs: int) -> SdkLatencies:
