@@ -31,7 +31,7 @@ def answer_for(error: Exception) -> Answer:
     if isinstance(error, MethodNotAllowedError):
         headers = (("Allow", error.allowed),)
     elif isinstance(error, UpgradeRequiredError):
-        headers = (("Upgrade", "websocket"),)
+        headers = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
     elif isinstance(error, UnavailableError):
         headers = (("Retry-After", _RETRY_AFTER_SECONDS),)
     return Answer(answer.status, answer.body, headers)

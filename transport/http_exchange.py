@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 MAX_DRAINED_BYTES: Final = 1 << 30
 """A body over the limit is read and thrown away up to this size, so that its sender hears why."""
 
+_MAX_LENGTH_DIGITS: Final = 18
+"""Longer numbers are certainly too large, and Python is slow or unwilling to read them."""
+
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -75,7 +78,7 @@ class _Exchange(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, RequestStartLine)
-        if headers.get("Upgrade", "").lower() == "websocket":
+        if _is_handshake(start_line, headers):
             self._socket = self._api.sockets.start_request(self._server_conn, self._connection)
             return self._socket.headers_received(start_line, headers)
         self._request = Request(start_line.method, start_line.path, headers)
@@ -156,5 +159,21 @@ class _Exchange(HTTPMessageDelegate):
     @staticmethod
     def _declared_size(headers: HTTPHeaders) -> int:
         declared = headers.get("Content-Length", "0")
-        # Tornado itself refuses a malformed length right after this.
-        return int(declared) if declared.isascii() and declared.isdigit() else 0
+        if not (declared.isascii() and declared.isdigit()):
+            # Tornado itself refuses a malformed length right after this.
+            return 0
+        return int(declared) if len(declared) <= _MAX_LENGTH_DIGITS else MAX_DRAINED_BYTES + 1
+
+
+def _is_handshake(start_line: RequestStartLine, headers: HTTPHeaders) -> bool:
+    """Whether a worker opens its WebSocket (RFC 6455, section 4.2.1); all else is plain HTTP."""
+    return (
+        start_line.method == "GET"
+        and start_line.path.partition("?")[0] == "/"
+        and headers.get("Upgrade", "").lower() == "websocket"
+        and "upgrade" in (token.strip() for token in headers.get("Connection", "").lower().split(","))
+        and headers.get("Sec-WebSocket-Version") == "13"
+        and "Sec-WebSocket-Key" in headers
+        # Tornado's application would keep a body of any size in memory.
+        and not ("Content-Length" in headers or "Transfer-Encoding" in headers)
+    )

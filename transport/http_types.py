@@ -14,6 +14,7 @@ from compute_router.protocol.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
+from compute_router.transport.complaints import complaint
 
 T = TypeVar("T")
 
@@ -99,7 +100,7 @@ def decode_json(data: bytes, decode: Callable[[bytes], T], where: str = "") -> T
         data.decode("utf-8")
         return decode(data)
     except msgspec.ValidationError as error:
-        raise RequestError(f"{where}{error}.") from None
+        raise RequestError(f"{where}{complaint(error)}") from None
     except UnicodeDecodeError:
         raise MalformedJsonError("The body is not valid UTF-8.") from None
     except msgspec.DecodeError as error:

@@ -12,7 +12,9 @@ import pykka
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from compute_router.actors.messages import FrameArrived, SocketClosed, SocketOpened
+from compute_router.protocol.http_api import ErrorAnswer
 from compute_router.protocol.messages import WORKER_FRAME_TYPES, WORKER_FRAMES, ErrorFrame, encode_frame
+from compute_router.transport.complaints import complaint
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,13 @@ class WorkerSocket(WebSocketHandler):
     def get_compression_options(self) -> None:
         """Declines permessage-deflate: its buffers would cost more memory than all else of a worker."""
         return
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+        """Tornado refuses a web page of another origin with a line of text; errors here are JSON."""
+        if not isinstance(chunk, str):
+            return super().finish(chunk)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        return super().finish(msgspec.json.encode(ErrorAnswer("forbidden_origin", f"{chunk}.")))
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
@@ -85,4 +94,4 @@ def _refusal(message: str | bytes, error: Exception) -> ErrorFrame:
         return ErrorFrame("PARSE_ERROR", "A frame must be a JSON object with a type.")
     if frame_type not in WORKER_FRAME_TYPES:
         return ErrorFrame("UNKNOWN_MSG", "The coordinator does not know this type of frame.")
-    return ErrorFrame("INVALID_MSG", f"{error}.")
+    return ErrorFrame("INVALID_MSG", complaint(error))
