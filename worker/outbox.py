@@ -20,14 +20,15 @@ _log = logging.getLogger(__name__)
 
 class _Held(msgspec.Struct):
     frame: bytes
-    sends: int = 0
+    sends_left: int
 
 
 class Outbox:
     """Finished frames by attempt, oldest first, bounded in number, bytes and times sent.
 
-    An acknowledgement removes a frame. A coordinator that never acknowledges cannot make it grow or
-    be sent for ever: past a bound the oldest results are given up, and the log says so.
+    An acknowledgement removes a frame, and a frame that nobody acknowledges goes out once. A coordinator
+    that never acknowledges cannot make it grow or be sent for ever: past a bound the oldest results are
+    given up, and the log says so.
     """
 
     def __init__(self) -> None:
@@ -44,10 +45,10 @@ class Outbox:
         """Attempts whose results are held, oldest first."""
         return list(self._held)
 
-    def put(self, key: AttemptKey, frame: bytes) -> None:
-        """Hold a frame, in place of an older one of the same attempt."""
+    def put(self, key: AttemptKey, frame: bytes, *, acknowledged: bool) -> None:
+        """Hold a frame, in place of an older one of the same attempt, until it is acknowledged or sent."""
         self._remove(key)
-        self._held[key] = _Held(frame)
+        self._held[key] = _Held(frame, MAX_SENDS if acknowledged else 1)
         self._bytes += len(frame)
         while len(self._held) > MAX_RESULTS or self._bytes > MAX_BYTES:
             oldest = next(iter(self._held))
@@ -57,17 +58,13 @@ class Outbox:
     def send(self, key: AttemptKey) -> list[bytes]:
         """The frames to send now for one attempt: one, or none when nothing is held for it.
 
-        A frame is forgotten with its last permitted send. A coordinator that does not count attempts
-        does not acknowledge either, so there one send is all.
+        A frame is forgotten with its last permitted send.
         """
         held = self._held.get(key)
         if held is None:
             return []
-        held.sends += 1
-        if key.attempt is None:
-            self._remove(key)
-        elif held.sends >= MAX_SENDS:
-            _log.warning("The result of job %s goes out for the last time: it was never acknowledged.", key)
+        held.sends_left -= 1
+        if held.sends_left == 0:
             self._remove(key)
         return [held.frame]
 

@@ -17,18 +17,30 @@ _LONGEST_MESSAGE: Final = 4096
 _LONGEST_CODE: Final = 64
 
 
-def result_frame(key: SigningKey, attempt_key: AttemptKey, outcome: Outcome) -> bytes:
+class ResultFrame(msgspec.Struct, frozen=True):
+    """A frame to send. ``acknowledged`` says whether a coordinator answers it with ``job_ack``.
+
+    It acknowledges results, and only if it counts attempts. A failure that gets lost with the socket does
+    no harm: the job goes back because this worker no longer holds it.
+    """
+
+    data: bytes
+    acknowledged: bool
+
+
+def result_frame(key: SigningKey, attempt_key: AttemptKey, outcome: Outcome) -> ResultFrame:
     """``job_complete`` with a signed receipt, or ``job_failed``; never larger than MAX_FRAME_BYTES.
 
     An output too large for one frame becomes a failure, because the coordinator would close the socket.
     """
     if isinstance(outcome, Failed):
-        return _failed_frame(attempt_key, outcome)
+        return ResultFrame(_failed_frame(attempt_key, outcome), acknowledged=False)
     frame = _complete_frame(key, attempt_key, outcome)
     if len(frame) > MAX_FRAME_BYTES:
         message = f"The output has {len(outcome.json)} bytes; a frame holds at most {MAX_FRAME_BYTES}."
-        return _failed_frame(attempt_key, Failed("output_too_large", message, retryable=False))
-    return frame
+        failed = Failed("output_too_large", message, retryable=False)
+        return ResultFrame(_failed_frame(attempt_key, failed), acknowledged=False)
+    return ResultFrame(frame, acknowledged=attempt_key.attempt is not None)
 
 
 def _complete_frame(key: SigningKey, attempt_key: AttemptKey, output: Output) -> bytes:

@@ -317,7 +317,8 @@ class Session:
     def _on_finished(self, key: AttemptKey, outcome: Outcome) -> list[Effect]:
         if self._running.pop(key, None) is None:
             raise ValueError(f"job {key} finished without having been started")
-        self._outbox.put(key, result_frame(self._identity.key, key, outcome))
+        frame = result_frame(self._identity.key, key, outcome)
+        self._outbox.put(key, frame.data, acknowledged=frame.acknowledged)
         return self._deliver(key) if self._phase is _Phase.REGISTERED else []
 
     def _deliver(self, key: AttemptKey) -> list[Effect]:

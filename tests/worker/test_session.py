@@ -450,6 +450,27 @@ def test_a_coordinator_that_counts_no_attempts_gets_every_result_once() -> None:
     assert talk.is_welcomed() == []
 
 
+def test_a_failure_needs_no_acknowledgement() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    assert len(frames(talk.finishes(outcome=LOST))) == 1
+    assert talk.session.held == []
+
+
+def test_a_failure_while_disconnected_is_told_after_reconnecting() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.happens(Disconnected("gone"))
+    assert talk.finishes(outcome=LOST) == []
+    talk.happens(ReconnectDue())
+    talk.happens(Connected())
+    (register,) = frames(talk.passes(CHALLENGE_WAIT))
+    assert isinstance(register, Register)
+    assert register.active_jobs == [HeldJob("job-1", 1)]
+    (failed,) = frames(talk.is_welcomed())
+    assert isinstance(failed, JobFailed)
+
+
 def test_results_are_not_sent_again_when_models_change() -> None:
     talk = Conversation().registers()
     talk.is_assigned()

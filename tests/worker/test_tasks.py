@@ -78,7 +78,9 @@ def test_words_of_the_whole_input_are_counted() -> None:
     assert summarize("one two  three\nfour - naïve").word_count == 6
 
 
-@given(st.lists(st.sampled_from(["Cats sleep.", "Dogs run far.", "x!", "It is.", "\n\n", "Ünïcode 東京。"])))
+@given(
+    st.lists(st.sampled_from(["Cats sleep.", "Dogs run far.", "Yes!", "It is.", "\n\n", "Ünïcode 東京。"]))
+)
 def test_summaries_are_never_longer_than_their_bound(parts: list[str]) -> None:
     text = " ".join(parts)
     result = summarize(text)
