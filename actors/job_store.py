@@ -7,7 +7,6 @@ answers at once. So full durability costs each job a small share of a flush.
 from __future__ import annotations
 
 import logging
-import queue
 import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -17,6 +16,7 @@ import msgspec
 import pykka
 
 from compute_router.actors.clock import Clock
+from compute_router.actors.gathering_inbox import GatheringInbox
 from compute_router.actors.messages import Message, StoreRequest
 from compute_router.actors.runtime import FailStop, LoopFuture, OnDeath
 from compute_router.actors.store_requests import handle
@@ -72,7 +72,7 @@ class JobStore(FailStop, pykka.ThreadingActor):
 
     @staticmethod
     def _create_actor_inbox() -> Any:
-        return queue.SimpleQueue()
+        return GatheringInbox()
 
     @staticmethod
     def _create_future() -> pykka.Future[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pykka
 
-from compute_router.actors.clock import Clock
+from compute_router.actors.clock import Clock, SteadyMs
 from compute_router.actors.matcher_core import MatcherCore
 from compute_router.actors.messages import (
     ArmTimer,
@@ -58,47 +59,34 @@ class Matcher(LoopActor):
         self._scheduler = scheduler
         self._registry = registry
         self._watchers = watchers
+        core = self._core
+        self._reactions: dict[type[Message], Callable[[Any, SteadyMs], Any]] = {
+            AssignmentRecorded: core.assignment_recorded,
+            CompletionRecorded: core.completion_recorded,
+            Deliver: self._pass_on,
+            IsLive: lambda message, now: core.is_live(message.job_id),
+            JobEnded: lambda message, now: core.job_ended(message),
+            JobTimer: core.job_timer,
+            Recover: self._recover,
+            Submit: core.submit,
+            Sweep: self._sweep,
+            TrustGranted: core.trust_granted,
+            WorkerOffline: lambda message, now: core.worker_offline(message.worker_id, now),
+            WorkerOnline: core.worker_online,
+            WorkerSaid: core.worker_said,
+            WorkerSettled: lambda message, now: core.worker_settled(message.worker_id, now),
+        }
 
     def on_start(self) -> None:
         self._arm_sweep()
 
     def on_receive(self, message: Any) -> Any:
-        now = self._clock.steady_ms()
-        core = self._core
-        reply: Any = None
-        match message:
-            case WorkerSaid():
-                core.worker_said(message, now)
-            case Submit():
-                reply = core.submit(message, now)
-            case AssignmentRecorded():
-                core.assignment_recorded(message, now)
-            case CompletionRecorded():
-                core.completion_recorded(message, now)
-            case IsLive(job_id):
-                return core.is_live(job_id)
-            case JobEnded():
-                core.job_ended(message)
-            case JobTimer():
-                core.job_timer(message, now)
-            case WorkerOnline():
-                core.worker_online(message, now)
-            case WorkerSettled(worker_id):
-                core.worker_settled(worker_id, now)
-            case WorkerOffline(worker_id):
-                core.worker_offline(worker_id, now)
-            case TrustGranted():
-                core.trust_granted(message, now)
-            case Sweep():
-                core.sweep(now)
-                self._arm_sweep()
-            case Recover(jobs):
-                core.recover(jobs, now, self._clock.unix_ms())
-            case Deliver():
-                self._registry.tell(message)
-            case _:
-                raise TypeError(f"Matcher cannot handle {message!r}")
-        for effect in core.drain():
+        try:
+            react = self._reactions[type(message)]
+        except KeyError:
+            raise TypeError(f"Matcher cannot handle {message!r}") from None
+        reply = react(message, self._clock.steady_ms())
+        for effect in self._core.drain():
             self._carry_out(effect)
         return reply
 
@@ -114,6 +102,16 @@ class Matcher(LoopActor):
                 self._watchers.publish(view)
             case _:
                 self._store.tell(StoreRequest(effect, self.actor_ref))
+
+    def _recover(self, message: Recover, now: SteadyMs) -> None:
+        self._core.recover(message.jobs, now, self._clock.unix_ms())
+
+    def _sweep(self, message: Sweep, now: SteadyMs) -> None:
+        self._core.sweep(now)
+        self._arm_sweep()
+
+    def _pass_on(self, message: Deliver, now: SteadyMs) -> None:
+        self._registry.tell(message)
 
     def _arm_sweep(self) -> None:
         self._carry_out(SetTimer(_SWEEP, self._policy.sweep_interval, Sweep()))

@@ -124,11 +124,17 @@ class MatcherCore:
             self._await_return(job, DurationMs(remaining))
 
     def trust_granted(self, event: TrustGranted, now: SteadyMs) -> None:
-        """Let a newly paired worker have the user's waiting PRIVATE jobs."""
-        for job in self._waiting.private_jobs_of(event.user_id):
-            self._waiting.remove(job)
+        """Let a newly paired worker have the user's PRIVATE jobs, and later attempts at those under way."""
+        # All live jobs are looked through, because pairing is rare.
+        for job in self._jobs.values():
+            if not job.private or job.user_id != event.user_id:
+                continue
+            waiting = job.waiting
+            if waiting:
+                self._waiting.remove(job)
             job.trusted |= {event.pubkey}
-            self._waiting.add(job)
+            if waiting:
+                self._waiting.add(job)
         for worker in list(self._by_key.get(event.pubkey, {}).values()):
             self._feed(worker, now)
 
@@ -326,7 +332,7 @@ class MatcherCore:
         for job in self._waiting.heads():
             worker = self._find_worker(job) if job.waiting else None
             if worker is not None:
-                self._waiting.take(job)
+                self._waiting.take(job, now)
                 self._assign(job, worker)
 
     # Decisions
@@ -372,7 +378,7 @@ class MatcherCore:
                 worker.idle_since = now
                 self._idle.add(worker)
                 return
-            self._waiting.take(job)
+            self._waiting.take(job, now)
             self._assign(job, worker)
 
     def _assign(self, job: LiveJob, worker: LiveWorker) -> None:
@@ -403,6 +409,8 @@ class MatcherCore:
         """An attempt brought no result: free its worker, then try the job elsewhere or give it up."""
         pubkey = job.worker_pubkey
         self._leave_orphans(job)
+        # From here on nobody holds a lease, so whatever still arrives about this attempt is late.
+        job.worker_pubkey, job.sent = None, False
         job.last_failure, job.last_detail = reason, detail
         if not retryable:
             self._fail(job, reason)
@@ -457,15 +465,17 @@ class MatcherCore:
 
     def _return_orphans(self, worker: LiveWorker, held: set[tuple[str, int]], now: SteadyMs) -> None:
         """A worker of ours is back: it says which attempts it still holds; the others are lost."""
-        for job_id in sorted(self._orphans.get(worker.pubkey, ())):
-            job = self._jobs[job_id]
-            if (job_id, job.attempt) in held:
+        orphans = [self._jobs[job_id] for job_id in sorted(self._orphans.get(worker.pubkey, ()))]
+        lost = [job for job in orphans if (job.job_id, job.attempt) not in held]
+        for job in orphans:
+            if job not in lost:
                 self._leave_orphans(job)
                 job.worker_id = worker.worker_id
-                worker.busy.add(job_id)
+                worker.busy.add(job.job_id)
                 self._set_lease_timer(job, self._policy.lease(job.job_type))
-            else:
-                self._end_attempt(job, Failure.WORKER_DISCONNECTED, now)
+        # Only now are the worker's used slots known; a lost job may well go to one of its free ones.
+        for job in lost:
+            self._end_attempt(job, Failure.WORKER_DISCONNECTED, now)
 
     def _leave_orphans(self, job: LiveJob) -> None:
         waiting_for = self._orphans.get(job.worker_pubkey or "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compute_router.actors.clock import SteadyMs
 from compute_router.actors.fair_queue import FairQueue
 from compute_router.actors.live import LiveJob, LiveWorker
 from compute_router.protocol.jobs import JobType, Tier
@@ -17,13 +18,27 @@ _ANYBODY = ""
 _Lane = tuple[str, JobType, str | None, Tier]
 
 
+class _User:
+    """One user's waiting jobs, and when one of that user's jobs last left the line for a worker."""
+
+    __slots__ = ("last_turn", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: set[str] = set()
+        self.last_turn = SteadyMs(-1)
+
+
 class WaitingJobs:
-    """All waiting jobs. FAST goes before CHEAP, unless the CHEAP job waited ``ageing`` longer."""
+    """All waiting jobs. FAST goes before CHEAP, unless the CHEAP job waited ``ageing`` longer.
+
+    Users take turns inside a lane. Between lanes of one tier, the user goes first who has waited longest
+    since the job came or since that user's last turn, so a burst in one lane holds up no other lane.
+    """
 
     def __init__(self, ageing: DurationMs) -> None:
         self._ageing = ageing
         self._lanes: dict[_Lane, FairQueue[LiveJob]] = {}
-        self._private_by_user: dict[str, dict[str, LiveJob]] = {}
+        self._users: dict[str, _User] = {}
 
     def add(self, job: LiveJob, *, first: bool = False) -> None:
         """Have a job wait; ``first`` puts it before the user's other jobs."""
@@ -31,11 +46,14 @@ class WaitingJobs:
         for key in self._lanes_of(job):
             lane = self._lanes.setdefault(key, FairQueue())
             (lane.push_first if first else lane.push)(job.user_id, job.job_id, job)
-        if job.private:
-            self._private_by_user.setdefault(job.user_id, {})[job.job_id] = job
+        user = self._users.get(job.user_id)
+        if user is None:
+            user = self._users[job.user_id] = _User()
+        user.waiting.add(job.job_id)
 
-    def take(self, job: LiveJob) -> None:
+    def take(self, job: LiveJob, now: SteadyMs) -> None:
         """Take a job out because it gets its worker."""
+        self._users[job.user_id].last_turn = now
         self._leave(job, turn_used=True)
 
     def remove(self, job: LiveJob) -> None:
@@ -44,27 +62,29 @@ class WaitingJobs:
 
     def best_for(self, worker: LiveWorker) -> LiveJob | None:
         """The job that a free worker should run next."""
-        best: LiveJob | None = None
-        best_rank = 0
-        for job_type, model in worker.demands:
-            for whose in (_ANYBODY, worker.pubkey):
-                for tier in Tier:
-                    lane = self._lanes.get((whose, job_type, model, tier))
-                    job = lane.head() if lane else None
-                    if job is None:
-                        continue
-                    rank = job.waiting_since + (self._ageing if tier is Tier.CHEAP else 0)
-                    if best is None or rank < best_rank:
-                        best, best_rank = job, rank
-        return best
+        fast, cheap = self._next(worker, Tier.FAST), self._next(worker, Tier.CHEAP)
+        if fast is None or cheap is None:
+            return fast or cheap
+        return cheap if cheap.waiting_since + self._ageing < fast.waiting_since else fast
 
     def heads(self) -> list[LiveJob]:
         """The first job of every lane: if none of them can be placed, no job can."""
         return [job for lane in self._lanes.values() if (job := lane.head()) is not None]
 
-    def private_jobs_of(self, user_id: str) -> list[LiveJob]:
-        """A user's waiting PRIVATE jobs, in the order in which they came."""
-        return list(self._private_by_user.get(user_id, {}).values())
+    def _next(self, worker: LiveWorker, tier: Tier) -> LiveJob | None:
+        best: LiveJob | None = None
+        best_rank = (0, 0)
+        for job_type, model in worker.demands:
+            for whose in (_ANYBODY, worker.pubkey):
+                lane = self._lanes.get((whose, job_type, model, tier))
+                job = lane.head() if lane else None
+                if job is None:
+                    continue
+                last_turn = self._users[job.user_id].last_turn
+                rank = (max(job.waiting_since, last_turn), last_turn)
+                if best is None or rank < best_rank:
+                    best, best_rank = job, rank
+        return best
 
     def _leave(self, job: LiveJob, *, turn_used: bool) -> None:
         job.waiting = False
@@ -73,11 +93,10 @@ class WaitingJobs:
             (lane.take if turn_used else lane.remove)(job.user_id, job.job_id)
             if not lane:
                 del self._lanes[key]
-        if job.private:
-            mine = self._private_by_user[job.user_id]
-            del mine[job.job_id]
-            if not mine:
-                del self._private_by_user[job.user_id]
+        user = self._users[job.user_id]
+        user.waiting.discard(job.job_id)
+        if not user.waiting:
+            del self._users[job.user_id]
 
     @staticmethod
     def _lanes_of(job: LiveJob) -> Iterator[_Lane]:
