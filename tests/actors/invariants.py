@@ -1,0 +1,59 @@
+"""What must be true of the Matcher's picture after every event."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from compute_router.actors.matcher_core import MatcherCore
+from compute_router.actors.messages import JobTimer, Message, RecordCompletion
+from compute_router.protocol.job_state import JobStatus
+
+
+def check_core(core: MatcherCore, timers: Mapping[str, Message], store_queue: Iterable[Message]) -> None:
+    """Check a core against the timers that are set and the requests that the store has not answered."""
+    _slots_hold_one_job_each(core)
+    _no_eligible_pair_is_left_waiting(core)
+    _every_job_will_be_moved_on(core, timers, store_queue)
+
+
+def _slots_hold_one_job_each(core: MatcherCore) -> None:
+    jobs = {job.job_id: job for job in core.jobs}
+    held = Counter(job_id for worker in core.workers for job_id in worker.busy)
+    assert all(count == 1 for count in held.values()), f"a job holds two slots: {held}"
+    for worker in core.workers:
+        assert len(worker.busy) <= worker.slots, f"{len(worker.busy)} jobs in {worker.slots} slots"
+        for job_id in worker.busy:
+            assert jobs[job_id].worker_id == worker.worker_id
+            assert jobs[job_id].worker_pubkey == worker.pubkey
+    for job in jobs.values():
+        if job.worker_id is not None:
+            assert held[job.job_id] == 1, f"{job.job_id} claims a slot that does not hold it"
+            assert job.status in (JobStatus.ASSIGNED, JobStatus.RUNNING)
+
+
+def _no_eligible_pair_is_left_waiting(core: MatcherCore) -> None:
+    free = [worker for worker in core.workers if worker.free]
+    for job in core.jobs:
+        if job.waiting:
+            assert job.status is JobStatus.PENDING
+            assert not any(worker.can_run(job) for worker in free), f"{job.job_id} waits beside a free worker"
+
+
+def _every_job_will_be_moved_on(
+    core: MatcherCore, timers: Mapping[str, Message], store_queue: Iterable[Message]
+) -> None:
+    """A job's end never hangs on somebody who may stay silent: a timer or the store comes back to it."""
+    in_store = Counter(
+        message.frame.job_id for message in store_queue if isinstance(message, RecordCompletion)
+    )
+    for job in core.jobs:
+        assert in_store[job.job_id] == int(job.finishing), f"{job.job_id} is stored twice or not at all"
+        if job.finishing:
+            continue
+        timer = timers.get(job.job_id)
+        assert isinstance(timer, JobTimer), f"nothing will ever move {job.job_id}, which is {job.status}"
+        assert timer.attempt == job.attempt
+        assert timer.waiting == job.waiting
+    live = {job.job_id for job in core.jobs}
+    assert not [job_id for job_id in timers if job_id not in live], "a timer outlived its job"

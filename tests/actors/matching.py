@@ -1,0 +1,316 @@
+"""A market in a test's hands: the matching core, a store that answers when told to, timers, and time."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from compute_router.actors.clock import SteadyMs
+from compute_router.actors.matcher_core import MatcherCore
+from compute_router.actors.messages import (
+    AssignmentRecorded,
+    CancelTimer,
+    CompletionRecorded,
+    Deliver,
+    JobEnded,
+    JobTimer,
+    LoadUnfinished,
+    Message,
+    PublishJob,
+    RecordAssigned,
+    RecordCompletion,
+    RecordFailed,
+    RecordRequeued,
+    RecordStarted,
+    SetTimer,
+    Submit,
+    TrustGranted,
+    WorkerOnline,
+    WorkerSaid,
+)
+from compute_router.actors.policy import MatchingPolicy
+from compute_router.actors.store_requests import handle
+from compute_router.protocol.job_state import FINAL, JobEvent, JobStatus, advance
+from compute_router.protocol.jobs import JobType, ProviderType
+from compute_router.protocol.messages import (
+    ErrorFrame,
+    Frame,
+    HeldJob,
+    JobAck,
+    JobAssign,
+    JobComplete,
+    JobFailed,
+    JobReject,
+    JobStarted,
+)
+from compute_router.storage.interface import JobView, NewJob
+from tests.actors.invariants import check_core
+from tests.fakes.clock import FakeClock
+from tests.storage.memory_store import MemoryStore, Tables
+
+_STEPS = {RecordStarted: JobEvent.START, RecordRequeued: JobEvent.REQUEUE, RecordFailed: JobEvent.FAIL}
+
+
+class Matching:
+    """Feeds events to a :class:`MatcherCore` and plays everybody that it tells something.
+
+    After every event the invariants are checked, and each request to the store must be a step of the
+    job's state table. With ``prompt_store`` the store answers at once; without it, when the test calls
+    :meth:`store_answers`.
+    """
+
+    def __init__(self, policy: MatchingPolicy | None = None, *, prompt_store: bool = True) -> None:
+        self.policy = policy or MatchingPolicy()
+        self.core = MatcherCore(self.policy)
+        self.clock = FakeClock()
+        self.store = MemoryStore(Tables())
+        self.prompt_store = prompt_store
+        self.store_queue: deque[Message] = deque()
+        self.timers: dict[str, tuple[SteadyMs, JobTimer]] = {}
+        self.frames: list[tuple[int, Frame]] = []
+        self.published: list[JobView] = []
+        self.path: dict[str, tuple[JobStatus, int]] = {}
+        self.jobs: dict[str, NewJob] = {}
+        self.trusted: dict[str, set[str]] = {}
+        self.workers: dict[int, WorkerOnline] = {}
+
+    @property
+    def now(self) -> SteadyMs:
+        return self.clock.steady_ms()
+
+    # Seekers
+
+    def submit(self, *jobs: NewJob) -> bool:
+        """Store jobs and submit them; whether the last one was taken in."""
+        taken = False
+        for job in jobs:
+            with self.store.transaction():
+                self.store.insert_job(job)
+            taken = self.core.submit(Submit(job, tuple(sorted(self.trusted.get(job.user_id, ())))), self.now)
+            if taken:
+                self.jobs[job.job_id] = job
+                self.path[job.job_id] = (JobStatus.PENDING, 0)
+            self._settle()
+        return taken
+
+    def grant_trust(self, user: str, pubkey: str) -> None:
+        """A user pairs with a worker key."""
+        code = f"{user}/{pubkey}"
+        if pubkey not in self.trusted.setdefault(user, set()):
+            with self.store.transaction():
+                now = self.clock.unix_ms()
+                self.store.create_pairing(user, code, now, type(now)(now + 1000))
+                self.store.claim_pairing(code, pubkey, now)
+        self.trusted[user].add(pubkey)
+        self.core.trust_granted(TrustGranted(user, pubkey), self.now)
+        self._settle()
+
+    # Workers
+
+    def online(
+        self,
+        worker_id: int,
+        pubkey: str,
+        kind: ProviderType = ProviderType.DESKTOP,
+        *,
+        can: tuple[JobType, ...] = (JobType.LLM_INFER, JobType.TASK),
+        models: tuple[str, ...] = (),
+        slots: int = 1,
+        proven: bool = True,
+        held: tuple[tuple[str, int], ...] = (),
+        settled: bool = True,
+    ) -> None:
+        """A worker registers; one that is not proven is also settled at once, unless told otherwise."""
+        event = WorkerOnline(
+            worker_id,
+            pubkey,
+            kind,
+            frozenset(can),
+            models,
+            slots,
+            proven,
+            tuple(HeldJob(job_id, attempt) for job_id, attempt in held),
+        )
+        self.workers[worker_id] = event
+        self.core.worker_online(event, self.now)
+        self._settle()
+        if settled and not proven:
+            self.settle(worker_id)
+
+    def settle(self, worker_id: int) -> None:
+        """The first moments after a worker's registration are over."""
+        self.core.worker_settled(worker_id, self.now)
+        self._settle()
+
+    def offline(self, worker_id: int) -> None:
+        """A worker's connection is lost."""
+        self.workers.pop(worker_id, None)
+        self.core.worker_offline(worker_id, self.now)
+        self._settle()
+
+    def says(self, worker_id: int, frame: JobStarted | JobComplete | JobFailed | JobReject) -> None:
+        """A registered worker sends a frame."""
+        worker = self.workers[worker_id]
+        self.core.worker_said(WorkerSaid(worker_id, worker.pubkey, worker.proven, frame), self.now)
+        self._settle()
+
+    # The store
+
+    def store_answers(self, count: int | None = None) -> None:
+        """Have the store carry out its next requests, or all of them, and answer each."""
+        while self.store_queue and count != 0:
+            count = None if count is None else count - 1
+            self._answer(self.store_queue.popleft())
+            self._carry_out()
+        self.check()
+
+    def restart(self) -> None:
+        """The coordinator is killed and started again: what the store was not yet told is lost."""
+        self.core = MatcherCore(self.policy)
+        self.store_queue.clear()
+        self.timers.clear()
+        self.workers.clear()
+        unfinished = handle(self.store, self.clock, LoadUnfinished())
+        for job_id in self.path:
+            view = self.store.job_view(job_id)
+            assert view is not None
+            self.path[job_id] = (view.status, self.path[job_id][1])
+        for job, _ in unfinished:
+            self.path[job.job_id] = (job.status, job.attempt)
+        self.core.recover(unfinished, self.now, self.clock.unix_ms())
+        self._settle()
+
+    # Time
+
+    def advance(self, ms: int) -> None:
+        """Let time pass; every timer goes off when it is due."""
+        end = self.now + ms
+        while True:
+            due = min(self.timers.items(), key=lambda item: item[1][0], default=None)
+            if due is None or due[1][0] > end:
+                break
+            job_id, (at, message) = due
+            self.clock.advance(at - self.now)
+            del self.timers[job_id]
+            self.core.job_timer(message, self.now)
+            self._settle()
+        self.clock.advance(end - self.now)
+
+    # What happened
+
+    def given_to(self, worker_id: int) -> list[str]:
+        """Ids of the jobs that a worker was assigned, in order."""
+        return [f.job_id for to, f in self.frames if to == worker_id and isinstance(f, JobAssign)]
+
+    def assignments(self) -> list[tuple[str, int]]:
+        """Every assignment that went out, as job id and worker id."""
+        return [(frame.job_id, to) for to, frame in self.frames if isinstance(frame, JobAssign)]
+
+    def acks(self, worker_id: int) -> list[tuple[str, str]]:
+        """Job id and status of every ack that a worker got."""
+        return [(f.job_id, f.status) for to, f in self.frames if to == worker_id and isinstance(f, JobAck)]
+
+    def errors(self, worker_id: int) -> list[str]:
+        """Codes of the error frames that a worker got."""
+        return [f.code for to, f in self.frames if to == worker_id and isinstance(f, ErrorFrame)]
+
+    def status(self, job_id: str = "job") -> JobStatus:
+        """Where a job stands in the store."""
+        view = self.store.job_view(job_id)
+        assert view is not None
+        return view.status
+
+    def failure(self, job_id: str = "job") -> dict[str, str]:
+        """The result of a job that failed."""
+        view = self.store.job_view(job_id)
+        assert view is not None
+        assert view.status is JobStatus.FAILED
+        assert view.result is not None
+        return msgspec.json.decode(view.result, type=dict[str, str])
+
+    def tried(self, job_id: str = "job") -> tuple[str, ...]:
+        """The keys that the store holds to have tried an unfinished job."""
+        (job,) = [job for job in self.store.unfinished_jobs() if job.job_id == job_id]
+        return job.tried_pubkeys
+
+    def check(self) -> None:
+        """Check everything that must be true between two events."""
+        messages = {job_id: timer for job_id, (_, timer) in self.timers.items()}
+        check_core(self.core, messages, self.store_queue)
+        for job_id, (status, _) in self.path.items():
+            assert (status not in FINAL) == self.core.is_live(job_id), f"{job_id} is lost, or undead"
+            if not self.store_queue:
+                assert self.status(job_id) is status, f"{job_id} is {status} here and not in the store"
+
+    def _settle(self) -> None:
+        self._carry_out()
+        self.check()
+        if self.prompt_store:
+            self.store_answers()
+
+    def _carry_out(self) -> None:
+        for message in self.core.drain():
+            match message:
+                case SetTimer(job_id, delay, JobTimer() as timer):
+                    self.timers[job_id] = (SteadyMs(self.now + delay), timer)
+                case CancelTimer(job_id):
+                    self.timers.pop(job_id, None)
+                case Deliver(worker_id, frame):
+                    self._deliver(worker_id, frame)
+                case PublishJob(view):
+                    assert view.status in FINAL
+                    assert all(view.job_id != earlier.job_id for earlier in self.published)
+                    self.published.append(view)
+                case _:
+                    self._follow(message)
+                    self.store_queue.append(message)
+
+    def _deliver(self, worker_id: int, frame: Frame) -> None:
+        self.frames.append((worker_id, frame))
+        if isinstance(frame, JobAssign) and worker_id in self.workers:
+            job = self.jobs[frame.job_id]
+            worker = self.workers[worker_id]
+            if job.privacy_class.value == "PRIVATE":
+                assert worker.pubkey in self.trusted[job.user_id], "a PRIVATE job went to a stranger"
+
+    def _follow(self, message: Message) -> None:
+        """Hold a request to the state table: the right step, and the right attempt."""
+        match message:
+            case RecordAssigned(job_id, attempt):
+                status, before = self.path[job_id]
+                assert attempt == before + 1
+                self.path[job_id] = (advance(status, JobEvent.CLAIM), attempt)
+            case (
+                RecordStarted(job_id, attempt)
+                | RecordRequeued(job_id, attempt)
+                | RecordFailed(job_id, attempt)
+            ):
+                status, before = self.path[job_id]
+                assert attempt == before
+                self.path[job_id] = (advance(status, _STEPS[type(message)]), attempt)
+            case RecordCompletion(attempt=attempt, frame=frame):
+                status, before = self.path[frame.job_id]
+                assert attempt == before
+                advance(status, JobEvent.COMPLETE)
+
+    def _answer(self, request: Message) -> None:
+        with self.store.transaction():
+            answer = handle(self.store, self.clock, request)
+        match answer:
+            case AssignmentRecorded():
+                assert answer.payload is not None, "the store had the job in another state"
+                self.core.assignment_recorded(answer, self.now)
+            case CompletionRecorded():
+                assert (answer.view is None) == (answer.reason is not None), "a completion was too late"
+                if answer.view is not None:
+                    status, attempt = self.path[answer.job_id]
+                    self.path[answer.job_id] = (advance(status, JobEvent.COMPLETE), attempt)
+                self.core.completion_recorded(answer, self.now)
+            case JobEnded():
+                assert answer.view is not None, "the store had ended the job before"
+                self.core.job_ended(answer)
+            case Deliver(worker_id, frame):
+                self._deliver(worker_id, frame)
+            case _:
+                assert answer is None
