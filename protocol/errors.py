@@ -93,11 +93,50 @@ class NoTrustedWorkerError(RequestError):
         self.job_id = job_id
 
 
+class IdempotencyConflictError(RequestError):
+    """The Idempotency-Key was used before, for another request."""
+
+    code = "idempotency_conflict"
+    http_status = 409
+
+
+class JobFinishedError(RequestError):
+    """The job has ended already, so it cannot be cancelled."""
+
+    code = "job_finished"
+    http_status = 409
+
+
+class RateLimitedError(RequestError):
+    """The caller sends too much in too short a time; slower will work."""
+
+    code = "rate_limited"
+    http_status = 429
+
+
+class UserQueueFullError(RateLimitedError):
+    """This user has as many unfinished jobs as one user may have."""
+
+    code = "user_queue_full"
+
+
 class UnavailableError(ComputeRouterError):
     """The coordinator cannot serve this now; the same request may succeed later."""
 
     code = "unavailable"
     http_status = 503
+
+
+class QueueFullError(UnavailableError):
+    """The coordinator has as many unfinished jobs as it may have."""
+
+    code = "queue_full"
+
+
+class DrainingError(UnavailableError):
+    """The coordinator is about to stop and takes no more jobs."""
+
+    code = "draining"
 
 
 class StorageUnavailableError(UnavailableError):

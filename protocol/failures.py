@@ -18,7 +18,10 @@ class Failure(Enum):
     WORKER_ERROR = "worker_error"
     LEASE_EXPIRED = "lease_expired"
     RECEIPT_INVALID = "receipt_invalid"
+    WORKER_BUSY = "worker_busy"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    CANCELLED = "cancelled"
 
 
 _SENTENCES: Final = {
@@ -29,7 +32,10 @@ _SENTENCES: Final = {
     Failure.WORKER_ERROR: "The worker could not run the job.",
     Failure.LEASE_EXPIRED: "The worker did not answer before its lease ran out.",
     Failure.RECEIPT_INVALID: "The worker's result did not match its signed receipt.",
+    Failure.WORKER_BUSY: "The worker could not take the job at that moment.",
     Failure.ATTEMPTS_EXHAUSTED: "Every attempt at the job failed.",
+    Failure.DEADLINE_EXCEEDED: "The job did not finish within the time that it was given to run.",
+    Failure.CANCELLED: "The job was cancelled.",
 }
 
 

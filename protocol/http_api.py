@@ -11,9 +11,14 @@ from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, ModelName, PrivacyClass, Tier, UserId
 from compute_router.protocol.receipts import PublicKeyHex
 
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
 
 class CommitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``POST /v1/jobs/commit/{tier}``. ``payload`` goes to the worker byte for byte.
+
+    ``ttl_s`` is how many seconds the job may wait for a worker, ``deadline_s`` how many it may run; None
+    leaves them to the coordinator, which also bounds them.
 
     Unknown keys are refused, because a misspelt ``privacy_class`` must never make a job public.
     """
@@ -23,6 +28,8 @@ class CommitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payload: msgspec.Raw
     privacy_class: PrivacyClass = PrivacyClass.PUBLIC
     model: ModelName | None = None
+    ttl_s: Seconds | None = None
+    deadline_s: Seconds | None = None
 
 
 class CommitAnswer(msgspec.Struct, frozen=True):
@@ -52,13 +59,14 @@ class JobAnswer(msgspec.Struct, frozen=True):
     completed_at: str | None
 
 
-class HealthAnswer(msgspec.Struct, frozen=True):
-    """Answer of ``GET /v1/health``."""
+class HealthAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Answer of ``GET /v1/health``. ``status`` is ``ok``, or ``degraded`` with its ``problems``."""
 
     status: str
     workers_online: int
     network: str
     timestamp: str
+    problems: list[str] = []
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

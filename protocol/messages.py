@@ -88,10 +88,14 @@ class Register(Frame, frozen=True, tag="register"):
 
 
 class Heartbeat(Frame, frozen=True, tag="heartbeat"):
-    """Sent every 10 seconds; it speaks for the socket it arrives on."""
+    """Sent every 10 seconds; it speaks for the socket it arrives on.
+
+    ``jobs`` names the attempts that are being worked on: it renews their leases.
+    """
 
     provider_pubkey: PublicKeyHex
     metrics: Metrics | None = None
+    jobs: Annotated[list[HeldJob], Meta(max_length=4 * MAX_SLOTS)] = []
 
 
 class JobStarted(Frame, frozen=True, tag="job_started"):
@@ -99,6 +103,15 @@ class JobStarted(Frame, frozen=True, tag="job_started"):
 
     job_id: JobId
     attempt: Attempt
+
+
+class JobChunk(Frame, frozen=True, tag="job_chunk"):
+    """A piece of output while the job runs; it renews the lease."""
+
+    job_id: JobId
+    attempt: Attempt
+    seq: Annotated[int, Meta(ge=0)]
+    delta: str
 
 
 class JobComplete(Frame, frozen=True, tag="job_complete"):
@@ -141,7 +154,13 @@ class ReceiptSubmit(Frame, frozen=True, tag="receipt_submit"):
     signature: Base64Text
 
 
-WorkerFrame = Register | Heartbeat | JobStarted | JobComplete | JobFailed | JobReject | ReceiptSubmit
+class Drain(Frame, frozen=True, tag="drain"):
+    """From a worker: give me no more jobs, I leave when mine are done. To a worker: do so."""
+
+
+WorkerFrame = (
+    Register | Heartbeat | JobStarted | JobChunk | JobComplete | JobFailed | JobReject | ReceiptSubmit | Drain
+)
 
 
 # Coordinator to worker
@@ -185,6 +204,13 @@ class JobAssign(Frame, frozen=True, tag="job_assign"):
     model: str | None = None
 
 
+class JobCancel(Frame, frozen=True, tag="job_cancel"):
+    """Stop working on an attempt; nothing that comes of it will be accepted."""
+
+    job_id: str
+    attempt: int
+
+
 class JobAck(Frame, frozen=True, tag="job_ack"):
     """What became of a result: ``accepted``, ``stale`` (somebody else was first) or ``rejected``."""
 
@@ -201,7 +227,9 @@ class ErrorFrame(Frame, frozen=True, tag="error"):
     message: str
 
 
-CoordinatorFrame = Challenge | RegisterAck | HeartbeatAck | JobAssign | JobAck | ErrorFrame
+CoordinatorFrame = (
+    Challenge | RegisterAck | HeartbeatAck | JobAssign | JobCancel | JobAck | Drain | ErrorFrame
+)
 
 WORKER_FRAMES: Final = msgspec.json.Decoder(WorkerFrame)
 COORDINATOR_FRAMES: Final = msgspec.json.Decoder(CoordinatorFrame)

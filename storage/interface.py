@@ -17,11 +17,15 @@ import msgspec
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
-from compute_router.protocol.units import UnixMs
+from compute_router.protocol.units import DurationMs, UnixMs
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as committed. ``payload`` is the seeker's JSON, byte for byte."""
+    """A job as committed. ``payload`` is the seeker's JSON, byte for byte.
+
+    ``queue_window`` is how long it may wait for a worker each time it waits, ``lease`` how long a worker may
+    hold it without a sign of life, ``run_limit`` how long it may run in all, or None.
+    """
 
     job_id: str
     job_type: JobType
@@ -32,6 +36,23 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     created_at: UnixMs
     queue_deadline: UnixMs
+    queue_window: DurationMs
+    lease: DurationMs
+    run_limit: DurationMs | None = None
+
+
+class IdempotencyKey(msgspec.Struct, frozen=True):
+    """A seeker's name for one commit. ``request_hash`` is the SHA-256 hex of what was asked for."""
+
+    key: str
+    request_hash: str
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """The key was used before: for the same request, or for another."""
+
+    job_id: str
+    same_request: bool
 
 
 class UnfinishedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +60,8 @@ class UnfinishedJob(msgspec.Struct, frozen=True, kw_only=True):
 
     ``attempt`` is the number of the newest attempt, 0 before the first. ``worker_pubkey`` and
     ``lease_deadline`` are set while an attempt is under way. ``tried_pubkeys`` are the workers whose
-    attempts ended, oldest first; ``last_failure`` is why the newest of these ended.
+    attempts ended, oldest first; ``last_failure`` is why the newest of these ended. ``failures`` counts the
+    attempts that ended for a reason that counts.
     """
 
     job_id: str
@@ -50,10 +72,14 @@ class UnfinishedJob(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     status: JobStatus
     attempt: int
+    failures: int
     worker_pubkey: str | None
     lease_deadline: UnixMs | None
     created_at: UnixMs
     queue_deadline: UnixMs
+    queue_window: DurationMs
+    lease: DurationMs
+    run_limit: DurationMs | None
     tried_pubkeys: tuple[str, ...]
     last_failure: Failure | None
 
@@ -103,8 +129,12 @@ class Store(Protocol):
     def close(self) -> None:
         """Finish with the database and give up its lock. Calling it twice is harmless."""
 
-    def insert_job(self, job: NewJob) -> None:
-        """Keep a new job as ``pending`` with attempt 0."""
+    def insert_job(self, job: NewJob, key: IdempotencyKey | None = None) -> Replay | None:
+        """Keep a new job as ``pending`` with attempt 0.
+
+        A user's idempotency key is kept with it. If the user used that key before, nothing is kept, and the
+        earlier job is answered.
+        """
 
     def assign_job(
         self, job_id: str, attempt: int, worker_pubkey: str, lease_deadline: UnixMs
@@ -115,12 +145,19 @@ class Store(Protocol):
         """Note that the worker began: assigned to running."""
 
     def requeue_job(
-        self, job_id: str, attempt: int, reason: Failure, queue_deadline: UnixMs, *, keep_tried: bool
+        self,
+        job_id: str,
+        attempt: int,
+        reason: Failure,
+        queue_deadline: UnixMs,
+        *,
+        keep_tried: bool,
+        counts: bool,
     ) -> bool:
         """End an attempt and put the job back to pending.
 
         With ``keep_tried`` the attempt's worker joins ``tried_pubkeys``; without it, the worker is not
-        held to have tried (it never had the job in hands).
+        held to have tried (it never had the job in hands). With ``counts`` one is added to ``failures``.
         """
 
     def complete_job(
@@ -130,6 +167,9 @@ class Store(Protocol):
 
     def fail_job(self, job_id: str, attempt: int, result: bytes, completed_at: UnixMs) -> JobView | None:
         """End an unfinished job whose newest attempt is ``attempt`` without an output."""
+
+    def cancel_job(self, job_id: str, result: bytes, completed_at: UnixMs) -> JobView | None:
+        """End an unfinished job, at whatever attempt, because its owner wants it no more."""
 
     def job_view(self, job_id: str) -> JobView | None:
         """A job with its receipt, or None."""
@@ -157,3 +197,18 @@ class Store(Protocol):
 
     def pairings(self, user_id: str) -> tuple[Pairing, ...]:
         """A user's claimed pairings, one for each key, oldest first."""
+
+    def note_alive(self, now: UnixMs) -> None:
+        """Remember that the coordinator was running at this time."""
+
+    def last_alive(self) -> UnixMs | None:
+        """The latest time of :meth:`note_alive`, or None. The time since then was an outage."""
+
+    def delete_finished(self, before: UnixMs, limit: int) -> int:
+        """Delete up to ``limit`` jobs that ended before a time, oldest first, with their receipts and keys.
+
+        Returns how many jobs were deleted.
+        """
+
+    def delete_idempotency_keys(self, before: UnixMs, limit: int) -> int:
+        """Forget up to ``limit`` keys first used before a time, oldest first; returns how many."""
