@@ -35,6 +35,15 @@ class GatheringInbox:
             self._taken.extend(self._handed_over.get())
         return self._taken.popleft()
 
+    def get_within(self, seconds: float) -> Envelope[Any] | None:
+        """The next message, or None if none comes in that time."""
+        if not self._taken:
+            try:
+                self._taken.extend(self._handed_over.get(timeout=seconds))
+            except queue.Empty:
+                return None
+        return self._taken.popleft()
+
     def empty(self) -> bool:
         return not self._taken and self._handed_over.empty()
 

@@ -10,25 +10,24 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 import pykka
+from pykka._envelope import Envelope
 
 from compute_router.actors.clock import Clock
 from compute_router.actors.gathering_inbox import GatheringInbox
-from compute_router.actors.messages import Message, StoreRequest
+from compute_router.actors.messages import Message, NoteAlive, StoreRequest
 from compute_router.actors.runtime import FailStop, LoopFuture, OnDeath
-from compute_router.actors.store_requests import handle
+from compute_router.actors.store_requests import READ_ONLY, handle
 from compute_router.protocol.errors import StorageUnavailableError
 from compute_router.storage.interface import Store
-
-if TYPE_CHECKING:
-    from pykka._envelope import Envelope
 
 logger = logging.getLogger(__name__)
 
 _MAX_BATCH: Final = 1024
+_RETRY_SECONDS: Final = 0.5
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -54,7 +53,12 @@ Post = Callable[[Sequence[Answer]], None]
 
 
 class JobStore(FailStop, pykka.ThreadingActor):
-    """Carries requests out in the order in which they came, as few transactions as there can be."""
+    """Carries requests out in the order in which they came, as few transactions as there can be.
+
+    While the database cannot be written (disk full, I/O error), what other actors decided is held back in
+    order and tried again until it succeeds; nobody is told of a decision before it is stored. Requests
+    from the edge are refused meanwhile, except those that only read.
+    """
 
     def __init__(
         self,
@@ -63,11 +67,15 @@ class JobStore(FailStop, pykka.ThreadingActor):
         clock: Clock,
         post: Post,
         on_stopped: Callable[[], None],
+        report: Callable[[str | None], None],
     ) -> None:
         super().__init__(on_death)
         self._clock = clock
         self._post = post
         self._on_stopped = on_stopped
+        self._report = report
+        self._held: list[Envelope[Any]] = []
+        self._fault: StorageUnavailableError | None = None
         self._store = open_store()
 
     @staticmethod
@@ -79,6 +87,14 @@ class JobStore(FailStop, pykka.ThreadingActor):
         return LoopFuture()
 
     def on_stop(self) -> None:
+        if self._fault is not None:
+            self._try_again()
+        if self._held:
+            logger.error(
+                "%d decisions could not be stored before the stop; none was announced, and the next start "
+                "takes their jobs up again",
+                len(self._held),
+            )
         self._store.close()
 
     def on_failure(
@@ -106,6 +122,8 @@ class JobStore(FailStop, pykka.ThreadingActor):
             batch, control = self._next_batch()
             if batch:
                 self._run(batch)
+            if self._fault is not None and not self.actor_stopped.is_set():
+                self._try_again()
             if control is not None and not self.actor_stopped.is_set():
                 self._handle_receive(control.message)
                 if control.reply_to is not None:
@@ -113,37 +131,95 @@ class JobStore(FailStop, pykka.ThreadingActor):
 
     def _next_batch(self) -> tuple[list[Envelope[Any]], Envelope[Any] | None]:
         """Wait for mail and take all that is there; a message of Pykka's own ends the batch."""
-        envelope = self.actor_inbox.get()
+        inbox = cast("GatheringInbox", self.actor_inbox)
+        envelope = inbox.get() if self._fault is None else inbox.get_within(_RETRY_SECONDS)
         batch: list[Envelope[Any]] = []
-        while True:
+        while envelope is not None:
             if not isinstance(envelope.message, Message):
                 return batch, envelope
             batch.append(envelope)
-            if len(batch) == _MAX_BATCH or self.actor_inbox.empty():
-                return batch, None
-            envelope = self.actor_inbox.get()
+            if len(batch) == _MAX_BATCH or inbox.empty():
+                break
+            envelope = inbox.get()
+        return batch, None
 
     def _run(self, batch: list[Envelope[Any]]) -> None:
+        if self._fault is not None:
+            self._hold_or_refuse(batch, self._fault)
+            return
         try:
             self._post(self._commit(batch))
+        except StorageUnavailableError as error:
+            self._suspend(error)
+            self._hold_or_refuse(batch, error)
         except Exception:
             # One of them cannot be done. None was answered yet, so each may be tried by itself.
             for envelope in batch:
-                if not self.actor_stopped.is_set():
-                    self._run_alone(envelope)
+                self._run_alone(envelope)
 
     def _run_alone(self, envelope: Envelope[Any]) -> None:
+        if self.actor_stopped.is_set():
+            return
+        if self._fault is not None:
+            self._hold_or_refuse([envelope], self._fault)
+            return
         try:
             self._post(self._commit([envelope]))
+        except StorageUnavailableError as error:
+            self._suspend(error)
+            self._hold_or_refuse([envelope], error)
         except Exception as error:
             if envelope.reply_to is None:
                 # An actor's decision cannot be made durable: memory and disk would part ways from here.
                 self._handle_failure(*sys.exc_info())
                 self.on_failure(*sys.exc_info())
                 return
-            if not isinstance(error, StorageUnavailableError):
-                logger.exception("request %s failed", type(envelope.message).__name__)
+            logger.exception("request %s failed", type(envelope.message).__name__)
             self._post([Answer(cast("LoopFuture[Any]", envelope.reply_to), None, error)])
+
+    def _suspend(self, error: StorageUnavailableError) -> None:
+        self._fault = error
+        self._report(str(error))
+        logger.warning("the database cannot be written, it is tried again until it can: %s", error)
+
+    def _hold_or_refuse(self, batch: list[Envelope[Any]], fault: StorageUnavailableError) -> None:
+        answers = []
+        for envelope in batch:
+            if envelope.reply_to is None:
+                self._held.append(envelope)
+            else:
+                answers.append(self._read_or_refuse(envelope, fault))
+        self._post(answers)
+
+    def _read_or_refuse(self, envelope: Envelope[Any], fault: StorageUnavailableError) -> Answer:
+        target = cast("LoopFuture[Any]", envelope.reply_to)
+        if type(envelope.message) not in READ_ONLY:
+            return Answer(target, None, fault)
+        try:
+            return Answer(target, handle(self._store, self._clock, envelope.message))
+        except StorageUnavailableError as error:
+            return Answer(target, None, error)
+
+    def _try_again(self) -> None:
+        """Store what was held back, in its order; without any, find out whether writing works again."""
+        held = self._held
+        try:
+            answers = self._commit([*held, _PROBE])
+        except StorageUnavailableError:
+            return
+        except Exception:
+            self._resume()
+            for envelope in held:
+                self._run_alone(envelope)
+        else:
+            self._resume()
+            self._post(answers)
+
+    def _resume(self) -> None:
+        logger.warning("the database can be written again; %d held decisions are stored", len(self._held))
+        self._held = []
+        self._fault = None
+        self._report(None)
 
     def _commit(self, batch: list[Envelope[Any]]) -> list[Answer]:
         answers = []
@@ -156,3 +232,6 @@ class JobStore(FailStop, pykka.ThreadingActor):
                     message = message.body
                 answers.append(Answer(target, handle(self._store, self._clock, message)))
         return answers
+
+
+_PROBE: Final[Envelope[Any]] = Envelope(NoteAlive())

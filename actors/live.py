@@ -8,6 +8,7 @@ from compute_router.actors.clock import SteadyMs
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, ProviderType, Tier
+from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import NewJob, UnfinishedJob
 
 Demand = tuple[JobType, str | None]
@@ -20,16 +21,19 @@ class LiveJob:
     ``worker_id`` names the connection that holds the lease; None while nobody does, or while the worker
     that holds it (``worker_pubkey``) is away. ``sent`` says that the assignment went out to the worker, and
     ``finishing`` that its result is being stored: then nothing but the store's answer moves the job.
+    ``cancel_wanted`` says that the owner asked for its end meanwhile. ``attempt`` counts assignments,
+    ``failures`` those that ended for a reason that counts.
     """
 
     __slots__ = (
-        "attempt", "demand", "finishing", "job_id", "last_detail", "last_failure", "privacy_class",
+        "attempt", "cancel_wanted", "demand", "failures", "finishing", "job_id", "last_detail",
+        "last_failure", "lease", "lease_ends", "privacy_class", "queue_window", "run_ends", "run_limit",
         "sent", "status", "tier", "tried", "trusted", "user_id", "waiting", "waiting_since",
         "window_ends", "worker_id", "worker_pubkey",
     )  # fmt: skip
 
     def __init__(
-        self, job: NewJob | UnfinishedJob, now: SteadyMs, window_ends: SteadyMs, trusted: tuple[str, ...]
+        self, job: NewJob | UnfinishedJob, now: SteadyMs, trusted: tuple[str, ...], run_limit: DurationMs
     ) -> None:
         self.job_id = job.job_id
         self.demand: Demand = (job.job_type, job.model)
@@ -39,16 +43,23 @@ class LiveJob:
         self.trusted: frozenset[str] = frozenset(trusted)
         self.status = JobStatus.PENDING
         self.attempt = 0
+        self.failures = 0
+        self.queue_window = job.queue_window
+        self.lease = job.lease
+        self.run_limit = run_limit if job.run_limit is None else min(job.run_limit, run_limit)
+        self.lease_ends = now
+        self.run_ends = now
         self.tried: tuple[str, ...] = ()
         self.last_failure: Failure | None = None
         self.last_detail: str | None = None
         self.waiting = False
         self.waiting_since = now
-        self.window_ends = window_ends
+        self.window_ends = SteadyMs(now + job.queue_window)
         self.worker_id: int | None = None
         self.worker_pubkey: str | None = None
         self.sent = False
         self.finishing = False
+        self.cancel_wanted = False
 
     @property
     def job_type(self) -> JobType:
@@ -63,8 +74,8 @@ class LiveWorker:
     """A registered connection. One key may hold several; each is an entry of its own."""
 
     __slots__ = (
-        "busy", "demands", "idle_since", "job_types", "models", "proven", "provider_type", "pubkey",
-        "settled", "slots", "worker_id",
+        "busy", "demands", "draining", "idle_since", "job_types", "models", "proven", "provider_type",
+        "pubkey", "settled", "slots", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +97,7 @@ class LiveWorker:
         self.slots = slots
         self.proven = proven
         self.settled = proven
+        self.draining = False
         self.busy: set[str] = set()
         self.idle_since = 0
         self.demands: tuple[Demand, ...] = tuple(self._demands())
@@ -101,7 +113,7 @@ class LiveWorker:
     @property
     def free(self) -> bool:
         """Whether it may be given a job now."""
-        return self.settled and len(self.busy) < self.slots
+        return self.settled and not self.draining and len(self.busy) < self.slots
 
     def can_run(self, job: LiveJob) -> bool:
         """Whether it is the right kind of worker for a job, free or not."""

@@ -12,20 +12,28 @@ from compute_router.actors.matcher_core import MatcherCore
 from compute_router.actors.messages import (
     ArmTimer,
     AssignmentRecorded,
+    Cancel,
     CancelTimer,
     CompletionRecorded,
     Deliver,
+    GiveBack,
     IsLive,
     JobEnded,
     JobTimer,
+    LeasesRenewed,
     Message,
+    NoteAlive,
     PublishJob,
     Recover,
+    Reserve,
     SetTimer,
+    SlotFreed,
+    StartDrain,
     StoreRequest,
     Submit,
     Sweep,
     TrustGranted,
+    WorkerDraining,
     WorkerOffline,
     WorkerOnline,
     WorkerSaid,
@@ -64,17 +72,24 @@ class Matcher(LoopActor):
             AssignmentRecorded: core.assignment_recorded,
             CompletionRecorded: core.completion_recorded,
             Deliver: self._pass_on,
+            Cancel: core.cancel,
+            GiveBack: lambda message, now: core.give_back(message.user_id),
             IsLive: lambda message, now: core.is_live(message.job_id),
-            JobEnded: lambda message, now: core.job_ended(message),
+            JobEnded: core.job_ended,
             JobTimer: core.job_timer,
-            Recover: self._recover,
+            LeasesRenewed: core.leases_renewed,
+            Recover: core.recover,
+            Reserve: lambda message, now: core.reserve(message.user_id),
+            SlotFreed: core.slot_freed,
+            StartDrain: lambda message, now: core.start_drain(message.on_idle),
             Submit: core.submit,
             Sweep: self._sweep,
             TrustGranted: core.trust_granted,
+            WorkerDraining: lambda message, now: core.worker_draining(message.worker_id),
             WorkerOffline: lambda message, now: core.worker_offline(message.worker_id, now),
             WorkerOnline: core.worker_online,
             WorkerSaid: core.worker_said,
-            WorkerSettled: lambda message, now: core.worker_settled(message.worker_id, now),
+            WorkerSettled: core.worker_settled,
         }
 
     def on_start(self) -> None:
@@ -103,11 +118,11 @@ class Matcher(LoopActor):
             case _:
                 self._store.tell(StoreRequest(effect, self.actor_ref))
 
-    def _recover(self, message: Recover, now: SteadyMs) -> None:
-        self._core.recover(message.jobs, now, self._clock.unix_ms())
-
     def _sweep(self, message: Sweep, now: SteadyMs) -> None:
         self._core.sweep(now)
+        if len(self._core):
+            # Deadlines stand still while the coordinator is down; this tells the next run since when.
+            self._carry_out(NoteAlive())
         self._arm_sweep()
 
     def _pass_on(self, message: Deliver, now: SteadyMs) -> None:

@@ -1,41 +1,53 @@
 """The matching decisions, as a plain class: events in, messages for other actors out.
 
-The core keeps two promises, which the property tests hold it to: a slot never holds two jobs and a job
-never two slots; and after every event no waiting job has a free worker that could run it.
+The core keeps three promises, which the property tests hold it to. A slot never holds two jobs, and a job
+never two slots. After every event no waiting job has a free worker that could run it, unless the
+coordinator drains. And every unfinished job has a timer or an answer of the store to come, so that none
+can stay where it is for ever.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
+from compute_router.actors.absent_holders import AbsentHolders
+from compute_router.actors.admission import Admission, Refusal
 from compute_router.actors.clock import SteadyMs
+from compute_router.actors.connected_workers import ConnectedWorkers
 from compute_router.actors.idle_workers import IdleWorkers
 from compute_router.actors.live import LiveJob, LiveWorker
 from compute_router.actors.messages import (
     AssignmentRecorded,
+    Cancel,
     CancelTimer,
     ClassifyLate,
     CompletionRecorded,
     Deliver,
     JobEnded,
     JobTimer,
+    LeasesRenewed,
     Message,
     PublishJob,
     RecordAssigned,
+    RecordCancelled,
     RecordCompletion,
     RecordFailed,
     RecordRequeued,
     RecordStarted,
+    Recover,
     SetTimer,
+    SlotFreed,
     Submit,
     TrustGranted,
     WorkerOnline,
     WorkerSaid,
+    WorkerSettled,
 )
 from compute_router.actors.policy import MatchingPolicy, preferred_providers
+from compute_router.actors.soft_failures import is_soft
 from compute_router.actors.waiting_jobs import WaitingJobs
 from compute_router.actors.worker_claims import Misnamed, WorkerReportedError, read_completion
 from compute_router.protocol.failures import Failure, failed_result
@@ -44,35 +56,43 @@ from compute_router.protocol.messages import (
     ErrorFrame,
     JobAck,
     JobAssign,
+    JobCancel,
+    JobChunk,
     JobComplete,
     JobFailed,
     JobReject,
     JobStarted,
 )
 from compute_router.protocol.units import DurationMs
-from compute_router.storage.interface import UnfinishedJob
 
 logger = logging.getLogger(__name__)
 
+_NOT_THE_WORKERS_FAULT = (Failure.WORKER_DISCONNECTED, Failure.LEASE_EXPIRED)
+
 
 class MatcherCore:
-    """Who runs what. Every method returns the messages that follow from its event, in order."""
+    """Who runs what. Events pile up messages, in order; :meth:`drain` takes them out."""
 
     def __init__(self, policy: MatchingPolicy) -> None:
         self._policy = policy
         self._jobs: dict[str, LiveJob] = {}
-        self._workers: dict[int, LiveWorker] = {}
-        self._by_key: dict[str, dict[int, LiveWorker]] = {}
+        self._workers = ConnectedWorkers()
         self._idle = IdleWorkers()
         self._waiting = WaitingJobs(policy.ageing)
-        self._orphans: dict[str, set[str]] = {}
+        self._absent = AbsentHolders()
+        self._admission = Admission(policy)
+        self._on_idle: Callable[[], None] | None = None
         self._out: list[Message] = []
 
-    # What the actor, its tests and health ask
+    # What the actor and the tests ask
 
     def is_live(self, job_id: str) -> bool:
         """Whether a job is unfinished."""
         return job_id in self._jobs
+
+    def __len__(self) -> int:
+        """Number of unfinished jobs."""
+        return len(self._jobs)
 
     @property
     def jobs(self) -> Iterable[LiveJob]:
@@ -82,7 +102,7 @@ class MatcherCore:
     @property
     def workers(self) -> Iterable[LiveWorker]:
         """All registered connections."""
-        return self._workers.values()
+        return self._workers
 
     def drain(self) -> list[Message]:
         """Take the messages that have piled up since the last call."""
@@ -91,37 +111,51 @@ class MatcherCore:
 
     # Jobs come in
 
+    def reserve(self, user_id: str) -> Refusal | None:
+        """Take a place for a job that is about to be stored, or say why there is none."""
+        return self._admission.reserve(user_id)
+
+    def give_back(self, user_id: str) -> None:
+        """Give back a place whose job was not stored."""
+        self._admission.leave(user_id)
+
     def submit(self, event: Submit, now: SteadyMs) -> bool:
-        """Take a stored job in; False when it is PRIVATE and no trusted worker for it is connected."""
-        job = LiveJob(event.job, now, SteadyMs(now + self._policy.queue_window), event.trusted)
-        if job.private and not self._trusted_workers(job):
+        """Take in a stored job that has its place; False when no trusted worker for it is connected."""
+        job = LiveJob(event.job, now, event.trusted, self._policy.run_limit)
+        if job.private and not self._workers.trusted_with(job):
+            self._admission.leave(job.user_id)
             return False
         self._jobs[job.job_id] = job
         self._place(job, now)
         return True
 
-    def recover(
-        self, jobs: Iterable[tuple[UnfinishedJob, tuple[str, ...]]], now: SteadyMs, wall: int
-    ) -> None:
-        """Take up what a restart found.
+    def recover(self, event: Recover, now: SteadyMs) -> None:
+        """Take up what a restart found, with the time that each deadline had left when the last run ended.
 
-        Waiting jobs get a whole window, because workers need time to come back. A job that a worker holds
-        stays with it until its lease ends, but at least for the restart grace.
+        The restart grace is the least: workers need a moment to come back.
         """
-        for record, trusted in jobs:
-            job = LiveJob(record, now, SteadyMs(now + self._policy.queue_window), trusted)
+
+        def remaining(deadline: int | None, whole: DurationMs) -> DurationMs:
+            left = (deadline or 0) - event.alive_until
+            return DurationMs(min(max(left, self._policy.restart_grace), whole))
+
+        for record, trusted in event.jobs:
+            job = LiveJob(record, now, trusted, self._policy.run_limit)
+            job.window_ends = SteadyMs(now + remaining(record.queue_deadline, job.queue_window))
             job.attempt = record.attempt
+            job.failures = record.failures
             job.tried = record.tried_pubkeys
             job.last_failure = record.last_failure
             self._jobs[job.job_id] = job
+            self._admission.enter(job.user_id)
             if record.status is JobStatus.PENDING:
                 self._place(job, now)
                 continue
             job.status = record.status
             job.worker_pubkey = record.worker_pubkey
             job.sent = True
-            remaining = max((record.lease_deadline or 0) - wall, self._policy.restart_grace)
-            self._await_return(job, DurationMs(remaining))
+            job.run_ends = SteadyMs(now + job.run_limit)
+            self._await_return(job, remaining(record.lease_deadline, job.lease))
 
     def trust_granted(self, event: TrustGranted, now: SteadyMs) -> None:
         """Let a newly paired worker have the user's PRIVATE jobs, and later attempts at those under way."""
@@ -135,14 +169,40 @@ class MatcherCore:
             job.trusted |= {event.pubkey}
             if waiting:
                 self._waiting.add(job)
-        for worker in list(self._by_key.get(event.pubkey, {}).values()):
+        for worker in self._workers.with_key(event.pubkey):
             self._feed(worker, now)
+
+    # Jobs are wanted no more
+
+    def cancel(self, event: Cancel, now: SteadyMs) -> bool:
+        """End an unfinished job; False if there is none. A result that is being stored goes first."""
+        job = self._jobs.get(event.job_id)
+        if job is None:
+            return False
+        if job.finishing:
+            job.cancel_wanted = True
+        else:
+            self._cancel(job, now)
+        return True
+
+    def _cancel(self, job: LiveJob, now: SteadyMs) -> None:
+        if job.waiting:
+            self._waiting.remove(job)
+        job.status = advance(job.status, JobEvent.CANCEL)
+        self._out.append(RecordCancelled(job.job_id))
+        self._forget(job)
+        self._call_off(job, now)
+
+    def start_drain(self, on_idle: Callable[[], None]) -> None:
+        """Take no more jobs and give none out; ``on_idle`` is called when no worker holds one."""
+        self._admission.draining = True
+        self._on_idle = on_idle
+        self._tell_when_idle()
 
     # Workers come and go
 
     def worker_online(self, event: WorkerOnline, now: SteadyMs) -> None:
         """Register a connection, or renew one whose abilities changed; give back the jobs it still holds."""
-        previous = self._workers.get(event.worker_id)
         worker = LiveWorker(
             event.worker_id,
             event.pubkey,
@@ -152,40 +212,42 @@ class MatcherCore:
             event.slots,
             proven=event.proven,
         )
+        previous = self._workers.get(event.worker_id)
+        if previous is not None and previous.pubkey != event.pubkey:
+            self.worker_offline(event.worker_id, now)
+            previous = None
         if previous is not None:
             self._idle.discard(previous)
-            if previous.pubkey == event.pubkey:
-                worker.busy = previous.busy
-                worker.settled = previous.settled or worker.settled
-            else:
-                self.worker_offline(event.worker_id, now)
-                previous = None
-        self._workers[worker.worker_id] = worker
-        self._by_key.setdefault(worker.pubkey, {})[worker.worker_id] = worker
+            worker.busy = previous.busy
+            worker.settled = previous.settled or worker.settled
+            worker.draining = previous.draining
+        self._workers.add(worker)
         if worker.proven and previous is None:
-            self._return_orphans(worker, {(held.job_id, held.attempt) for held in event.held}, now)
+            self._return_held(worker, {(held.job_id, held.attempt) for held in event.held}, now)
         self._feed(worker, now)
 
-    def worker_settled(self, worker_id: int, now: SteadyMs) -> None:
-        """Begin to give jobs to a worker that registered a moment ago."""
-        worker = self._workers.get(worker_id)
+    def worker_settled(self, event: WorkerSettled, now: SteadyMs) -> None:
+        """Begin, or begin again, to give jobs to a worker."""
+        worker = self._workers.get(event.worker_id)
         if worker is not None:
             worker.settled = True
             self._feed(worker, now)
 
+    def worker_draining(self, worker_id: int) -> None:
+        """Give a worker no more jobs."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            worker.draining = True
+            self._idle.discard(worker)
+
     def worker_offline(self, worker_id: int, now: SteadyMs) -> None:
         """Forget a connection. Its jobs go back, or wait a moment for a worker of ours to return."""
-        worker = self._workers.pop(worker_id, None)
+        worker = self._workers.get(worker_id)
         if worker is None:
             return
         self._idle.discard(worker)
-        same_key = self._by_key[worker.pubkey]
-        del same_key[worker_id]
-        if not same_key:
-            del self._by_key[worker.pubkey]
-        for job_id in list(worker.busy):
-            job = self._jobs[job_id]
-            worker.busy.discard(job_id)
+        self._workers.remove(worker)
+        for job in [self._jobs[job_id] for job_id in worker.busy if job_id in self._jobs]:
             job.worker_id = None
             if job.finishing:
                 continue
@@ -194,6 +256,13 @@ class MatcherCore:
             else:
                 self._end_attempt(job, Failure.WORKER_DISCONNECTED, now, keep_tried=job.sent)
 
+    def leases_renewed(self, event: LeasesRenewed, now: SteadyMs) -> None:
+        """A worker is alive and names what it works on."""
+        for held in event.jobs:
+            job = self._jobs.get(held.job_id)
+            if job is not None and job.worker_id == event.worker_id and job.attempt == held.attempt:
+                job.lease_ends = SteadyMs(now + job.lease)
+
     # Workers speak
 
     def worker_said(self, event: WorkerSaid, now: SteadyMs) -> None:
@@ -201,25 +270,40 @@ class MatcherCore:
         frame = event.frame
         job = self._jobs.get(frame.job_id)
         if job is None or not self._holds_lease(job, event) or frame.attempt not in (None, job.attempt):
-            self._answer_late(event)
+            self._answer_late(event, now)
         elif isinstance(frame, JobComplete):
             self._completed(job, event, frame, now)
-        elif isinstance(frame, JobStarted):
-            self._started(job)
+        elif isinstance(frame, JobStarted | JobChunk):
+            self._started(job, now)
         elif isinstance(frame, JobReject):
-            self._end_attempt(job, Failure.WORKER_REJECTED, now, detail=frame.reason)
+            self._refused(job, frame, Failure.WORKER_REJECTED, frame.reason, now)
         else:
-            self._worker_failed(job, frame, now)
+            self._refused(job, frame, Failure.WORKER_ERROR, f"{frame.code}: {frame.message}", now)
 
-    def _started(self, job: LiveJob) -> None:
+    def _started(self, job: LiveJob, now: SteadyMs) -> None:
+        job.lease_ends = SteadyMs(now + job.lease)
         if job.status is JobStatus.ASSIGNED:
             job.status = advance(job.status, JobEvent.START)
             self._out.append(RecordStarted(job.job_id, job.attempt))
-            self._set_lease_timer(job, self._policy.lease(job.job_type))
 
-    def _worker_failed(self, job: LiveJob, frame: JobFailed, now: SteadyMs) -> None:
-        detail = f"{frame.code}: {frame.message}"
-        self._end_attempt(job, Failure.WORKER_ERROR, now, detail=detail, retryable=frame.retryable)
+    def _refused(
+        self, job: LiveJob, frame: JobReject | JobFailed, reason: Failure, detail: str, now: SteadyMs
+    ) -> None:
+        if is_soft(frame):
+            self._pause(job)
+            self._end_attempt(job, Failure.WORKER_BUSY, now, counts=False, detail=detail)
+        else:
+            retryable = isinstance(frame, JobReject) or frame.retryable
+            self._end_attempt(job, reason, now, detail=detail, retryable=retryable)
+
+    def _pause(self, job: LiveJob) -> None:
+        """Leave a worker that had no room alone for a while, or each waiting job would be refused in turn."""
+        worker = self._workers.get(job.worker_id)
+        if worker is not None:
+            worker.settled = False
+            self._idle.discard(worker)
+            key = f"settle:{worker.worker_id}"
+            self._out.append(SetTimer(key, self._policy.busy_pause, WorkerSettled(worker.worker_id)))
 
     def _completed(self, job: LiveJob, event: WorkerSaid, frame: JobComplete, now: SteadyMs) -> None:
         claim = read_completion(frame, event.pubkey, proven=event.proven)
@@ -230,18 +314,20 @@ class MatcherCore:
             self._end_attempt(job, Failure.WORKER_ERROR, now, detail=claim.message)
             return
         job.finishing = True
-        self._leave_orphans(job)
+        self._absent.discard(job)
         self._out.append(RecordCompletion(event.worker_id, event.pubkey, job.attempt, frame))
         self._out.append(CancelTimer(job.job_id))
         # The worker has done its part, whatever the store will say: its slot is free from here on.
         self._release(job, now)
 
-    def _answer_late(self, event: WorkerSaid) -> None:
+    def _answer_late(self, event: WorkerSaid, now: SteadyMs) -> None:
         frame = event.frame
         if isinstance(frame, JobComplete):
             self._out.append(ClassifyLate(event.worker_id, event.pubkey, frame.job_id, frame.attempt))
         else:
             self._out.append(Deliver(event.worker_id, JobAck(frame.job_id, "stale", attempt=frame.attempt)))
+        if isinstance(frame, JobComplete | JobFailed | JobReject) and frame.job_id not in self._jobs:
+            self.slot_freed(SlotFreed(event.worker_id, frame.job_id), now)
 
     def _holds_lease(self, job: LiveJob, event: WorkerSaid) -> bool:
         if job.finishing or not job.sent:
@@ -276,7 +362,7 @@ class MatcherCore:
                     privacy_class=job.privacy_class,
                     user_id=job.user_id,
                     attempt=job.attempt,
-                    deadline_ms=self._policy.lease(job_type),
+                    deadline_ms=job.lease,
                     model=model,
                 ),
             )
@@ -288,6 +374,7 @@ class MatcherCore:
         if event.view is not None:
             if job is not None:
                 self._forget(job)
+                self._tell_when_idle()
             self._out.append(PublishJob(event.view))
             status, reason = "accepted", None
         elif event.reason is not None:
@@ -299,9 +386,12 @@ class MatcherCore:
         )
         if event.view is None and job is not None:
             job.finishing = False
-            self._end_attempt(job, Failure.RECEIPT_INVALID, now, detail=event.reason)
+            if job.cancel_wanted:
+                self._cancel(job, now)
+            else:
+                self._end_attempt(job, Failure.RECEIPT_INVALID, now, detail=event.reason)
 
-    def job_ended(self, event: JobEnded) -> None:
+    def job_ended(self, event: JobEnded, now: SteadyMs) -> None:
         """Tell whoever waits."""
         if event.view is not None:
             self._out.append(PublishJob(event.view))
@@ -315,17 +405,26 @@ class MatcherCore:
             return
         if job.status is JobStatus.PENDING:
             if not event.waiting:
-                self._place(job, now)
+                self._place(job, now, first=True)
             elif job.waiting:
                 self._waiting.remove(job)
                 self._fail(job, job.last_failure or self._nobody_came(job))
         elif not event.waiting:
-            if job.worker_id is None:
-                self._end_attempt(job, Failure.WORKER_DISCONNECTED, now)
-            else:
-                # A worker that never answered may never have seen the job, so it may have it again.
-                started = job.status is JobStatus.RUNNING
-                self._end_attempt(job, Failure.LEASE_EXPIRED, now, keep_tried=started)
+            self._held_too_long(job, now)
+
+    def _held_too_long(self, job: LiveJob, now: SteadyMs) -> None:
+        if job.worker_id is None:
+            self._end_attempt(job, Failure.WORKER_DISCONNECTED, now)
+        elif now >= job.run_ends:
+            self._fail(job, Failure.DEADLINE_EXCEEDED)
+            self._call_off(job, now)
+        elif now < job.lease_ends:
+            self._watch_lease(job, now)
+        else:
+            self._out.append(Deliver(job.worker_id, JobCancel(job.job_id, job.attempt)))
+            # A worker that never answered may never have seen the job, so it may have it again.
+            started = job.status is JobStatus.RUNNING
+            self._end_attempt(job, Failure.LEASE_EXPIRED, now, keep_tried=started)
 
     def sweep(self, now: SteadyMs) -> None:
         """Try to place the jobs whose turn it is. Finds nothing unless an event was missed."""
@@ -333,7 +432,15 @@ class MatcherCore:
             worker = self._find_worker(job) if job.waiting else None
             if worker is not None:
                 self._waiting.take(job, now)
-                self._assign(job, worker)
+                self._assign(job, worker, now)
+
+    def slot_freed(self, event: SlotFreed, now: SteadyMs) -> None:
+        """A worker is done with a job that was taken from it, or has had time enough for it."""
+        worker = self._workers.get(event.worker_id)
+        if worker is not None and event.job_id in worker.busy and event.job_id not in self._jobs:
+            worker.busy.discard(event.job_id)
+            self._out.append(CancelTimer(_slot_timer(event.worker_id, event.job_id)))
+            self._feed(worker, now)
 
     # Decisions
 
@@ -341,60 +448,55 @@ class MatcherCore:
         """Give a pending job to a free worker, or have it wait."""
         worker = self._find_worker(job)
         if worker is not None:
-            self._assign(job, worker)
+            self._assign(job, worker, now)
             return
         self._waiting.add(job, first=first)
         self._set_timer(job, DurationMs(max(job.window_ends - now, 0)), waiting=True)
 
     def _find_worker(self, job: LiveJob) -> LiveWorker | None:
+        if self._admission.draining:
+            return None
         providers = preferred_providers(job.tier, job.job_type)
         if not job.private:
             return self._idle.first(job.demand, providers, job.tried)
-        free = [worker for worker in self._trusted_workers(job) if worker.free]
+        free = [worker for worker in self._workers.trusted_with(job) if worker.free]
         return min(
             free,
             default=None,
             key=lambda w: (w.pubkey in job.tried, providers.index(w.provider_type), w.idle_since),
         )
 
-    def _trusted_workers(self, job: LiveJob) -> list[LiveWorker]:
-        return [
-            worker
-            for pubkey in job.trusted
-            for worker in self._by_key.get(pubkey, {}).values()
-            if worker.can_run(job)
-        ]
-
     def _nobody_came(self, job: LiveJob) -> Failure:
-        if job.private and not self._trusted_workers(job):
+        if job.private and not self._workers.trusted_with(job):
             return Failure.NO_TRUSTED_WORKER
         return Failure.NO_ELIGIBLE_WORKER
 
     def _feed(self, worker: LiveWorker, now: SteadyMs) -> None:
         """Give a worker jobs for all its free slots; stand it among the idle if some remain."""
         while worker.free:
-            job = self._waiting.best_for(worker)
+            job = None if self._admission.draining else self._waiting.best_for(worker)
             if job is None:
                 worker.idle_since = now
                 self._idle.add(worker)
                 return
             self._waiting.take(job, now)
-            self._assign(job, worker)
+            self._assign(job, worker, now)
 
-    def _assign(self, job: LiveJob, worker: LiveWorker) -> None:
+    def _assign(self, job: LiveJob, worker: LiveWorker, now: SteadyMs) -> None:
         job.status = advance(job.status, JobEvent.CLAIM)
         job.attempt += 1
         job.worker_id = worker.worker_id
         job.worker_pubkey = worker.pubkey
         job.sent = False
+        job.lease_ends = SteadyMs(now + job.lease)
+        job.run_ends = SteadyMs(now + job.run_limit)
         worker.busy.add(job.job_id)
         if worker.free:
             self._idle.add(worker)
         else:
             self._idle.discard(worker)
-        lease = self._policy.lease(job.job_type)
-        self._out.append(RecordAssigned(job.job_id, job.attempt, worker.pubkey, lease))
-        self._set_lease_timer(job, lease)
+        self._out.append(RecordAssigned(job.job_id, job.attempt, worker.pubkey, job.lease))
+        self._watch_lease(job, now)
 
     def _end_attempt(
         self,
@@ -403,46 +505,78 @@ class MatcherCore:
         now: SteadyMs,
         *,
         keep_tried: bool = True,
+        counts: bool = True,
         retryable: bool = True,
         detail: str | None = None,
     ) -> None:
-        """An attempt brought no result: free its worker, then try the job elsewhere or give it up."""
+        """An attempt brought no result: free its worker, then try the job elsewhere or give it up.
+
+        An attempt that does not count leaves the job the rest of its window, so it cannot go on for ever.
+        """
         pubkey = job.worker_pubkey
-        self._leave_orphans(job)
+        self._absent.discard(job)
         # From here on nobody holds a lease, so whatever still arrives about this attempt is late.
         job.worker_pubkey, job.sent = None, False
         job.last_failure, job.last_detail = reason, detail
+        job.failures += counts
         if not retryable:
             self._fail(job, reason)
-        elif job.attempt >= self._policy.max_attempts:
+        elif job.failures >= self._policy.max_failures:
             self._fail(job, Failure.ATTEMPTS_EXHAUSTED)
+        elif not counts and now >= job.window_ends:
+            self._fail(job, reason)
         else:
-            job.status = advance(job.status, JobEvent.REQUEUE)
             if keep_tried and pubkey is not None:
                 job.tried = (*job.tried, pubkey)
-            window = self._policy.queue_window
-            job.window_ends = SteadyMs(now + window)
-            self._out.append(RecordRequeued(job.job_id, job.attempt, reason, window, keep_tried))
+            self._requeue(job, reason, now, keep_tried=keep_tried, counts=counts)
         self._release(job, now)
         if job.status is JobStatus.PENDING:
             self._retry(job, reason, now)
+
+    def _requeue(
+        self, job: LiveJob, reason: Failure, now: SteadyMs, *, keep_tried: bool, counts: bool
+    ) -> None:
+        job.status = advance(job.status, JobEvent.REQUEUE)
+        if counts:
+            job.window_ends = SteadyMs(now + job.queue_window)
+        window = DurationMs(job.window_ends - now)
+        self._out.append(RecordRequeued(job.job_id, job.attempt, reason, window, keep_tried, counts))
 
     def _retry(self, job: LiveJob, reason: Failure, now: SteadyMs) -> None:
         """Put a job back: at once if a new worker is free or the old one was merely lost, else later."""
         worker = self._find_worker(job)
         untried_is_free = worker is not None and worker.pubkey not in job.tried
-        if untried_is_free or reason in (Failure.WORKER_DISCONNECTED, Failure.LEASE_EXPIRED):
+        if untried_is_free or reason in _NOT_THE_WORKERS_FAULT:
             self._place(job, now, first=True)
         else:
             self._set_timer(job, self._policy.backoff(job.attempt), waiting=False)
 
     def _release(self, job: LiveJob, now: SteadyMs) -> None:
         """Free the slot that a job held, and give it to the next job."""
-        worker = self._workers.get(job.worker_id) if job.worker_id is not None else None
+        worker = self._workers.get(job.worker_id)
         job.worker_id = None
         if worker is not None and job.job_id in worker.busy:
             worker.busy.discard(job.job_id)
             self._feed(worker, now)
+        self._tell_when_idle()
+
+    def _call_off(self, job: LiveJob, now: SteadyMs) -> None:
+        """Take an ended job from the worker that holds it.
+
+        A worker of ours stops at once. Another does not know how, so its slot stays taken until it
+        answers, or until the lease would have ended.
+        """
+        worker = self._workers.get(job.worker_id)
+        if worker is None or not job.sent:
+            self._release(job, now)
+            return
+        self._out.append(Deliver(worker.worker_id, JobCancel(job.job_id, job.attempt)))
+        if worker.proven:
+            self._release(job, now)
+        else:
+            freed = SlotFreed(worker.worker_id, job.job_id)
+            self._out.append(SetTimer(_slot_timer(worker.worker_id, job.job_id), job.lease, freed))
+            self._tell_when_idle()
 
     def _fail(self, job: LiveJob, failure: Failure) -> None:
         job.status = advance(job.status, JobEvent.FAIL)
@@ -453,41 +587,47 @@ class MatcherCore:
 
     def _forget(self, job: LiveJob) -> None:
         del self._jobs[job.job_id]
-        self._leave_orphans(job)
+        self._admission.leave(job.user_id)
+        self._absent.discard(job)
         self._out.append(CancelTimer(job.job_id))
+
+    def _tell_when_idle(self) -> None:
+        if self._on_idle is None or any(job.status is not JobStatus.PENDING for job in self._jobs.values()):
+            return
+        on_idle, self._on_idle = self._on_idle, None
+        on_idle()
 
     # Jobs whose worker is away
 
     def _await_return(self, job: LiveJob, grace: DurationMs) -> None:
-        assert job.worker_pubkey is not None
-        self._orphans.setdefault(job.worker_pubkey, set()).add(job.job_id)
+        self._absent.add(job)
         self._set_timer(job, grace, waiting=False)
 
-    def _return_orphans(self, worker: LiveWorker, held: set[tuple[str, int]], now: SteadyMs) -> None:
+    def _return_held(self, worker: LiveWorker, held: set[tuple[str, int]], now: SteadyMs) -> None:
         """A worker of ours is back: it says which attempts it still holds; the others are lost."""
-        orphans = [self._jobs[job_id] for job_id in sorted(self._orphans.get(worker.pubkey, ()))]
-        lost = [job for job in orphans if (job.job_id, job.attempt) not in held]
-        for job in orphans:
+        absent = self._absent.of(worker.pubkey)
+        lost = [job for job in absent if (job.job_id, job.attempt) not in held]
+        for job in absent:
             if job not in lost:
-                self._leave_orphans(job)
+                self._absent.discard(job)
                 job.worker_id = worker.worker_id
+                job.lease_ends = SteadyMs(now + job.lease)
                 worker.busy.add(job.job_id)
-                self._set_lease_timer(job, self._policy.lease(job.job_type))
+                self._watch_lease(job, now)
         # Only now are the worker's used slots known; a lost job may well go to one of its free ones.
         for job in lost:
             self._end_attempt(job, Failure.WORKER_DISCONNECTED, now)
 
-    def _leave_orphans(self, job: LiveJob) -> None:
-        waiting_for = self._orphans.get(job.worker_pubkey or "")
-        if waiting_for is not None:
-            waiting_for.discard(job.job_id)
-            if not waiting_for:
-                del self._orphans[job.worker_pubkey or ""]
-
     # Timers: one for each job, named by the job
 
-    def _set_lease_timer(self, job: LiveJob, lease: DurationMs) -> None:
-        self._set_timer(job, lease, waiting=False)
+    def _watch_lease(self, job: LiveJob, now: SteadyMs) -> None:
+        # Renewals only move ``lease_ends``; the timer looks again when it comes.
+        ends = min(job.lease_ends, job.run_ends)
+        self._set_timer(job, DurationMs(max(ends - now, 0)), waiting=False)
 
     def _set_timer(self, job: LiveJob, delay: DurationMs, *, waiting: bool) -> None:
         self._out.append(SetTimer(job.job_id, delay, JobTimer(job.job_id, job.attempt, waiting)))
+
+
+def _slot_timer(worker_id: int, job_id: str) -> str:
+    return f"slot:{worker_id}:{job_id}"

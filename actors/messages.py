@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from compute_router.protocol.jobs import JobType, ProviderType, Tier
 from compute_router.protocol.messages import (
     Frame,
     HeldJob,
+    JobChunk,
     JobComplete,
     JobFailed,
     JobReject,
@@ -20,7 +22,7 @@ from compute_router.protocol.messages import (
     WorkerFrame,
 )
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import JobView, NewJob, UnfinishedJob
+from compute_router.storage.interface import IdempotencyKey, JobView, NewJob, UnfinishedJob
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -90,10 +92,41 @@ class Submit(Message, frozen=True):
     trusted: tuple[str, ...] = ()
 
 
+class Reserve(Message, frozen=True):
+    """Ask: is there room for one more job of this user? Answer: None, or the Refusal."""
+
+    user_id: str
+
+
+class GiveBack(Message, frozen=True):
+    """A reserved place is not needed: the job was not stored, or was stored before."""
+
+    user_id: str
+
+
+class Cancel(Message, frozen=True):
+    """Ask: end this job, its owner wants it no more. Answer: whether it was unfinished.
+
+    If it was, its end will be published; a completion that came first wins.
+    """
+
+    job_id: str
+
+
+class StartDrain(Message, frozen=True):
+    """Take no more jobs and give none out; call ``on_idle`` when no worker holds one."""
+
+    on_idle: Callable[[], None]
+
+
 class Recover(Message, frozen=True):
-    """Jobs that a restart found unfinished, each with its user's trusted keys."""
+    """Jobs that a restart found unfinished, each with its user's trusted keys.
+
+    ``alive_until`` is when the earlier run was last known to run; deadlines stood still from then on.
+    """
 
     jobs: tuple[tuple[UnfinishedJob, tuple[str, ...]], ...]
+    alive_until: UnixMs
 
 
 class IsLive(Message, frozen=True):
@@ -127,13 +160,33 @@ class WorkerOffline(Message, frozen=True):
     worker_id: int
 
 
+class WorkerDraining(Message, frozen=True):
+    """A worker wants no more jobs."""
+
+    worker_id: int
+
+
+class LeasesRenewed(Message, frozen=True):
+    """A heartbeat named the attempts that its worker is working on."""
+
+    worker_id: int
+    jobs: tuple[HeldJob, ...]
+
+
+class SlotFreed(Message, frozen=True):
+    """A worker that does not know cancels has had long enough for a job that was taken from it."""
+
+    worker_id: int
+    job_id: str
+
+
 class WorkerSaid(Message, frozen=True):
     """A registered worker said something about a job."""
 
     worker_id: int
     pubkey: str
     proven: bool
-    frame: JobStarted | JobComplete | JobFailed | JobReject
+    frame: JobStarted | JobChunk | JobComplete | JobFailed | JobReject
 
 
 class TrustGranted(Message, frozen=True):
@@ -166,9 +219,13 @@ class StoreRequest(Message, frozen=True):
 
 
 class InsertJob(Message, frozen=True):
-    """Keep a new job. Answer: the trusted keys of its user if it is PRIVATE, else an empty tuple."""
+    """Keep a new job. Answer: the trusted keys of its user if it is PRIVATE, else an empty tuple.
+
+    If its idempotency key was used before, nothing is kept, and the answer is the Replay.
+    """
 
     job: NewJob
+    key: IdempotencyKey | None = None
 
 
 class RecordAssigned(Message, frozen=True):
@@ -203,6 +260,7 @@ class RecordRequeued(Message, frozen=True):
     reason: Failure
     window: DurationMs
     keep_tried: bool
+    counts: bool
 
 
 class RecordCompletion(Message, frozen=True):
@@ -241,6 +299,37 @@ class RecordFailed(Message, frozen=True):
     result: bytes
 
 
+class RecordCancelled(Message, frozen=True):
+    """End an unfinished job at its owner's wish. Answer: :class:`JobEnded`."""
+
+    job_id: str
+
+
+class NoteAlive(Message, frozen=True):
+    """Remember that the coordinator runs at this moment. No answer."""
+
+
+class DeleteFinished(Message, frozen=True):
+    """Delete some jobs that ended before a time. Answer: :class:`Deleted`."""
+
+    before: UnixMs
+    limit: int
+
+
+class ForgetKeys(Message, frozen=True):
+    """Forget some idempotency keys first used before a time. Answer: :class:`Deleted`."""
+
+    before: UnixMs
+    limit: int
+
+
+class Deleted(Message, frozen=True):
+    """How much was deleted by the request that is named."""
+
+    by: DeleteFinished | ForgetKeys
+    count: int
+
+
 class JobEnded(Message, frozen=True):
     """A job's end is durable; ``view`` is None when the store had it in another state."""
 
@@ -264,7 +353,7 @@ class GetJob(Message, frozen=True):
 
 
 class LoadUnfinished(Message, frozen=True):
-    """Ask: every unfinished job. Answer: the tuple that :class:`Recover` carries."""
+    """Ask: every unfinished job. Answer: :class:`Recover`."""
 
 
 class CreatePairing(Message, frozen=True):
@@ -316,6 +405,13 @@ class ArmTimer(Message, frozen=True):
 
 class Tick(Message, frozen=True):
     """The earliest timer is due."""
+
+
+# To the Janitor
+
+
+class CleanUp(Message, frozen=True):
+    """Time to look for things that are too old."""
 
 
 # To the PaymentGate

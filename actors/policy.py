@@ -9,43 +9,59 @@ from compute_router.protocol.units import DurationMs
 
 
 class MatchingPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things may take, and how often a job is tried.
+    """How long things may take, how often a job is tried, and how many jobs there may be.
 
     Attributes:
-        queue_window: how long a job may wait for a worker before it fails.
+        queue_window: how long a job may wait for a worker, unless its seeker says less.
         sweep_interval: how often waiting jobs are looked through again, should an event have been missed.
-        max_attempts: how many workers may try a job before it fails.
-        task_lease, llm_lease: how long a worker may hold a job of that type without delivering it.
+        max_failures: how many attempts of a job may fail before it does.
+        task_lease, llm_lease: how long a worker may hold a job without a sign of life; ``token_lease`` comes
+            on top for each token that an inference may write, up to ``max_lease``.
+        run_limit: how long a job may run at most, signs of life or not.
         reconnect_grace: how long a job stays with a worker of ours whose connection was lost.
-        restart_grace: the least time that workers have to come back after the coordinator restarted.
+        restart_grace: the least time that jobs keep when the coordinator restarts, for workers to come back.
         settle_delay: how long a worker that did not prove itself as ours gets no job after registering;
             such workers lose assignments that arrive together with the acknowledgement.
+        busy_pause: how long a worker that had no room gets no job.
         heartbeat_timeout: silence after which a worker is gone.
-        retry_backoff: wait before a failed job goes back to a worker that failed it; doubles each attempt.
+        retry_backoff, max_backoff: wait before a failed job goes back to a worker that had it; it doubles
+            with each attempt up to the maximum.
         ageing: how much longer a CHEAP job must have waited than a FAST one to go first.
+        max_jobs_per_user, max_jobs: unfinished jobs at once.
     """
 
     queue_window: DurationMs = DurationMs(30_000)
     sweep_interval: DurationMs = DurationMs(2_000)
-    max_attempts: int = 3
+    max_failures: int = 3
     task_lease: DurationMs = DurationMs(20_000)
-    llm_lease: DurationMs = DurationMs(120_000)
+    llm_lease: DurationMs = DurationMs(60_000)
+    token_lease: DurationMs = DurationMs(50)
+    max_lease: DurationMs = DurationMs(600_000)
+    run_limit: DurationMs = DurationMs(3_600_000)
     reconnect_grace: DurationMs = DurationMs(5_000)
     restart_grace: DurationMs = DurationMs(10_000)
     settle_delay: DurationMs = DurationMs(250)
+    busy_pause: DurationMs = DurationMs(1_000)
     heartbeat_timeout: DurationMs = DurationMs(30_000)
     retry_backoff: DurationMs = DurationMs(500)
+    max_backoff: DurationMs = DurationMs(8_000)
     ageing: DurationMs = DurationMs(10_000)
+    max_jobs_per_user: int = 1_000
+    max_jobs: int = 200_000
 
-    def lease(self, job_type: JobType) -> DurationMs:
-        """Length of the lease for a job type."""
-        return self.llm_lease if job_type is JobType.LLM_INFER else self.task_lease
+    def lease(self, job_type: JobType, max_tokens: int | None) -> DurationMs:
+        """Length of the lease of a job; an inference of unknown length counts as one of 1,200 tokens."""
+        if job_type is JobType.TASK:
+            return self.task_lease
+        tokens = _USUAL_TOKENS if max_tokens is None else max_tokens
+        return DurationMs(min(self.llm_lease + tokens * self.token_lease, self.max_lease))
 
     def backoff(self, attempt: int) -> DurationMs:
-        """Wait after attempt number ``attempt`` failed."""
-        return DurationMs(self.retry_backoff << (attempt - 1))
+        """Wait after attempt number ``attempt`` brought nothing."""
+        return DurationMs(min(self.retry_backoff << min(attempt - 1, 16), self.max_backoff))
 
 
+_USUAL_TOKENS = 1_200
 _DESKTOP_FIRST = (ProviderType.DESKTOP, ProviderType.SEEKER)
 _SEEKER_FIRST = (ProviderType.SEEKER, ProviderType.DESKTOP)
 

@@ -12,9 +12,11 @@ from compute_router.actors.messages import (
     Deliver,
     HeartbeatDue,
     KeepReceipt,
+    LeasesRenewed,
     Message,
     SetTimer,
     SettleDue,
+    WorkerDraining,
     WorkerOffline,
     WorkerOnline,
     WorkerSaid,
@@ -25,6 +27,7 @@ from compute_router.protocol.errors import BadSignatureError
 from compute_router.protocol.jobs import JobType
 from compute_router.protocol.messages import (
     Challenge,
+    Drain,
     ErrorFrame,
     Heartbeat,
     HeartbeatAck,
@@ -107,6 +110,8 @@ class RegistryCore:
             return self._heartbeat(worker_id, peer, frame)
         if isinstance(frame, ReceiptSubmit):
             return [KeepReceipt(worker_id, peer.pubkey, bytes(frame.receipt), frame.signature)]
+        if isinstance(frame, Drain):
+            return [WorkerDraining(worker_id)]
         return [WorkerSaid(worker_id, peer.pubkey, peer.proven, frame)]
 
     def heartbeat_due(self, worker_id: int, now: SteadyMs) -> list[Message]:
@@ -195,7 +200,8 @@ class RegistryCore:
             return [
                 Deliver(worker_id, ErrorFrame("WRONG_KEY", "This socket registered another provider key."))
             ]
-        return [Deliver(worker_id, HeartbeatAck("ok"))]
+        ack = Deliver(worker_id, HeartbeatAck("ok"))
+        return [ack, LeasesRenewed(worker_id, tuple(frame.jobs))] if frame.jobs else [ack]
 
     @staticmethod
     def _watch(worker_id: int, delay: DurationMs) -> SetTimer:

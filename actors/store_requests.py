@@ -13,7 +13,10 @@ from compute_router.actors.messages import (
     ClassifyLate,
     CompletionRecorded,
     CreatePairing,
+    Deleted,
+    DeleteFinished,
     Deliver,
+    ForgetKeys,
     GetJob,
     InsertJob,
     JobEnded,
@@ -21,13 +24,17 @@ from compute_router.actors.messages import (
     ListPairings,
     LoadUnfinished,
     Message,
+    NoteAlive,
     RecordAssigned,
+    RecordCancelled,
     RecordCompletion,
     RecordFailed,
     RecordRequeued,
     RecordStarted,
+    Recover,
 )
 from compute_router.protocol.errors import ReceiptError, ReceiptMalformedError
+from compute_router.protocol.failures import Failure, failed_result
 from compute_router.protocol.jobs import PrivacyClass
 from compute_router.protocol.messages import ErrorFrame, JobAck, JobComplete
 from compute_router.protocol.receipts import (
@@ -38,7 +45,7 @@ from compute_router.protocol.receipts import (
     verify_signature,
 )
 from compute_router.protocol.units import UnixMs
-from compute_router.storage.interface import JobView, Store, StoredReceipt, UnfinishedJob
+from compute_router.storage.interface import JobView, Replay, Store, StoredReceipt
 
 
 def handle(store: Store, clock: Clock, request: Message) -> Any:
@@ -50,8 +57,10 @@ def handle(store: Store, clock: Clock, request: Message) -> Any:
     return act(store, clock, request)
 
 
-def _insert_job(store: Store, clock: Clock, request: InsertJob) -> tuple[str, ...]:
-    store.insert_job(request.job)
+def _insert_job(store: Store, clock: Clock, request: InsertJob) -> tuple[str, ...] | Replay:
+    replay = store.insert_job(request.job, request.key)
+    if replay is not None:
+        return replay
     if request.job.privacy_class is PrivacyClass.PRIVATE:
         return store.trusted_pubkeys(request.job.user_id)
     return ()
@@ -70,7 +79,12 @@ def _record_started(store: Store, clock: Clock, request: RecordStarted) -> None:
 def _record_requeued(store: Store, clock: Clock, request: RecordRequeued) -> None:
     window_ends = UnixMs(clock.unix_ms() + request.window)
     store.requeue_job(
-        request.job_id, request.attempt, request.reason, window_ends, keep_tried=request.keep_tried
+        request.job_id,
+        request.attempt,
+        request.reason,
+        window_ends,
+        keep_tried=request.keep_tried,
+        counts=request.counts,
     )
 
 
@@ -127,6 +141,23 @@ def _record_failed(store: Store, clock: Clock, request: RecordFailed) -> JobEnde
     return JobEnded(request.job_id, view)
 
 
+def _record_cancelled(store: Store, clock: Clock, request: RecordCancelled) -> JobEnded:
+    result = failed_result(Failure.CANCELLED)
+    return JobEnded(request.job_id, store.cancel_job(request.job_id, result, clock.unix_ms()))
+
+
+def _note_alive(store: Store, clock: Clock, request: NoteAlive) -> None:
+    store.note_alive(clock.unix_ms())
+
+
+def _delete_finished(store: Store, clock: Clock, request: DeleteFinished) -> Deleted:
+    return Deleted(request, store.delete_finished(request.before, request.limit))
+
+
+def _forget_keys(store: Store, clock: Clock, request: ForgetKeys) -> Deleted:
+    return Deleted(request, store.delete_idempotency_keys(request.before, request.limit))
+
+
 def _keep_receipt(store: Store, clock: Clock, request: KeepReceipt) -> Deliver | None:
     refuse = _Refusal(request.worker_id)
     try:
@@ -175,13 +206,12 @@ def _get_job(store: Store, clock: Clock, request: GetJob) -> JobView | None:
     return store.job_view(request.job_id)
 
 
-def _load_unfinished(
-    store: Store, clock: Clock, request: LoadUnfinished
-) -> tuple[tuple[UnfinishedJob, tuple[str, ...]], ...]:
-    return tuple(
+def _load_unfinished(store: Store, clock: Clock, request: LoadUnfinished) -> Recover:
+    jobs = tuple(
         (job, store.trusted_pubkeys(job.user_id) if job.privacy_class is PrivacyClass.PRIVATE else ())
-        for job in list(store.unfinished_jobs())
+        for job in store.unfinished_jobs()
     )
+    return Recover(jobs, store.last_alive() or clock.unix_ms())
 
 
 def _create_pairing(store: Store, clock: Clock, request: CreatePairing) -> None:
@@ -204,6 +234,10 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
     RecordCompletion: _record_completion,
     ClassifyLate: _classify_late,
     RecordFailed: _record_failed,
+    RecordCancelled: _record_cancelled,
+    NoteAlive: _note_alive,
+    DeleteFinished: _delete_finished,
+    ForgetKeys: _forget_keys,
     KeepReceipt: _keep_receipt,
     GetJob: _get_job,
     LoadUnfinished: _load_unfinished,
@@ -211,3 +245,6 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
     ClaimPairing: _claim_pairing,
     ListPairings: _list_pairings,
 }
+
+READ_ONLY: Final[frozenset[type[Message]]] = frozenset({GetJob, ListPairings, LoadUnfinished})
+"""Requests that change nothing, so that they can be served while the database cannot be written."""

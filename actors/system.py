@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,9 +12,11 @@ import msgspec
 import pykka
 
 from compute_router.actors.clock import Clock, SystemClock
+from compute_router.actors.health import HealthBoard
+from compute_router.actors.janitor import Janitor
 from compute_router.actors.job_store import Answer, JobStore
 from compute_router.actors.matcher import Matcher
-from compute_router.actors.messages import CloseAllSockets, CountWorkers, LoadUnfinished, Recover
+from compute_router.actors.messages import CloseAllSockets, CountWorkers, LoadUnfinished, Recover, StartDrain
 from compute_router.actors.payment_gate import PaymentGate, PaymentMode
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.ports import JobWatchers
@@ -39,7 +42,18 @@ class System(msgspec.Struct, frozen=True):
     matcher: pykka.ActorRef[Any]
     gate: pykka.ActorRef[Any]
     scheduler: pykka.ActorRef[Any]
+    janitor: pykka.ActorRef[Any]
+    health: HealthBoard
     store_stopped: asyncio.Event
+
+    async def drain(self, limit: DurationMs) -> None:
+        """Take no more jobs, and wait until workers hold none, but no longer than ``limit``."""
+        idle = asyncio.Event()
+        self.health.report("coordinator", "It is about to stop and takes no more jobs.")
+        await ask(self.matcher, StartDrain(idle.set))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit / 1000):
+                await idle.wait()
 
     async def close_workers(self) -> None:
         """Say goodbye to all workers; their jobs stay as they are in the store."""
@@ -47,7 +61,7 @@ class System(msgspec.Struct, frozen=True):
 
     async def stop(self) -> None:
         """Stop the actors against the order of their start. What the store was told is written first."""
-        for ref in (self.matcher, self.registry, self.gate, self.scheduler, self.store):
+        for ref in (self.matcher, self.registry, self.janitor, self.gate, self.scheduler, self.store):
             if ref.is_alive():
                 ref.stop(block=False)
         await self.store_stopped.wait()
@@ -61,6 +75,7 @@ async def start_system(
     on_death: Callable[[BaseException], None],
     policy: MatchingPolicy | None = None,
     payments: PaymentMode = PaymentMode.OFF,
+    keep: DurationMs | None = None,
     clock: Clock | None = None,
 ) -> System:
     """Start the actors, and return when unfinished jobs of an earlier run are taken up again.
@@ -72,6 +87,7 @@ async def start_system(
         on_death: told once when an actor dies; the process must then end.
         policy: times and limits of matching.
         payments: whether commits are paid for.
+        keep: how long finished jobs are kept; None keeps them for ever.
         clock: the machine's, unless a test holds it.
 
     Raises:
@@ -81,6 +97,7 @@ async def start_system(
     clock = clock or SystemClock()
     loop = asyncio.get_running_loop()
     store_stopped = asyncio.Event()
+    health = HealthBoard()
 
     def fail_stop(error: BaseException) -> None:
         # The store's actor dies in its own thread.
@@ -100,6 +117,7 @@ async def start_system(
             clock,
             post=lambda answers: loop.call_soon_threadsafe(_deliver_all, answers),
             on_stopped=lambda: loop.call_soon_threadsafe(store_stopped.set),
+            report=lambda problem: loop.call_soon_threadsafe(health.report, "storage", problem),
         )
     except BaseException:
         for ref in started:
@@ -109,12 +127,15 @@ async def start_system(
     registry = start(WorkerRegistry, RegistryCore(network.caip2, policy), clock, store, scheduler)
     matcher = start(Matcher, policy, clock, store, scheduler, registry, watchers)
     registry.tell(AttachMatcher(matcher))
-    system = System(network, policy, clock, store, registry, matcher, gate, scheduler, store_stopped)
-    unfinished = await ask(store, LoadUnfinished())
-    await ask(matcher, Recover(unfinished))
+    janitor = start(Janitor, clock, store, scheduler, keep)
+    system = System(
+        network, policy, clock, store, registry, matcher, gate, scheduler, janitor, health, store_stopped
+    )
+    unfinished: Recover = await ask(store, LoadUnfinished())
+    await ask(matcher, unfinished)
     await ask(registry, CountWorkers())
-    if unfinished:
-        logger.info("took up %d unfinished jobs", len(unfinished))
+    if unfinished.jobs:
+        logger.info("took up %d unfinished jobs", len(unfinished.jobs))
     return system
 
 

@@ -1,0 +1,22 @@
+"""What is wrong with the coordinator at the moment, as sentences for the operator."""
+
+from __future__ import annotations
+
+
+class HealthBoard:
+    """The standing problem of each part. Lives on the event loop only."""
+
+    def __init__(self) -> None:
+        self._problems: dict[str, str] = {}
+
+    def report(self, part: str, problem: str | None) -> None:
+        """A part has a problem, or None any more."""
+        if problem is None:
+            self._problems.pop(part, None)
+        else:
+            self._problems[part] = problem
+
+    @property
+    def problems(self) -> list[str]:
+        """All standing problems."""
+        return [f"{part}: {problem}" for part, problem in sorted(self._problems.items())]
