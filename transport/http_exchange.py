@@ -117,7 +117,9 @@ class _Exchange(HTTPMessageDelegate):
             self._on_client_gone()
 
     def _on_client_gone(self) -> None:
-        if self._task is not None:
+        # Only a wait for an answer is pointless now. A change that has begun is carried through: a job
+        # that is stored must also reach the Matcher.
+        if self._task is not None and self._request is not None and self._request.method == "GET":
             self._task.cancel()
 
     async def _serve(self, request: Request) -> None:

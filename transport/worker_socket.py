@@ -88,6 +88,8 @@ def _refusal(message: str | bytes, error: Exception) -> ErrorFrame:
     """Say what is wrong with a frame: no JSON object with a type, an unknown type, or a bad field."""
     if isinstance(error, RecursionError):
         return ErrorFrame("PARSE_ERROR", "The frame is nested too deeply.")
+    if isinstance(error, UnicodeDecodeError):
+        return ErrorFrame("PARSE_ERROR", "The frame is not valid UTF-8.")
     try:
         frame_type = _ANY_FRAMES.decode(message).type
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

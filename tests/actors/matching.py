@@ -32,7 +32,7 @@ from compute_router.actors.messages import (
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.store_requests import handle
 from compute_router.protocol.job_state import FINAL, JobEvent, JobStatus, advance
-from compute_router.protocol.jobs import JobType, ProviderType
+from compute_router.protocol.jobs import JobType, PrivacyClass, ProviderType
 from compute_router.protocol.messages import (
     ErrorFrame,
     Frame,
@@ -68,10 +68,11 @@ class Matching:
         self.prompt_store = prompt_store
         self.store_queue: deque[Message] = deque()
         self.timers: dict[str, tuple[SteadyMs, JobTimer]] = {}
+        self.overtaken: list[JobTimer] = []
         self.frames: list[tuple[int, Frame]] = []
         self.published: list[JobView] = []
         self.path: dict[str, tuple[JobStatus, int]] = {}
-        self.jobs: dict[str, NewJob] = {}
+        self.durable: set[tuple[str, int | None]] = set()
         self.trusted: dict[str, set[str]] = {}
         self.workers: dict[int, WorkerOnline] = {}
 
@@ -82,15 +83,17 @@ class Matching:
     # Seekers
 
     def submit(self, *jobs: NewJob) -> bool:
-        """Store jobs and submit them; whether the last one was taken in."""
+        """Store jobs and submit them, and end those that are refused; whether the last one was taken in."""
         taken = False
         for job in jobs:
             with self.store.transaction():
                 self.store.insert_job(job)
             taken = self.core.submit(Submit(job, tuple(sorted(self.trusted.get(job.user_id, ())))), self.now)
             if taken:
-                self.jobs[job.job_id] = job
                 self.path[job.job_id] = (JobStatus.PENDING, 0)
+            else:
+                with self.store.transaction():
+                    self.store.fail_job(job.job_id, 0, b"{}", self.clock.unix_ms())
             self._settle()
         return taken
 
@@ -197,6 +200,11 @@ class Matching:
             self._settle()
         self.clock.advance(end - self.now)
 
+    def late_timer(self, which: int) -> None:
+        """A timer that was replaced or cancelled had gone off just before, and its message comes now."""
+        self.core.job_timer(self.overtaken[which], self.now)
+        self._settle()
+
     # What happened
 
     def given_to(self, worker_id: int) -> list[str]:
@@ -253,9 +261,10 @@ class Matching:
         for message in self.core.drain():
             match message:
                 case SetTimer(job_id, delay, JobTimer() as timer):
+                    self._overtake_timer(job_id)
                     self.timers[job_id] = (SteadyMs(self.now + delay), timer)
                 case CancelTimer(job_id):
-                    self.timers.pop(job_id, None)
+                    self._overtake_timer(job_id)
                 case Deliver(worker_id, frame):
                     self._deliver(worker_id, frame)
                 case PublishJob(view):
@@ -266,13 +275,20 @@ class Matching:
                     self._follow(message)
                     self.store_queue.append(message)
 
+    def _overtake_timer(self, job_id: str) -> None:
+        timer = self.timers.pop(job_id, None)
+        if timer is not None:
+            self.overtaken.append(timer[1])
+
     def _deliver(self, worker_id: int, frame: Frame) -> None:
         self.frames.append((worker_id, frame))
-        if isinstance(frame, JobAssign) and worker_id in self.workers:
-            job = self.jobs[frame.job_id]
-            worker = self.workers[worker_id]
-            if job.privacy_class.value == "PRIVATE":
-                assert worker.pubkey in self.trusted[job.user_id], "a PRIVATE job went to a stranger"
+        if not isinstance(frame, JobAssign):
+            return
+        attempt = (frame.job_id, frame.attempt)
+        assert attempt in self.durable, f"{attempt} went out before it was durable, or twice"
+        self.durable.remove(attempt)
+        if frame.privacy_class is PrivacyClass.PRIVATE:
+            assert self.workers[worker_id].pubkey in self.trusted[frame.user_id], "a stranger got it"
 
     def _follow(self, message: Message) -> None:
         """Hold a request to the state table: the right step, and the right attempt."""
@@ -300,6 +316,7 @@ class Matching:
         match answer:
             case AssignmentRecorded():
                 assert answer.payload is not None, "the store had the job in another state"
+                self.durable.add((answer.job_id, answer.attempt))
                 self.core.assignment_recorded(answer, self.now)
             case CompletionRecorded():
                 assert (answer.view is None) == (answer.reason is not None), "a completion was too late"

@@ -1,0 +1,298 @@
+"""Random histories of a market: whatever happens, in whatever order, the Matcher keeps its promises.
+
+The invariants are checked after every event by :class:`Matching`; the machine here only makes things
+happen. In the end all workers leave, and every job must come to an end by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import hypothesis.strategies as st
+from hypothesis import Phase, settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from compute_router.protocol.job_state import FINAL
+from compute_router.protocol.jobs import JobType, ProviderType, Tier
+from compute_router.protocol.messages import JobComplete, JobFailed, JobReject, JobStarted
+from tests.actors.matching import Matching
+from tests.actors.samples import a_job, completion, failed, key, reject, started
+
+KEYS = [key(digit) for digit in "abcd"]
+USERS = ["alice", "bob", "carol"]
+MODELS = ["llama", "qwen"]
+
+BOTH = (JobType.LLM_INFER, JobType.TASK)
+
+abilities = st.sampled_from([BOTH, BOTH, (JobType.TASK,), (JobType.LLM_INFER,)])
+models = st.lists(st.sampled_from(MODELS), unique=True).map(tuple)
+
+
+class Market(RuleBasedStateMachine):
+    """Seekers, workers, time, the store and the operator, each doing what it likes."""
+
+    worker_ids = Bundle("worker_ids")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.market = Matching(prompt_store=False)
+        self.job_ids = [f"job-{number}" for number in range(60)]
+        self.submitted: list[str] = []
+        self.serial = itertools.count(1)
+
+    @initialize(
+        prompt=st.booleans(),
+        trusted=st.sets(st.tuples(st.sampled_from(USERS), st.sampled_from(KEYS))),
+        workers=st.lists(st.tuples(st.sampled_from(ProviderType), st.booleans()), max_size=4),
+    )
+    def begin(
+        self, prompt: bool, trusted: set[tuple[str, str]], workers: list[tuple[ProviderType, bool]]
+    ) -> None:
+        self.market.prompt_store = prompt
+        for user, pubkey in sorted(trusted):
+            self.market.grant_trust(user, pubkey)
+        for pubkey, (kind, proven) in zip(KEYS, workers, strict=False):
+            self.market.online(next(self.serial), pubkey, kind, models=("llama",), proven=proven)
+
+    # Seekers
+
+    @precondition(lambda self: len(self.submitted) < len(self.job_ids))
+    @rule(
+        user=st.sampled_from(USERS),
+        job_type=st.sampled_from(JobType),
+        tier=st.sampled_from(Tier),
+        private=st.sampled_from([False, False, True]),
+        model=st.sampled_from([None, None, *MODELS]),
+        burst=st.integers(1, 4),
+    )
+    def submit(
+        self, user: str, job_type: JobType, tier: Tier, private: bool, model: str | None, burst: int
+    ) -> None:
+        for _ in range(min(burst, len(self.job_ids) - len(self.submitted))):
+            job_id = self.job_ids[len(self.submitted)]
+            self.submitted.append(job_id)
+            self.market.submit(
+                a_job(
+                    job_id,
+                    user=user,
+                    job_type=job_type,
+                    tier=tier,
+                    private=private,
+                    model=model if job_type is JobType.LLM_INFER else None,
+                )
+            )
+
+    @rule(user=st.sampled_from(USERS), pubkey=st.sampled_from(KEYS))
+    def grant_trust(self, user: str, pubkey: str) -> None:
+        self.market.grant_trust(user, pubkey)
+
+    # Workers
+
+    @rule(
+        target=worker_ids,
+        pubkey=st.sampled_from(KEYS),
+        kind=st.sampled_from(ProviderType),
+        can=abilities,
+        names=models,
+        slots=st.integers(1, 3),
+        proven=st.booleans(),
+        settled=st.booleans(),
+        still_holds=st.integers(0, 15),
+    )
+    def connect(
+        self,
+        pubkey: str,
+        kind: ProviderType,
+        can: tuple[JobType, ...],
+        names: tuple[str, ...],
+        slots: int,
+        proven: bool,
+        settled: bool,
+        still_holds: int,
+    ) -> int:
+        worker_id = next(self.serial)
+        held: list[tuple[str, int]] = []
+        if proven:
+            # As the registry has it: a proven key has one connection, the newest.
+            for other in [w for w in self.market.workers.values() if w.proven and w.pubkey == pubkey]:
+                self.market.offline(other.worker_id)
+            away = [
+                job
+                for job in self.market.core.jobs
+                if job.worker_id is None and job.sent and job.worker_pubkey == pubkey
+            ]
+            held = [(job.job_id, job.attempt) for bit, job in enumerate(away) if still_holds >> bit & 1]
+        self.market.online(
+            worker_id,
+            pubkey,
+            kind,
+            can=can,
+            models=names,
+            slots=max(slots, len(held)),
+            proven=proven,
+            held=tuple(held),
+            settled=settled,
+        )
+        return worker_id
+
+    @rule(
+        worker_id=worker_ids,
+        can=abilities,
+        names=models,
+        more_slots=st.integers(0, 2),
+        proven=st.booleans(),
+        other_key=st.one_of(st.none(), st.sampled_from(KEYS)),
+    )
+    def register_again(
+        self,
+        worker_id: int,
+        can: tuple[JobType, ...],
+        names: tuple[str, ...],
+        more_slots: int,
+        proven: bool,
+        other_key: str | None,
+    ) -> None:
+        worker = self.market.workers.get(worker_id)
+        if worker is None:
+            return
+        pubkey = other_key or worker.pubkey
+        if proven:
+            for other in list(self.market.workers.values()):
+                if other.proven and other.pubkey == pubkey and other.worker_id != worker_id:
+                    self.market.offline(other.worker_id)
+        self.market.online(
+            worker_id,
+            pubkey,
+            worker.provider_type,
+            can=can,
+            models=names,
+            slots=worker.slots + more_slots,
+            proven=proven,
+        )
+
+    @rule(worker_id=worker_ids)
+    def settle(self, worker_id: int) -> None:
+        self.market.settle(worker_id)
+
+    @rule(worker_id=consumes(worker_ids))
+    def disconnect(self, worker_id: int) -> None:
+        self.market.offline(worker_id)
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 9), what=st.integers(0, 7), repeat=st.booleans())
+    def speak_about_a_job_of_ones_own(self, which: int, what: int, repeat: bool) -> None:
+        job_id, worker_id, attempt = self.held[which % len(self.held)]
+        for _ in range(1 + repeat):
+            self.market.says(worker_id, _frame(what, job_id, attempt))
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 9), names_attempt=st.booleans())
+    def complete(self, which: int, names_attempt: bool) -> None:
+        job_id, worker_id, attempt = self.held[which % len(self.held)]
+        self.market.says(worker_id, completion(job_id, attempt=attempt if names_attempt else None))
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 9))
+    def start(self, which: int) -> None:
+        job_id, worker_id, attempt = self.held[which % len(self.held)]
+        self.market.says(worker_id, started(job_id, attempt))
+
+    @precondition(lambda self: self.market.assignments())
+    @rule(which=st.integers(0, 9), what=st.integers(0, 7))
+    def speak_about_an_earlier_assignment(self, which: int, what: int) -> None:
+        recent = [given for given in self.market.assignments() if given[1] in self.market.workers]
+        if recent:
+            job_id, worker_id = recent[-1 - which % len(recent)]
+            self.market.says(worker_id, _frame(what, job_id, self.market.path[job_id][1]))
+
+    @property
+    def held(self) -> list[tuple[str, int, int]]:
+        """Job, worker and attempt of every lease."""
+        return [
+            (job.job_id, job.worker_id, job.attempt)
+            for job in self.market.core.jobs
+            if job.worker_id is not None
+        ]
+
+    @precondition(lambda self: self.submitted)
+    @rule(
+        worker_id=worker_ids,
+        which=st.integers(0, 59),
+        attempt=st.integers(1, 3),
+        what=st.integers(0, 7),
+    )
+    def speak_about_any_job(self, worker_id: int, which: int, attempt: int, what: int) -> None:
+        if worker_id in self.market.workers:
+            job_id = self.submitted[which % len(self.submitted)]
+            self.market.says(worker_id, _frame(what, job_id, attempt))
+
+    # Everybody else
+
+    @rule(ms=st.sampled_from([1, 1, 500, 500, 1_000, 2_500, 5_000, 20_000]))
+    def let_time_pass(self, ms: int) -> None:
+        self.market.advance(ms)
+
+    @precondition(lambda self: self.market.overtaken)
+    @rule(which=st.integers(1, 4))
+    def have_a_timer_come_late(self, which: int) -> None:
+        self.market.late_timer(-min(which, len(self.market.overtaken)))
+
+    @precondition(lambda self: self.market.store_queue)
+    @rule(count=st.integers(1, 4))
+    def let_the_store_answer(self, count: int) -> None:
+        self.market.store_answers(count)
+
+    @precondition(lambda self: self.market.store_queue)
+    @rule()
+    def let_the_store_answer_everything(self) -> None:
+        self.market.store_answers()
+
+    @rule()
+    def sweep(self) -> None:
+        self.market.core.sweep(self.market.now)
+        assert self.market.core.drain() == [], "the sweep found a pair that an event should have found"
+
+    @rule(luck=st.integers(0, 5))
+    def restart(self, luck: int) -> None:
+        if luck == 5:
+            self.market.restart()
+
+    def teardown(self) -> None:
+        for worker_id in list(self.market.workers):
+            self.market.offline(worker_id)
+        for _ in range(4):
+            self.market.store_answers()
+            self.market.advance(200_000)
+        self.market.store_answers()
+        assert not list(self.market.core.jobs), "a job never ended"
+        assert self.market.timers == {}
+        for job_id in self.submitted:
+            assert self.market.status(job_id) in FINAL
+
+
+def _frame(what: int, job_id: str, attempt: int) -> JobStarted | JobComplete | JobFailed | JobReject:
+    frames: list[JobStarted | JobComplete | JobFailed | JobReject] = [
+        started(job_id, max(attempt, 1)),
+        completion(job_id),
+        completion(job_id, attempt=attempt),
+        completion(job_id, output=b'{"error":"it broke"}'),
+        completion(job_id, output_hash="0" * 64),
+        reject(job_id),
+        failed(job_id, max(attempt, 1)),
+        failed(job_id, max(attempt, 1), retryable=False),
+    ]
+    return frames[what]
+
+
+def test_every_history_of_a_market_keeps_the_promises_of_the_matcher() -> None:
+    run_state_machine_as_test(
+        Market, settings=settings(max_examples=400, stateful_step_count=50, phases=[Phase.generate])
+    )

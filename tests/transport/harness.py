@@ -1,0 +1,129 @@
+"""A whole coordinator in the test's own event loop: actors, a SQLite file, and a real listening port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import httpx
+
+from compute_router.actors.policy import MatchingPolicy
+from compute_router.actors.system import start_system
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.units import DurationMs
+from compute_router.storage.sqlite_store import open_sqlite_store
+from compute_router.transport.app import HttpSettings, Server
+from compute_router.transport.job_watch import JobWatch
+
+NETWORK: Final = NETWORKS[Chain.SOLANA]
+
+QUICK: Final = MatchingPolicy(settle_delay=DurationMs(10), retry_backoff=DurationMs(10))
+"""The real rules, with the two pauses short that tests would otherwise wait for."""
+
+TASK: Final[dict[str, Any]] = {
+    "job_type": "TASK",
+    "user_id": "alice",
+    "payload": {"task_type": "summarize", "input": "Some text."},
+}
+LLM: Final[dict[str, Any]] = {"job_type": "LLM_INFER", "user_id": "alice", "payload": {"prompt": "Why?"}}
+
+
+@dataclass(frozen=True)
+class Coordinator:
+    """What a test sees of the coordinator: its port, an HTTP client, its long polls and its database.
+
+    ``stop`` ends it in good order before the test does.
+    """
+
+    port: int
+    http: httpx.AsyncClient
+    watch: JobWatch
+    database: Path
+    stop: Callable[[], Awaitable[None]]
+
+    async def commit(self, tier: str = "cheap", **changes: Any) -> str:
+        """Commit a job and return its id; a summary for alice unless ``changes`` say otherwise."""
+        answer = await self.http.post(f"/v1/jobs/commit/{tier}", json=TASK | changes)
+        assert answer.status_code == 201, answer.text
+        assert list(answer.json()) == ["job_id"]
+        return str(answer.json()["job_id"])
+
+    async def job(self, job_id: str, wait: float = 0) -> dict[str, Any]:
+        """A job as its owner sees it; with ``wait``, once it has ended."""
+        answer = await self.http.get(f"/v1/jobs/{job_id}", params={"wait": str(wait)} if wait else {})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def pair(self, user_id: str, pubkey: str) -> None:
+        """Pair a worker's key with a user."""
+        created = await self.http.post("/v1/trust/create", json={"user_id": user_id})
+        claim = {"pairing_code": created.json()["pairing_code"], "provider_pubkey": pubkey}
+        assert (await self.http.post("/v1/trust/claim", json=claim)).status_code == 200
+
+    async def workers_online(self) -> int:
+        """How many workers health counts."""
+        return int((await self.http.get("/v1/health")).json()["workers_online"])
+
+    def count(self, table: str) -> int:
+        """Rows of a table, read from the database file beside the running store."""
+        return int(self.query(f"SELECT count(*) FROM {table}")[0][0])
+
+    def query(self, sql: str, *bindings: str) -> list[tuple[Any, ...]]:
+        """Answer of an SQL query on the database file."""
+        connection = apsw.Connection(str(self.database), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return list(connection.execute(sql, bindings))
+        finally:
+            connection.close()
+
+
+@asynccontextmanager
+async def coordinator(
+    directory: Path,
+    *,
+    policy: MatchingPolicy = QUICK,
+    max_body_bytes: int = 1024 * 1024,
+    cors_origins: tuple[str, ...] = (),
+) -> AsyncIterator[Coordinator]:
+    """Run a coordinator. At the end no actor may have died and no long poll may be left."""
+    database = directory / NETWORK.default_database
+    watch = JobWatch()
+    deaths: list[BaseException] = []
+    system = await start_system(
+        network=NETWORK,
+        open_store=partial(open_sqlite_store, database),
+        watchers=watch,
+        on_death=deaths.append,
+        policy=policy,
+    )
+    settings = HttpSettings(
+        host="127.0.0.1", port=0, max_body_bytes=max_body_bytes, cors_origins=cors_origins
+    )
+    server = Server(system, watch, settings)
+    stopping: list[asyncio.Task[None]] = []
+
+    async def stop_all() -> None:
+        await server.stop()
+        await system.stop()
+
+    async def stop() -> None:
+        if not stopping:
+            stopping.append(asyncio.ensure_future(stop_all()))
+        await stopping[0]
+
+    try:
+        port = server.listen()
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20.0
+        ) as http:
+            yield Coordinator(port, http, watch, database, stop)
+        assert not deaths, f"an actor died: {deaths}"
+        assert len(watch) == 0, "a long poll was left behind"
+    finally:
+        await stop()
