@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from compute_router.protocol.units import DurationMs
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport.app import HttpSettings, Server
 from compute_router.transport.job_watch import JobWatch
+from compute_router.transport.limits import AddressLimits
 
 logger = logging.getLogger("compute_router")
 
@@ -57,6 +58,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int
     cors_origins: tuple[str, ...]
     queue_window: DurationMs
+    max_ttl: DurationMs
+    max_run: DurationMs
+    max_jobs: int
+    max_jobs_per_user: int
+    max_connections_per_address: int
+    max_messages_per_second: int
+    drain: DurationMs
+    keep: DurationMs | None
 
 
 def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -76,6 +85,14 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         max_body_bytes=given.max_body_bytes,
         cors_origins=given.cors_origins,
         queue_window=given.queue_window_seconds,
+        max_ttl=given.max_ttl_seconds,
+        max_run=given.max_run_seconds,
+        max_jobs=given.max_jobs,
+        max_jobs_per_user=given.max_jobs_per_user,
+        max_connections_per_address=given.max_connections_per_address,
+        max_messages_per_second=given.max_messages_per_second,
+        drain=given.drain_seconds,
+        keep=given.keep_days,
     )
 
 
@@ -106,7 +123,15 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--payments", _choice(PaymentMode), "off", "off: every job is free. on: not in this version.")
     option("--max-body-bytes", _positive, "1048576", "Largest request body and worker frame.")
     option("--cors-origins", _origins, "", "Browser origins that may call the API, by commas; * is all.")
-    option("--queue-window-seconds", _window, "30", "How long a job may wait for a worker.")
+    option("--queue-window-seconds", _seconds, "30", "How long a job may wait, unless it says otherwise.")
+    option("--max-ttl-seconds", _seconds, "3600", "The longest wait that a job may ask for.")
+    option("--max-run-seconds", _seconds, "3600", "How long one attempt at a job may run.")
+    option("--max-jobs", _count, "200000", "Unfinished jobs at once.")
+    option("--max-jobs-per-user", _count, "1000", "Unfinished jobs of one user at once.")
+    option("--max-connections-per-address", _count, "256", "Connections of one other machine at once.")
+    option("--max-messages-per-second", _count, "100", "Requests and frames of one other machine.")
+    option("--drain-seconds", _pause, "10", "How long running jobs may take to finish after SIGTERM.")
+    option("--keep-days", _days, None, "Delete finished jobs after so many days. Default: never.")
     return parser
 
 
@@ -127,20 +152,33 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 1 << 30):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes from 1 to {1 << 30}")
-    return int(text)
+def _whole(unit: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 12 and 0 < int(text) <= 1 << 30):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} from 1 to {1 << 30}")
+        return int(text)
+
+    return read
 
 
-def _window(text: str) -> DurationMs:
+_positive = _whole("bytes")
+_count = _whole("things at once")
+
+
+def _duration(text: str, unit: str, unit_ms: int, most: float, *, zero: bool = False) -> DurationMs:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from above 0 to 86400")
-    return DurationMs(round(seconds * 1000))
+        number = -1.0
+    if not (0 < number <= most or (zero and number == 0)):
+        least = "from 0" if zero else "above 0"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} {least} to {most:g}")
+    return DurationMs(round(number * unit_ms))
+
+
+_seconds = partial(_duration, unit="seconds", unit_ms=1000, most=86_400)
+_pause = partial(_duration, unit="seconds", unit_ms=1000, most=86_400, zero=True)
+_days = partial(_duration, unit="days", unit_ms=86_400_000, most=36_500)
 
 
 def _log_level(text: str) -> str:
@@ -181,29 +219,60 @@ async def serve(settings: Settings) -> int:
         open_store=partial(open_sqlite_store, settings.db),
         watchers=watch,
         on_death=on_death,
-        policy=MatchingPolicy(queue_window=settings.queue_window),
+        policy=MatchingPolicy(
+            queue_window=settings.queue_window,
+            max_queue_window=max(settings.max_ttl, settings.queue_window),
+            run_limit=settings.max_run,
+            max_jobs=settings.max_jobs,
+            max_jobs_per_user=settings.max_jobs_per_user,
+        ),
         payments=settings.payments,
+        keep=settings.keep,
     )
     http = HttpSettings(
         host=settings.host,
         port=settings.port,
         max_body_bytes=settings.max_body_bytes,
         cors_origins=settings.cors_origins,
+        limits=AddressLimits(
+            connections=settings.max_connections_per_address,
+            messages_per_second=settings.max_messages_per_second,
+        ),
     )
     try:
         server = Server(system, watch, http)
         port = server.listen()
+        told_to_stop, told_again = asyncio.Event(), asyncio.Event()
+
+        def on_signal() -> None:
+            if told_to_stop.is_set():
+                told_again.set()
+            told_to_stop.set()
+            end(EXIT_OK)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, end, EXIT_OK)
+            asyncio.get_running_loop().add_signal_handler(number, on_signal)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"{network.label} coordinator listening on http://{host}:{port}", flush=True)
         print(f"  network {network.caip2}, database {settings.db.resolve()}, payments off", flush=True)
         exit_code = await ended
+        if exit_code == EXIT_OK and settings.drain:
+            logger.info("draining: running jobs have %g s to finish", settings.drain / 1000)
+            await _first(system.drain(settings.drain), told_again.wait())
         logger.info("stopping")
         await server.stop()
     finally:
         await system.stop()
     return exit_code
+
+
+async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Wait for the first of some waits, and give up the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,8 @@ class MatchingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long things may take, how often a job is tried, and how many jobs there may be.
 
     Attributes:
-        queue_window: how long a job may wait for a worker, unless its seeker says less.
+        queue_window: how long a job may wait for a worker, unless its seeker says otherwise;
+            ``max_queue_window`` is the most that a seeker may say.
         sweep_interval: how often waiting jobs are looked through again, should an event have been missed.
         max_failures: how many attempts of a job may fail before it does.
         task_lease, llm_lease: how long a worker may hold a job without a sign of life; ``token_lease`` comes
@@ -31,6 +32,7 @@ class MatchingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     queue_window: DurationMs = DurationMs(30_000)
+    max_queue_window: DurationMs = DurationMs(3_600_000)
     sweep_interval: DurationMs = DurationMs(2_000)
     max_failures: int = 3
     task_lease: DurationMs = DurationMs(20_000)

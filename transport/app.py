@@ -18,6 +18,7 @@ from compute_router.transport.health import HealthResource
 from compute_router.transport.http_exchange import MAX_DRAINED_BYTES, HttpApi
 from compute_router.transport.job import JobResource
 from compute_router.transport.job_watch import JobWatch
+from compute_router.transport.limits import AddressGuard, AddressLimits
 from compute_router.transport.quote import QuoteResource
 from compute_router.transport.router import Router
 from compute_router.transport.trust import TrustResource
@@ -25,6 +26,7 @@ from compute_router.transport.worker_address import WorkerAddress
 from compute_router.transport.worker_socket import WorkerSocket
 
 _FRAME_HEADROOM: Final = 64 * 1024
+_UNREAD_FRAMES: Final = 4
 _HEADER_BYTES: Final = 16 * 1024
 _BODY_TIMEOUT_SECONDS: Final = 30.0
 _IDLE_TIMEOUT_SECONDS: Final = 300.0
@@ -39,14 +41,22 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     max_body_bytes: int = 1024 * 1024
     cors_origins: tuple[str, ...] = ()
+    limits: AddressLimits = AddressLimits()
 
 
 class Server:
     """A listening coordinator."""
 
     def __init__(self, system: System, watch: JobWatch, settings: HttpSettings) -> None:
+        guard = AddressGuard(settings.limits, system.clock.steady_ms)
+        max_unread_bytes = _UNREAD_FRAMES * (settings.max_body_bytes + _FRAME_HEADROOM)
+        worker_settings = {
+            "registry": system.registry,
+            "guard": guard,
+            "max_unread_bytes": max_unread_bytes,
+        }
         sockets = Application(
-            [(r"/", WorkerSocket, {"registry": system.registry})],
+            [(r"/", WorkerSocket, worker_settings)],
             websocket_max_message_size=settings.max_body_bytes + _FRAME_HEADROOM,
             log_function=lambda handler: None,
         )
@@ -54,7 +64,7 @@ class Server:
         self._watch = watch
         self._settings = settings
         self._api = HttpApi(
-            routes(system, watch), sockets, Cors(settings.cors_origins), settings.max_body_bytes
+            routes(system, watch), sockets, Cors(settings.cors_origins), guard, settings.max_body_bytes
         )
         self._server = HTTPServer(
             self._api,
@@ -98,8 +108,10 @@ def routes(system: System, watch: JobWatch) -> Router:
     router.add("GET", "/", WorkerAddress().get)
     router.add("GET", "/v1/health", HealthResource(system).get)
     router.add("GET", "/v1/quote", QuoteResource(system.network).get)
-    router.add("POST", "/v1/jobs/commit/*", CommitResource(system, watch).post)
-    router.add("GET", "/v1/jobs/*", JobResource(system, watch).get)
+    router.add("POST", "/v1/jobs/commit/*", CommitResource(system).post)
+    job = JobResource(system, watch)
+    router.add("GET", "/v1/jobs/*", job.get)
+    router.add("DELETE", "/v1/jobs/*", job.delete)
     router.add("POST", "/v1/trust/create", trust.create)
     router.add("POST", "/v1/trust/claim", trust.claim)
     router.add("GET", "/v1/trust/list", trust.list)

@@ -8,28 +8,47 @@ from typing import Final
 
 import msgspec
 
-from compute_router.actors.messages import Admit, InsertJob, RecordFailed, Submit
+from compute_router.actors.admission import Refusal
+from compute_router.actors.messages import Admit, GetJob, GiveBack, InsertJob, RecordFailed, Reserve, Submit
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
-from compute_router.protocol.errors import NotFoundError, NoTrustedWorkerError, RequestError
-from compute_router.protocol.failures import Failure, failed_result
+from compute_router.protocol.errors import (
+    ComputeRouterError,
+    DrainingError,
+    IdempotencyConflictError,
+    NotFoundError,
+    NoTrustedWorkerError,
+    QueueFullError,
+    RequestError,
+    UserQueueFullError,
+)
+from compute_router.protocol.failures import FailedResult, Failure, failed_result
 from compute_router.protocol.http_api import CommitAnswer, CommitRequest
-from compute_router.protocol.jobs import JobType, PrivacyClass, Tier, decode_payload
-from compute_router.protocol.units import UnixMs
-from compute_router.storage.interface import NewJob
+from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.jobs import (
+    JobType,
+    LlmInferPayload,
+    PrivacyClass,
+    TaskPayload,
+    Tier,
+    decode_payload,
+)
+from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.storage.interface import NewJob, Replay
 from compute_router.transport.http_types import Answer, Request, decode_json, json_answer
-from compute_router.transport.job_watch import JobWatch
+from compute_router.transport.idempotency import HEADER, idempotency_key
+from compute_router.transport.quote import KEYS_SUPPORTED
 
 _COMMITS: Final = msgspec.json.Decoder(CommitRequest)
+_FAILURES: Final = msgspec.json.Decoder(FailedResult)
 _TIERS: Final = {tier.value.lower(): tier for tier in Tier}
 
 
 class CommitResource:
-    """Checks a job whole before anything is stored."""
+    """Checks a job whole, and that there is room for it, before anything is stored."""
 
-    def __init__(self, system: System, watch: JobWatch) -> None:
+    def __init__(self, system: System) -> None:
         self._system = system
-        self._watch = watch
 
     async def post(self, request: Request, variable: str) -> Answer:
         try:
@@ -37,25 +56,53 @@ class CommitResource:
         except KeyError:
             raise NotFoundError("Jobs are committed at /v1/jobs/commit/fast or /cheap.") from None
         job = self._read(request, tier)
+        key = idempotency_key(request, tier)
         await ask(self._system.gate, Admit(job.tier, job.job_type))
-        trusted = await ask(self._system.store, InsertJob(job))
+        refusal = await ask(self._system.matcher, Reserve(job.user_id))
+        if refusal is not None:
+            raise _refused(refusal)
+        try:
+            stored: tuple[str, ...] | Replay = await ask(self._system.store, InsertJob(job, key))
+        except BaseException:
+            self._system.matcher.tell(GiveBack(job.user_id))
+            raise
+        headers = (KEYS_SUPPORTED, (HEADER, key.key)) if key else (KEYS_SUPPORTED,)
+        if isinstance(stored, Replay):
+            self._system.matcher.tell(GiveBack(job.user_id))
+            job_id = await self._replay(stored)
+        else:
+            await self._submit(job, stored)
+            job_id = job.job_id
+        return Answer(201, json_answer(CommitAnswer(job_id)).body, headers)
+
+    async def _submit(self, job: NewJob, trusted: tuple[str, ...]) -> None:
         submit = Submit(job, trusted)
         if job.privacy_class is PrivacyClass.PUBLIC:
             self._system.matcher.tell(submit)
         elif not await ask(self._system.matcher, submit):
             result = failed_result(Failure.NO_TRUSTED_WORKER)
             await ask(self._system.store, RecordFailed(job.job_id, 0, result))
-            raise NoTrustedWorkerError(
-                "None of the workers paired with this user is connected and able to run the job.", job.job_id
-            )
-        return json_answer(CommitAnswer(job.job_id), 201)
+            raise _no_trusted_worker(job.job_id)
+
+    async def _replay(self, replay: Replay) -> str:
+        """The job of an earlier commit with this key, answered as the earlier commit was."""
+        if not replay.same_request:
+            raise IdempotencyConflictError(f"This {HEADER} was used for another request.")
+        view = await ask(self._system.store, GetJob(replay.job_id))
+        if view is not None and view.status is JobStatus.FAILED:
+            failed = _FAILURES.decode(view.result)
+            if failed.error == Failure.NO_TRUSTED_WORKER.value:
+                raise _no_trusted_worker(replay.job_id)
+        return replay.job_id
 
     def _read(self, request: Request, tier: Tier) -> NewJob:
         body = request.json(_COMMITS.decode)
-        payload = bytes(body.payload)
-        decode_json(payload, partial(decode_payload, body.job_type), "payload: ")
+        raw = bytes(body.payload)
+        payload = decode_json(raw, partial(decode_payload, body.job_type), "payload: ")
         if body.model is not None and body.job_type is not JobType.LLM_INFER:
             raise RequestError("model can only be chosen for LLM_INFER jobs.")
+        policy = self._system.policy
+        window = _bounded("ttl_s", body.ttl_s, policy.max_queue_window) or policy.queue_window
         now = self._system.clock.unix_ms()
         return NewJob(
             job_id=str(uuid.uuid4()),
@@ -63,8 +110,40 @@ class CommitResource:
             tier=tier,
             privacy_class=body.privacy_class,
             user_id=body.user_id,
-            payload=payload,
+            payload=raw,
             model=body.model,
             created_at=now,
-            queue_deadline=UnixMs(now + self._system.policy.queue_window),
+            queue_deadline=UnixMs(now + window),
+            queue_window=window,
+            lease=policy.lease(body.job_type, _max_tokens(payload)),
+            run_limit=_bounded("deadline_s", body.deadline_s, policy.run_limit),
         )
+
+
+def _max_tokens(payload: LlmInferPayload | TaskPayload) -> int | None:
+    return payload.max_tokens if isinstance(payload, LlmInferPayload) else None
+
+
+def _bounded(name: str, seconds: float | None, most: DurationMs) -> DurationMs | None:
+    if seconds is None:
+        return None
+    duration = DurationMs(max(round(seconds * 1000), 1))
+    if duration > most:
+        raise RequestError(f"{name} may be at most {most / 1000:g} seconds here.")
+    return duration
+
+
+def _refused(refusal: Refusal) -> ComputeRouterError:
+    match refusal:
+        case Refusal.DRAINING:
+            return DrainingError("This coordinator is about to stop; try again in a moment.")
+        case Refusal.USER_QUEUE_FULL:
+            return UserQueueFullError("This user has too many unfinished jobs; wait for some to end.")
+        case Refusal.QUEUE_FULL:
+            return QueueFullError("The coordinator has too many unfinished jobs; try again in a moment.")
+
+
+def _no_trusted_worker(job_id: str) -> NoTrustedWorkerError:
+    return NoTrustedWorkerError(
+        "None of the workers paired with this user is connected and able to run the job.", job_id
+    )

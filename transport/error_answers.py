@@ -8,6 +8,7 @@ from compute_router.protocol.errors import (
     ComputeRouterError,
     MethodNotAllowedError,
     NoTrustedWorkerError,
+    RateLimitedError,
     UnavailableError,
     UpgradeRequiredError,
 )
@@ -32,6 +33,6 @@ def answer_for(error: Exception) -> Answer:
         headers = (("Allow", error.allowed),)
     elif isinstance(error, UpgradeRequiredError):
         headers = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
-    elif isinstance(error, UnavailableError):
+    elif isinstance(error, UnavailableError | RateLimitedError):
         headers = (("Retry-After", _RETRY_AFTER_SECONDS),)
     return Answer(answer.status, answer.body, headers)

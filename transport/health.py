@@ -1,4 +1,4 @@
-"""``GET /v1/health``: is the coordinator there, and how many workers are."""
+"""``GET /v1/health``: is the coordinator there and well, and how many workers are."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ class HealthResource:
         self._system = system
 
     async def get(self, request: Request, variable: str) -> Answer:
+        problems = self._system.health.problems
         return json_answer(
             HealthAnswer(
-                status="ok",
+                status="degraded" if problems else "ok",
                 workers_online=await ask(self._system.registry, CountWorkers()),
                 network=self._system.network.caip2,
                 timestamp=iso_from_unix_ms(self._system.clock.unix_ms()),
+                problems=problems,
             )
         )

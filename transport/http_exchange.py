@@ -23,10 +23,11 @@ from tornado.httputil import (
 )
 from tornado.iostream import StreamClosedError
 
-from compute_router.protocol.errors import PayloadTooLargeError, RequestError
+from compute_router.protocol.errors import PayloadTooLargeError, RateLimitedError, RequestError
 from compute_router.transport.cors import Cors
 from compute_router.transport.error_answers import answer_for
 from compute_router.transport.http_types import Answer, Request
+from compute_router.transport.limits import AddressGuard
 from compute_router.transport.router import Router
 
 logger = logging.getLogger(__name__)
@@ -44,28 +45,56 @@ class HttpApi(HTTPServerConnectionDelegate):
     """Hands plain requests to the router, and WebSocket upgrades to a Tornado application."""
 
     def __init__(
-        self, router: Router, sockets: HTTPServerConnectionDelegate, cors: Cors, max_body_bytes: int
+        self,
+        router: Router,
+        sockets: HTTPServerConnectionDelegate,
+        cors: Cors,
+        guard: AddressGuard,
+        max_body_bytes: int,
     ) -> None:
         self.router = router
         self.sockets = sockets
         self.cors = cors
+        self.guard = guard
         self.max_body_bytes = max_body_bytes
         self.in_flight: set[asyncio.Task[None]] = set()
+        self._addresses: dict[object, str] = {}
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        return _Exchange(self, server_conn, request_conn)
+        if server_conn not in self._addresses:
+            address = str(request_conn.context.remote_ip)  # type: ignore[attr-defined]
+            if not self.guard.opened(address):
+                return _Exchange(self, server_conn, request_conn, None)
+            self._addresses[server_conn] = address
+        return _Exchange(self, server_conn, request_conn, self._addresses[server_conn])
 
     def on_close(self, server_conn: object) -> None:
+        address = self._addresses.pop(server_conn, None)
+        if address is not None:
+            self.guard.closed(address)
         self.sockets.on_close(server_conn)
 
 
 class _Exchange(HTTPMessageDelegate):
-    """Collects a request, has it served, writes the answer."""
+    """Collects a request, has it served, writes the answer. ``address`` None: one connection too many."""
 
-    __slots__ = ("_api", "_body", "_connection", "_request", "_server_conn", "_size", "_socket", "_task")
+    __slots__ = (
+        "_address",
+        "_api",
+        "_body",
+        "_connection",
+        "_request",
+        "_server_conn",
+        "_size",
+        "_socket",
+        "_task",
+    )
 
-    def __init__(self, api: HttpApi, server_conn: object, connection: HTTPConnection) -> None:
+    def __init__(
+        self, api: HttpApi, server_conn: object, connection: HTTPConnection, address: str | None
+    ) -> None:
         self._api = api
+        self._address = address
         self._server_conn = server_conn
         self._connection = connection
         self._request: Request | None = None
@@ -78,6 +107,12 @@ class _Exchange(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, RequestStartLine)
+        refused = self._refusal()
+        if refused is not None:
+            # Answered before the request is read, so Tornado closes the connection after it.
+            self._request = Request(start_line.method, start_line.path, headers)
+            self._write(answer_for(refused))
+            return None
         if _is_handshake(start_line, headers):
             self._socket = self._api.sockets.start_request(self._server_conn, self._connection)
             return self._socket.headers_received(start_line, headers)
@@ -154,6 +189,13 @@ class _Exchange(HTTPMessageDelegate):
             self._connection.finish()
         except StreamClosedError:
             logger.debug("the client left before its answer was written")
+
+    def _refusal(self) -> RateLimitedError | None:
+        if self._address is None:
+            return RateLimitedError("This address has too many connections open; close some first.")
+        if not self._api.guard.may_send(self._address):
+            return RateLimitedError("This address sends too many requests; send them more slowly.")
+        return None
 
     def _too_large(self) -> RequestError:
         return PayloadTooLargeError(f"The body may have at most {self._api.max_body_bytes} bytes.")

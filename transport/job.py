@@ -1,4 +1,7 @@
-"""``GET /v1/jobs/{id}``: how a job stands; with ``?wait=SECONDS`` the answer comes when it has ended."""
+"""``/v1/jobs/{id}``: how a job stands, and its cancelling.
+
+With ``?wait=SECONDS`` the answer to GET comes when the job has ended.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,17 @@ from typing import Final
 
 import msgspec
 
-from compute_router.actors.messages import GetJob, IsLive
+from compute_router.actors.messages import Cancel, GetJob, IsLive
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
-from compute_router.protocol.errors import NotFoundError, RequestError
+from compute_router.protocol.errors import (
+    JobFinishedError,
+    NotFoundError,
+    RequestError,
+    StorageUnavailableError,
+)
 from compute_router.protocol.http_api import JobAnswer
+from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.receipts import attach_proof
 from compute_router.protocol.units import iso_from_unix_ms
 from compute_router.storage.interface import JobView
@@ -20,6 +29,7 @@ from compute_router.transport.http_types import Answer, Request, json_answer
 from compute_router.transport.job_watch import JobWatch
 
 MAX_WAIT_SECONDS: Final = 60.0
+_CANCEL_SECONDS: Final = 10.0
 _NULL: Final = msgspec.Raw(b"null")
 
 
@@ -38,6 +48,25 @@ class JobResource:
         if view is None:
             raise NotFoundError("There is no job with this id.")
         return json_answer(_answer(view))
+
+    async def delete(self, request: Request, job_id: str) -> Answer:
+        ended = self._watch.watch(job_id)
+        try:
+            if await ask(self._system.matcher, Cancel(job_id)):
+                async with asyncio.timeout(_CANCEL_SECONDS):
+                    view = await ended
+                if view is not None and view.status is JobStatus.CANCELLED:
+                    return json_answer(_answer(view))
+        except TimeoutError:
+            raise StorageUnavailableError(
+                "The cancel could not be stored yet; ask for the job to see what became of it."
+            ) from None
+        finally:
+            self._watch.unwatch(job_id, ended)
+        view = await ask(self._system.store, GetJob(job_id))
+        if view is None:
+            raise NotFoundError("There is no job with this id.")
+        raise JobFinishedError(f"The job is {view.status.value} already.")
 
     async def _when_ended(self, job_id: str, wait_seconds: float) -> JobView | None:
         # The watch begins before the question, so that an end in between is not missed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from compute_router.protocol.errors import RequestError
 from compute_router.protocol.http_api import QuoteAnswer
@@ -12,6 +12,9 @@ from compute_router.protocol.networks import Network
 from compute_router.protocol.pricing import price
 from compute_router.protocol.units import format_usd
 from compute_router.transport.http_types import Answer, Request, json_answer
+
+KEYS_SUPPORTED: Final = ("Idempotency-Supported", "true")
+"""Header that tells a client before its first commit that it may safely repeat one."""
 
 E = TypeVar("E", bound=Enum)
 
@@ -27,7 +30,7 @@ class QuoteResource:
         asked = request.query("policy")
         policy = Policy.AUTO if asked is None else _enum(Policy, "policy", asked)
         tier = resolve_tier(policy, job_type)
-        return json_answer(
+        answer = json_answer(
             QuoteAnswer(
                 price=format_usd(price(tier, job_type)),
                 endpoint=f"/v1/jobs/commit/{tier.value.lower()}",
@@ -35,6 +38,7 @@ class QuoteResource:
                 network=self._network.caip2,
             )
         )
+        return Answer(answer.status, answer.body, (KEYS_SUPPORTED,))
 
 
 def _enum(kind: type[E], name: str, text: str) -> E:

@@ -9,15 +9,18 @@ from typing import Any, Final
 
 import msgspec
 import pykka
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.iostream import StreamBufferFullError
+from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol13
 
 from compute_router.actors.messages import FrameArrived, SocketClosed, SocketOpened
 from compute_router.protocol.http_api import ErrorAnswer
 from compute_router.protocol.messages import WORKER_FRAME_TYPES, WORKER_FRAMES, ErrorFrame, encode_frame
 from compute_router.transport.complaints import complaint
+from compute_router.transport.limits import AddressGuard
 
 logger = logging.getLogger(__name__)
 
+_POLICY_VIOLATION: Final = 1008
 _worker_ids: Final = count(1)
 
 
@@ -26,9 +29,13 @@ class WorkerSocket(WebSocketHandler):
 
     worker_id: int
     _registry: pykka.ActorRef[Any]
+    _guard: AddressGuard
+    _max_unread_bytes: int
 
-    def initialize(self, registry: pykka.ActorRef[Any]) -> None:
+    def initialize(self, registry: pykka.ActorRef[Any], guard: AddressGuard, max_unread_bytes: int) -> None:
         self._registry = registry
+        self._guard = guard
+        self._max_unread_bytes = max_unread_bytes
         self.worker_id = next(_worker_ids)
 
     def get_compression_options(self) -> None:
@@ -44,9 +51,14 @@ class WorkerSocket(WebSocketHandler):
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
+        assert isinstance(self.ws_connection, WebSocketProtocol13)
+        self.ws_connection.stream.max_write_buffer_size = self._max_unread_bytes
         self._registry.tell(SocketOpened(self))
 
     def on_message(self, message: str | bytes) -> None:
+        if not self._guard.may_send(str(self.request.remote_ip)):
+            self.close(_POLICY_VIOLATION, "too many frames")
+            return
         try:
             # A binary frame need not be UTF-8, and the raw parts of a frame are passed on unread.
             text = message.decode("utf-8") if isinstance(message, bytes) else message
@@ -67,6 +79,12 @@ class WorkerSocket(WebSocketHandler):
             future = self.write_message(frame_json, binary=False)
         except WebSocketClosedError:
             logger.debug("worker connection %d closed before a frame was sent", self.worker_id)
+        except StreamBufferFullError:
+            logger.warning(
+                "worker connection %d does not read what it is sent and is dropped", self.worker_id
+            )
+            assert isinstance(self.ws_connection, WebSocketProtocol13)
+            self.ws_connection.stream.close()
         else:
             future.add_done_callback(_ignore_closed)
 
