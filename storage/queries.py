@@ -28,9 +28,24 @@ _UNFINISHED: Final = _literals(tuple(status for status in JobStatus if status in
 
 # Keep a new job.
 INSERT_JOB: Final = """
-INSERT INTO jobs (id, type, policy, privacy_class, user_id, payload, model, created_at, queue_deadline_ms)
-VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8, ?9)
+INSERT INTO jobs (id, type, policy, privacy_class, user_id, payload, model, created_at, queue_deadline_ms,
+    queue_window_ms, lease_ms, run_limit_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8, ?9, ?10, ?11, ?12)
 """
+
+# Keep a user's name for a commit, unless the user used that name before.
+INSERT_KEY: Final = """
+INSERT INTO idempotency_keys (user_id, key, request_hash, job_id, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (user_id, key) DO NOTHING
+"""
+
+# What a user's name for a commit stands for: the job, and whether the request was the same.
+REPLAY: Final = """
+SELECT job_id, request_hash = ?3 FROM idempotency_keys WHERE user_id = ?1 AND key = ?2
+"""
+
+# Take a name back whose job was refused.
+DELETE_KEY: Final = "DELETE FROM idempotency_keys WHERE user_id = ?1 AND key = ?2"
 
 # Give a waiting job to a worker as the next attempt; answers the payload.
 ASSIGN_JOB: Final = _step(
@@ -47,13 +62,14 @@ START_JOB: Final = _step(
     JobEvent.START, "UPDATE jobs SET status = $new WHERE id = ?1 AND status IN $old AND attempt = ?2"
 )
 
-# End an attempt and let the job wait again, remembering the worker when ?5 is true.
+# End an attempt and let the job wait again; remembering the worker when ?5 is true, counting a failure when
+# ?6 is.
 REQUEUE_JOB: Final = _step(
     JobEvent.REQUEUE,
     """
 UPDATE jobs SET status = $new, last_failure = ?3, queue_deadline_ms = ?4,
     tried_pubkeys = iif(?5, json_insert(tried_pubkeys, '$$[#]', worker_pubkey), tried_pubkeys),
-    worker_pubkey = NULL, lease_deadline_ms = NULL
+    failures = failures + ?6, worker_pubkey = NULL, lease_deadline_ms = NULL
 WHERE id = ?1 AND status IN $old AND attempt = ?2
 """,
 )
@@ -78,6 +94,16 @@ RETURNING created_at
 """,
 )
 
+# End a job because its owner wants it no more, whatever its attempt; answers when it was committed.
+CANCEL_JOB: Final = _step(
+    JobEvent.CANCEL,
+    """
+UPDATE jobs SET status = $new, result = CAST(?2 AS TEXT), completed_at = ?3, lease_deadline_ms = NULL
+WHERE id = ?1 AND status IN $old
+RETURNING created_at
+""",
+)
+
 # A job as its owner sees it, with its receipt if it has one.
 JOB_VIEW: Final = """
 SELECT job.status, CAST(job.result AS BLOB), job.created_at, job.completed_at,
@@ -91,12 +117,16 @@ COMPLETED_BY: Final = f"""
 SELECT worker_pubkey, attempt FROM jobs WHERE id = ?1 AND status = '{JobStatus.COMPLETED.value}'
 """  # noqa: S608 - the value is a constant of the state table
 
-# Everything a restart takes up again, in the order of commit.
-UNFINISHED_JOBS: Final = f"""
-SELECT id, type, policy, privacy_class, user_id, model, status, attempt, worker_pubkey, lease_deadline_ms,
-    created_at, queue_deadline_ms, tried_pubkeys, last_failure
-FROM jobs WHERE status IN {_UNFINISHED} ORDER BY rowid
-"""  # noqa: S608 - the values are constants of the state table
+# Which jobs a restart takes up again, in the order of commit. The index alone answers it.
+UNFINISHED_ROWIDS: Final = f"SELECT rowid FROM jobs WHERE status IN {_UNFINISHED} ORDER BY rowid"  # noqa: S608 - as above
+
+# Everything about one of them, but for the payload.
+UNFINISHED_JOB: Final = f"""
+SELECT id, type, policy, privacy_class, user_id, model, status, attempt, failures, worker_pubkey,
+    lease_deadline_ms, created_at, queue_deadline_ms, queue_window_ms, lease_ms, run_limit_ms, tried_pubkeys,
+    last_failure
+FROM jobs WHERE rowid = ?1 AND status IN {_UNFINISHED}
+"""  # noqa: S608 - as above
 
 # Keep a job's receipt; an unverified one gives way to a verified one, nothing else does.
 PUT_RECEIPT: Final = """
@@ -139,4 +169,32 @@ WHERE user_id = ?1 AND claimed = 1 ORDER BY provider_pubkey
 PAIRINGS: Final = """
 SELECT provider_pubkey, min(claimed_at_ms) AS paired_at FROM trust_pairings
 WHERE user_id = ?1 AND claimed = 1 GROUP BY provider_pubkey ORDER BY paired_at, provider_pubkey
+"""
+
+# Remember a number under a name.
+PUT_STATE: Final = """
+INSERT INTO coordinator_state (name, value) VALUES (?1, ?2)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
+
+# The number under a name.
+STATE: Final = "SELECT value FROM coordinator_state WHERE name = ?1"
+
+_FIRST_ENDED: Final = "FROM jobs WHERE completed_at < ?1 ORDER BY completed_at, rowid LIMIT ?2"
+
+# Delete the receipts of the jobs that the next statement deletes.
+DELETE_RECEIPTS: Final = f"""
+DELETE FROM receipts WHERE job_id IN (SELECT id {_FIRST_ENDED})
+"""  # noqa: S608 - a text of this module
+
+# Delete jobs that ended before a time, oldest first. Their idempotency keys go with them, by reference.
+DELETE_FINISHED: Final = f"""
+DELETE FROM jobs WHERE rowid IN (SELECT rowid {_FIRST_ENDED})
+"""  # noqa: S608 - a text of this module
+
+# Forget idempotency keys first used before a time, oldest first.
+DELETE_KEYS: Final = """
+DELETE FROM idempotency_keys WHERE rowid IN (
+    SELECT rowid FROM idempotency_keys WHERE created_at_ms < ?1 ORDER BY created_at_ms, rowid LIMIT ?2
+)
 """

@@ -9,19 +9,44 @@ import msgspec
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
-from compute_router.protocol.units import UnixMs, unix_ms_from_iso
+from compute_router.protocol.units import DurationMs, UnixMs, unix_ms_from_iso
+from compute_router.storage.faults import unreadable
 from compute_router.storage.interface import JobView, StoredReceipt, UnfinishedJob
 
 JobViewRow = tuple[str, bytes | None, str, str | None, str | None, bytes, str, int]
 UnfinishedRow = tuple[
-    str, str, str, str, str, str | None, str, int, str | None, int | None, str, int, str, str | None
-]
+    str, str, str, str, str, str | None, str, int, int, str | None, int | None, str, int, int, int,
+    int | None, str, str | None
+]  # fmt: skip
 
 _PUBKEYS: Final = msgspec.json.Decoder(tuple[str, ...])
 
 
 def job_view(job_id: str, row: JobViewRow) -> JobView:
-    """A row of ``JOB_VIEW``; its last four columns are NULL when the job has no receipt."""
+    """A row of ``JOB_VIEW``; its last four columns are NULL when the job has no receipt.
+
+    Raises:
+        StorageUnavailableError: the row holds what nobody can have written.
+    """
+    try:
+        return _job_view(job_id, row)
+    except (ValueError, TypeError) as error:
+        raise unreadable(f"Job {job_id}", error) from error
+
+
+def unfinished_job(row: UnfinishedRow) -> UnfinishedJob:
+    """A row of ``UNFINISHED_JOB``.
+
+    Raises:
+        StorageUnavailableError: the row holds what nobody can have written.
+    """
+    try:
+        return _unfinished_job(row)
+    except (ValueError, TypeError) as error:
+        raise unreadable(f"Job {row[0]}", error) from error
+
+
+def _job_view(job_id: str, row: JobViewRow) -> JobView:
     status, result, created_at, completed_at, provider_pubkey, receipt_json, signature, verified = row
     return JobView(
         job_id=job_id,
@@ -40,8 +65,7 @@ def job_view(job_id: str, row: JobViewRow) -> JobView:
     )
 
 
-def unfinished_job(row: UnfinishedRow) -> UnfinishedJob:
-    """A row of ``UNFINISHED_JOBS``."""
+def _unfinished_job(row: UnfinishedRow) -> UnfinishedJob:
     (
         job_id,
         job_type,
@@ -51,10 +75,14 @@ def unfinished_job(row: UnfinishedRow) -> UnfinishedJob:
         model,
         status,
         attempt,
+        failures,
         worker_pubkey,
         lease_deadline,
         created_at,
         queue_deadline,
+        queue_window,
+        lease,
+        run_limit,
         tried_pubkeys,
         last_failure,
     ) = row
@@ -67,10 +95,14 @@ def unfinished_job(row: UnfinishedRow) -> UnfinishedJob:
         model=model,
         status=JobStatus(status),
         attempt=attempt,
+        failures=failures,
         worker_pubkey=worker_pubkey,
         lease_deadline=None if lease_deadline is None else UnixMs(lease_deadline),
         created_at=unix_ms_from_iso(created_at),
         queue_deadline=UnixMs(queue_deadline),
+        queue_window=DurationMs(queue_window),
+        lease=DurationMs(lease),
+        run_limit=None if run_limit is None else DurationMs(run_limit),
         tried_pubkeys=_PUBKEYS.decode(tried_pubkeys),
         last_failure=None if last_failure is None else Failure(last_failure),
     )

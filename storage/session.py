@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -12,6 +12,9 @@ from compute_router.protocol.errors import StorageUnavailableError
 from compute_router.storage.faults import FAULTS, unavailable
 
 Binding = str | bytes | int | None
+
+# apsw hands text out as Python's; only a damaged file holds text that cannot be that.
+_READ_FAULTS: Final = (*FAULTS, UnicodeDecodeError)
 
 
 class Session:
@@ -41,6 +44,8 @@ class Session:
         if self._open:
             raise RuntimeError("a transaction is already under way")
         self._fault = None
+        # Only if undoing the one before failed, too.
+        self._roll_back()
         self.read("BEGIN IMMEDIATE")
         self._open = True
 
@@ -57,7 +62,7 @@ class Session:
         if error is None and fault is None:
             try:
                 self.read("COMMIT")
-            except StorageUnavailableError:
+            except BaseException:
                 self._roll_back()
                 raise
             return
@@ -74,7 +79,7 @@ class Session:
         self._refuse_after_fault()
         try:
             return self._cursor.execute(sql, bindings).get
-        except FAULTS as error:
+        except _READ_FAULTS as error:
             raise self._note(error) from error
 
     def rows(self, sql: str, bindings: Sequence[Binding] = ()) -> list[tuple[Any, ...]]:
@@ -82,7 +87,15 @@ class Session:
         self._refuse_after_fault()
         try:
             return self._cursor.execute(sql, bindings).fetchall()
-        except FAULTS as error:
+        except _READ_FAULTS as error:
+            raise self._note(error) from error
+
+    def rows_of_each(self, sql: str, many: Sequence[Sequence[Binding]]) -> list[tuple[Any, ...]]:
+        """Run a query once for each of the bindings; the rows of all. Raises what :meth:`read` raises."""
+        self._refuse_after_fault()
+        try:
+            return self._cursor.executemany(sql, many).fetchall()
+        except _READ_FAULTS as error:
             raise self._note(error) from error
 
     def change(self, sql: str, bindings: Sequence[Binding]) -> bool:
@@ -92,8 +105,12 @@ class Session:
             StorageUnavailableError: disk full, I/O error and the like.
             RuntimeError: no transaction is under way.
         """
+        return self.change_many(sql, bindings) == 1
+
+    def change_many(self, sql: str, bindings: Sequence[Binding]) -> int:
+        """Run a statement that changes any number of rows; how many. Raises what :meth:`change` raises."""
         self._execute_change(sql, bindings)
-        return self._connection.changes() == 1
+        return self._connection.changes()
 
     def change_returning(self, sql: str, bindings: Sequence[Binding]) -> Any:
         """Run a statement that changes at most one row; the value it returns, None if it changed nothing.
@@ -102,12 +119,23 @@ class Session:
         release the interpreter lock once more, and getting that back is slow beside a busy thread.
         Raises what :meth:`change` raises.
         """
-        row = self._execute_change(sql, bindings).fetchone()
+        cursor = self._execute_change(sql, bindings)
+        try:
+            row = cursor.fetchone()
+        except _READ_FAULTS as error:
+            raise self._note(error) from error
         return None if row is None else row[0]
 
     def close(self) -> None:
-        """Close the connection, undoing a transaction under way. Calling it twice is harmless."""
-        self._connection.close()
+        """Close the connection, undoing a transaction under way. Calling it twice is harmless.
+
+        Raises:
+            StorageUnavailableError: the disk failed meanwhile; what was committed is not touched.
+        """
+        try:
+            self._connection.close()
+        except FAULTS as error:
+            raise unavailable(error) from error
 
     def _execute_change(self, sql: str, bindings: Sequence[Binding]) -> apsw.Cursor:
         if not self._open:
@@ -122,7 +150,7 @@ class Session:
         if self._fault is not None:
             raise StorageUnavailableError(str(self._fault)) from self._fault
 
-    def _note(self, error: apsw.Error) -> StorageUnavailableError:
+    def _note(self, error: Exception) -> StorageUnavailableError:
         fault = unavailable(error)
         if self._open:
             self._fault = fault

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
+
+import apsw
 
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.failures import Failure
@@ -15,14 +18,19 @@ from compute_router.storage.connection import DEFAULT_BUSY_TIMEOUT, open_connect
 from compute_router.storage.file_lock import FileLock
 from compute_router.storage.interface import (
     ClaimRefusal,
+    IdempotencyKey,
     JobView,
     NewJob,
     Pairing,
+    Replay,
     Store,
     StoredReceipt,
     UnfinishedJob,
 )
 from compute_router.storage.session import Session
+
+_PAGE_JOBS: Final = 1_000
+_ALIVE: Final = "alive_at_ms"
 
 
 def open_sqlite_store(path: Path, busy_timeout: DurationMs = DEFAULT_BUSY_TIMEOUT) -> SqliteStore:
@@ -68,7 +76,23 @@ class SqliteStore(Store):
         finally:
             self._lock.release()
 
-    def insert_job(self, job: NewJob) -> None:
+    def insert_job(self, job: NewJob, key: IdempotencyKey | None = None) -> Replay | None:
+        if key is None:
+            self._insert_job(job)
+            return None
+        binding = (job.user_id, key.key, key.request_hash)
+        if not self._session.change(queries.INSERT_KEY, (*binding, job.job_id, job.created_at)):
+            job_id, same_request = self._session.read(queries.REPLAY, binding)
+            return Replay(job_id, bool(same_request))
+        try:
+            self._insert_job(job)
+        except apsw.ConstraintError:
+            # The caller may go on with the transaction, and then the key would stand for another job.
+            self._session.change(queries.DELETE_KEY, (job.user_id, key.key))
+            raise
+        return None
+
+    def _insert_job(self, job: NewJob) -> None:
         self._session.change(
             queries.INSERT_JOB,
             (
@@ -81,6 +105,9 @@ class SqliteStore(Store):
                 job.model,
                 iso_from_unix_ms(job.created_at),
                 job.queue_deadline,
+                job.queue_window,
+                job.lease,
+                job.run_limit,
             ),
         )
 
@@ -96,10 +123,17 @@ class SqliteStore(Store):
         return self._session.change(queries.START_JOB, (job_id, attempt))
 
     def requeue_job(
-        self, job_id: str, attempt: int, reason: Failure, queue_deadline: UnixMs, *, keep_tried: bool
+        self,
+        job_id: str,
+        attempt: int,
+        reason: Failure,
+        queue_deadline: UnixMs,
+        *,
+        keep_tried: bool,
+        counts: bool,
     ) -> bool:
         return self._session.change(
-            queries.REQUEUE_JOB, (job_id, attempt, reason.value, queue_deadline, keep_tried)
+            queries.REQUEUE_JOB, (job_id, attempt, reason.value, queue_deadline, keep_tried, counts)
         )
 
     def complete_job(
@@ -115,6 +149,12 @@ class SqliteStore(Store):
             queries.FAIL_JOB, (job_id, attempt, result, iso_from_unix_ms(completed_at))
         )
         return _ended(job_id, JobStatus.FAILED, result, created_at, completed_at)
+
+    def cancel_job(self, job_id: str, result: bytes, completed_at: UnixMs) -> JobView | None:
+        created_at = self._session.change_returning(
+            queries.CANCEL_JOB, (job_id, result, iso_from_unix_ms(completed_at))
+        )
+        return _ended(job_id, JobStatus.CANCELLED, result, created_at, completed_at)
 
     def job_view(self, job_id: str) -> JobView | None:
         row = self._session.read(queries.JOB_VIEW, (job_id,))
@@ -138,8 +178,11 @@ class SqliteStore(Store):
         )
 
     def unfinished_jobs(self) -> Iterator[UnfinishedJob]:
-        # All rows at once: the caller may change jobs while it goes through them.
-        return map(rows.unfinished_job, self._session.rows(queries.UNFINISHED_JOBS))
+        # Their places first: the caller may change jobs while it goes through them.
+        places = self._session.rows(queries.UNFINISHED_ROWIDS)
+        for start in range(0, len(places), _PAGE_JOBS):
+            page = self._session.rows_of_each(queries.UNFINISHED_JOB, places[start : start + _PAGE_JOBS])
+            yield from map(rows.unfinished_job, page)
 
     def trusted_pubkeys(self, user_id: str) -> tuple[str, ...]:
         return tuple(pubkey for (pubkey,) in self._session.rows(queries.TRUSTED_PUBKEYS, (user_id,)))
@@ -164,6 +207,21 @@ class SqliteStore(Store):
             Pairing(user_id=user_id, provider_pubkey=pubkey, paired_at=UnixMs(paired_at))
             for pubkey, paired_at in self._session.rows(queries.PAIRINGS, (user_id,))
         )
+
+    def note_alive(self, now: UnixMs) -> None:
+        self._session.change(queries.PUT_STATE, (_ALIVE, now))
+
+    def last_alive(self) -> UnixMs | None:
+        at: int | None = self._session.read(queries.STATE, (_ALIVE,))
+        return None if at is None else UnixMs(at)
+
+    def delete_finished(self, before: UnixMs, limit: int) -> int:
+        bindings = (iso_from_unix_ms(before), limit)
+        self._session.change_many(queries.DELETE_RECEIPTS, bindings)
+        return self._session.change_many(queries.DELETE_FINISHED, bindings)
+
+    def delete_idempotency_keys(self, before: UnixMs, limit: int) -> int:
+        return self._session.change_many(queries.DELETE_KEYS, (before, limit))
 
     def _claim_refusal(self, code: str) -> ClaimRefusal:
         claimed = self._session.read(queries.PAIRING_CLAIMED, (code,))

@@ -8,10 +8,18 @@ from typing import ClassVar
 import pytest
 
 from compute_router.protocol.failures import Failure
-from compute_router.protocol.job_state import JobEvent, JobStatus, sources
+from compute_router.protocol.job_state import FINAL, UNFINISHED, JobEvent, JobStatus, sources
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
-from compute_router.protocol.units import UnixMs
-from compute_router.storage.interface import ClaimRefusal, JobView, Pairing, Store, UnfinishedJob
+from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.storage.interface import (
+    ClaimRefusal,
+    IdempotencyKey,
+    JobView,
+    Pairing,
+    Replay,
+    Store,
+    UnfinishedJob,
+)
 from tests.storage.samples import (
     ALICE,
     DESKTOP,
@@ -43,9 +51,28 @@ AWKWARD_JSON = [
 ]
 
 
+KEY = IdempotencyKey("order-7", "a" * 64)
+
+
+def named(key: str) -> IdempotencyKey:
+    return IdempotencyKey(key, "a" * 64)
+
+
+def keep_keys(store: Store, *names: str) -> None:
+    """Commit a job for each name, under a key of the same name, a millisecond apart."""
+    with store.transaction():
+        for number, name in enumerate(names):
+            assert store.insert_job(a_job(name, created_at=later(number)), named(name)) is None
+
+
 def bring_to(store: Store, status: JobStatus, *, attempt: int = 1) -> None:
     """Bring a new ``job-1`` to a status, at an attempt by DESKTOP (a pending one: after it)."""
     insert(store, a_job())
+    move_to(store, status, attempt=attempt)
+
+
+def move_to(store: Store, status: JobStatus, *, attempt: int = 1) -> None:
+    """As :func:`bring_to`, with a ``job-1`` that is there."""
     if attempt == 0:
         assert status is JobStatus.PENDING
         return
@@ -54,7 +81,7 @@ def bring_to(store: Store, status: JobStatus, *, attempt: int = 1) -> None:
             assert store.assign_job("job-1", number, DESKTOP, LEASE_END) is not None
             if number < attempt or status is JobStatus.PENDING:
                 assert store.requeue_job(
-                    "job-1", number, Failure.WORKER_REJECTED, WINDOW_END, keep_tried=False
+                    "job-1", number, Failure.WORKER_BUSY, WINDOW_END, keep_tried=False, counts=False
                 )
         if status is JobStatus.RUNNING:
             assert store.start_job("job-1", attempt)
@@ -62,6 +89,8 @@ def bring_to(store: Store, status: JobStatus, *, attempt: int = 1) -> None:
             assert store.complete_job("job-1", attempt, DESKTOP, OUTPUT, later(5)) is not None
         elif status is JobStatus.FAILED:
             assert store.fail_job("job-1", attempt, ERROR, later(5)) is not None
+        elif status is JobStatus.CANCELLED:
+            assert store.cancel_job("job-1", ERROR, later(5)) is not None
 
 
 def step(store: Store, event: JobEvent, attempt: int) -> bool:
@@ -73,21 +102,33 @@ def step(store: Store, event: JobEvent, attempt: int) -> bool:
             case JobEvent.START:
                 return store.start_job("job-1", attempt)
             case JobEvent.REQUEUE:
-                return store.requeue_job("job-1", attempt, Failure.WORKER_ERROR, WINDOW_END, keep_tried=True)
+                return requeue(store, attempt)
             case JobEvent.COMPLETE:
                 return store.complete_job("job-1", attempt, DESKTOP, OUTPUT, later(9)) is not None
             case JobEvent.FAIL:
                 return store.fail_job("job-1", attempt, ERROR, later(9)) is not None
-            case _:
-                raise AssertionError(f"no call for {event}")
+            case JobEvent.CANCEL:
+                return store.cancel_job("job-1", ERROR, later(9)) is not None
 
 
-STEPS = [JobEvent.CLAIM, JobEvent.START, JobEvent.REQUEUE, JobEvent.COMPLETE, JobEvent.FAIL]
-REACHABLE = [status for status in JobStatus if status is not JobStatus.CANCELLED]
+ALLOWED_STATUSES = [(event, status) for event in JobEvent for status in sources(event)]
 REFUSED_STATUSES = [
-    (event, status) for event in STEPS for status in REACHABLE if status not in sources(event)
+    (event, status) for event in JobEvent for status in JobStatus if status not in sources(event)
 ]
-ALLOWED_STATUSES = [(event, status) for event in STEPS for status in REACHABLE if status in sources(event)]
+# A cancel is about the job, whatever attempt is under way.
+STEPS_OF_AN_ATTEMPT = [(event, status) for event, status in ALLOWED_STATUSES if event is not JobEvent.CANCEL]
+
+
+def requeue(
+    store: Store,
+    attempt: int = 1,
+    reason: Failure = Failure.WORKER_ERROR,
+    *,
+    keep_tried: bool = True,
+    counts: bool = True,
+) -> bool:
+    """End an attempt at ``job-1``; inside a transaction."""
+    return store.requeue_job("job-1", attempt, reason, WINDOW_END, keep_tried=keep_tried, counts=counts)
 
 
 def only_unfinished(store: Store) -> UnfinishedJob:
@@ -133,6 +174,9 @@ class StoreContract:
                 privacy_class=PrivacyClass.PRIVATE,
                 user_id="böb",
                 model="llama3.2:3b",
+                queue_window=DurationMs(5_000),
+                lease=DurationMs(120_000),
+                run_limit=DurationMs(600_000),
             ),
         )
         assert only_unfinished(store) == UnfinishedJob(
@@ -144,13 +188,21 @@ class StoreContract:
             model="llama3.2:3b",
             status=JobStatus.PENDING,
             attempt=0,
+            failures=0,
             worker_pubkey=None,
             lease_deadline=None,
             created_at=NOON,
             queue_deadline=WINDOW_END,
+            queue_window=DurationMs(5_000),
+            lease=DurationMs(120_000),
+            run_limit=DurationMs(600_000),
             tried_pubkeys=(),
             last_failure=None,
         )
+
+    def test_a_job_need_not_have_a_limit_for_its_run(self, store: Store) -> None:
+        insert(store, a_job(run_limit=None))
+        assert only_unfinished(store).run_limit is None
 
     def test_the_view_of_a_new_job_has_no_result_and_no_receipt(self, store: Store) -> None:
         insert(store, a_job())
@@ -191,7 +243,9 @@ class StoreContract:
     def test_a_requeued_job_waits_again_without_worker_and_lease(self, store: Store) -> None:
         bring_to(store, JobStatus.ASSIGNED)
         with store.transaction():
-            assert store.requeue_job("job-1", 1, Failure.LEASE_EXPIRED, later(99), keep_tried=True)
+            assert store.requeue_job(
+                "job-1", 1, Failure.LEASE_EXPIRED, later(99), keep_tried=True, counts=True
+            )
         job = only_unfinished(store)
         assert (job.status, job.attempt) == (JobStatus.PENDING, 1)
         assert (job.worker_pubkey, job.lease_deadline) == (None, None)
@@ -202,22 +256,31 @@ class StoreContract:
         with store.transaction():
             for attempt, pubkey in enumerate([PHONE, DESKTOP, PHONE], 1):
                 store.assign_job("job-1", attempt, pubkey, LEASE_END)
-                store.requeue_job("job-1", attempt, Failure.WORKER_ERROR, WINDOW_END, keep_tried=True)
+                requeue(store, attempt)
         assert only_unfinished(store).tried_pubkeys == (PHONE, DESKTOP, PHONE)
 
     def test_a_worker_that_never_had_the_job_in_hands_is_not_held_to_have_tried(self, store: Store) -> None:
         bring_to(store, JobStatus.ASSIGNED)
         with store.transaction():
-            assert store.requeue_job("job-1", 1, Failure.LEASE_EXPIRED, WINDOW_END, keep_tried=False)
+            assert requeue(store, reason=Failure.LEASE_EXPIRED, keep_tried=False)
         job = only_unfinished(store)
         assert job.tried_pubkeys == ()
         assert job.last_failure is Failure.LEASE_EXPIRED
+
+    def test_only_attempts_that_count_are_counted_as_failures(self, store: Store) -> None:
+        insert(store, a_job())
+        with store.transaction():
+            for attempt, counts in enumerate([True, False, True, False], 1):
+                store.assign_job("job-1", attempt, DESKTOP, LEASE_END)
+                requeue(store, attempt, counts=counts)
+        job = only_unfinished(store)
+        assert (job.attempt, job.failures) == (4, 2)
 
     @pytest.mark.parametrize("reason", Failure)
     def test_every_reason_for_a_requeue_can_be_kept(self, store: Store, reason: Failure) -> None:
         bring_to(store, JobStatus.RUNNING)
         with store.transaction():
-            assert store.requeue_job("job-1", 1, reason, WINDOW_END, keep_tried=True)
+            assert requeue(store, reason=reason)
         assert only_unfinished(store).last_failure is reason
 
     def test_a_completed_job_shows_its_output_and_is_no_longer_unfinished(self, store: Store) -> None:
@@ -238,7 +301,7 @@ class StoreContract:
         bring_to(store, JobStatus.COMPLETED, attempt=3)
         assert store.completed_by("job-1") == (DESKTOP, 3)
 
-    @pytest.mark.parametrize("status", [status for status in REACHABLE if status is not JobStatus.COMPLETED])
+    @pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.COMPLETED])
     def test_a_job_that_is_not_completed_names_nobody(self, store: Store, status: JobStatus) -> None:
         bring_to(store, status)
         assert store.completed_by("job-1") is None
@@ -252,6 +315,26 @@ class StoreContract:
         )
         assert view(store) == answer
         assert list(store.unfinished_jobs()) == []
+
+    @pytest.mark.parametrize("status", sources(JobEvent.CANCEL))
+    def test_a_cancelled_job_shows_that_and_is_no_longer_unfinished(
+        self, store: Store, status: JobStatus
+    ) -> None:
+        bring_to(store, status, attempt=2)
+        with store.transaction():
+            answer = store.cancel_job("job-1", ERROR, later(5))
+        assert answer == JobView(
+            job_id="job-1", status=JobStatus.CANCELLED, result=ERROR, created_at=NOON, completed_at=later(5)
+        )
+        assert view(store) == answer
+        assert list(store.unfinished_jobs()) == []
+
+    def test_of_a_completion_and_a_cancel_the_first_wins(self, store: Store) -> None:
+        bring_to(store, JobStatus.RUNNING)
+        with store.transaction():
+            assert store.complete_job("job-1", 1, DESKTOP, OUTPUT, later(5)) is not None
+            assert store.cancel_job("job-1", ERROR, later(6)) is None
+        assert view(store).result == OUTPUT
 
     @pytest.mark.parametrize("output", AWKWARD_JSON)
     def test_an_output_comes_back_byte_for_byte(self, store: Store, output: bytes) -> None:
@@ -281,7 +364,7 @@ class StoreContract:
         assert not step(store, event, attempt)
         assert snapshot(store) == before
 
-    @pytest.mark.parametrize(("event", "status"), ALLOWED_STATUSES)
+    @pytest.mark.parametrize(("event", "status"), STEPS_OF_AN_ATTEMPT)
     @pytest.mark.parametrize("off_by", [-2, -1, 1, 2])
     def test_a_step_of_a_wrong_attempt_changes_nothing(
         self, store: Store, event: JobEvent, status: JobStatus, off_by: int
@@ -299,7 +382,7 @@ class StoreContract:
             assert store.complete_job("job-1", 1, PHONE, OUTPUT, later(5)) is None
         assert snapshot(store) == before
 
-    @pytest.mark.parametrize("event", STEPS)
+    @pytest.mark.parametrize("event", JobEvent)
     def test_a_step_of_an_unknown_job_changes_nothing(self, store: Store, event: JobEvent) -> None:
         insert(store, a_job("job-2"))
         before = snapshot(store)
@@ -326,6 +409,21 @@ class StoreContract:
             store.fail_job("failed", 0, ERROR, later(1))
         assert [job.job_id for job in store.unfinished_jobs()] == ["open"]
 
+    def test_a_job_that_changes_its_status_meanwhile_comes_once(self, store: Store) -> None:
+        names = [f"job-{number}" for number in range(20)]
+        insert(store, *(a_job(name) for name in names))
+        seen = []
+        with store.transaction():
+            for job in store.unfinished_jobs():
+                seen.append(job.job_id)
+                store.assign_job(job.job_id, 1, DESKTOP, LEASE_END)
+        assert seen == names
+
+    def test_other_questions_may_be_asked_while_the_unfinished_are_gone_through(self, store: Store) -> None:
+        insert(store, *(a_job(f"job-{number}") for number in range(3)))
+        views = [store.job_view(job.job_id) for job in store.unfinished_jobs()]
+        assert [view.job_id for view in views if view] == ["job-0", "job-1", "job-2"]
+
     def test_jobs_may_be_changed_while_the_unfinished_are_gone_through(self, store: Store) -> None:
         insert(store, *(a_job(f"job-{number}") for number in range(20)))
         seen = []
@@ -335,6 +433,139 @@ class StoreContract:
                 store.fail_job(job.job_id, 0, ERROR, later(1))
         assert seen == [f"job-{number}" for number in range(20)]
         assert list(store.unfinished_jobs()) == []
+
+    # Idempotency keys
+
+    def test_the_first_use_of_a_key_keeps_the_job(self, store: Store) -> None:
+        with store.transaction():
+            assert store.insert_job(a_job(), KEY) is None
+        assert only_unfinished(store).job_id == "job-1"
+
+    def test_the_same_request_again_is_answered_with_the_first_job_and_keeps_nothing(
+        self, store: Store
+    ) -> None:
+        with store.transaction():
+            store.insert_job(a_job(), KEY)
+        with store.transaction():
+            assert store.insert_job(a_job("job-2"), KEY) == Replay("job-1", same_request=True)
+        assert [job.job_id for job in store.unfinished_jobs()] == ["job-1"]
+
+    def test_another_request_with_the_same_key_is_told_apart_and_keeps_nothing(self, store: Store) -> None:
+        with store.transaction():
+            store.insert_job(a_job(), KEY)
+            other = IdempotencyKey(KEY.key, "b" * 64)
+            assert store.insert_job(a_job("job-2"), other) == Replay("job-1", same_request=False)
+            assert store.insert_job(a_job("job-3"), KEY) == Replay("job-1", same_request=True)
+        assert [job.job_id for job in store.unfinished_jobs()] == ["job-1"]
+
+    def test_duplicates_in_one_transaction_are_one_job(self, store: Store) -> None:
+        with store.transaction():
+            answers = [store.insert_job(a_job(f"job-{number}"), KEY) for number in range(3)]
+        assert answers == [None, Replay("job-0", same_request=True), Replay("job-0", same_request=True)]
+        assert [job.job_id for job in store.unfinished_jobs()] == ["job-0"]
+
+    def test_a_key_is_of_one_user_only(self, store: Store) -> None:
+        with store.transaction():
+            assert store.insert_job(a_job("job-1", user_id=ALICE), KEY) is None
+            assert store.insert_job(a_job("job-2", user_id="bob"), KEY) is None
+
+    @pytest.mark.parametrize("status", JobStatus)
+    def test_a_key_stands_for_its_job_whatever_became_of_it(self, store: Store, status: JobStatus) -> None:
+        with store.transaction():
+            store.insert_job(a_job(), KEY)
+        move_to(store, status)
+        with store.transaction():
+            assert store.insert_job(a_job("job-2"), KEY) == Replay("job-1", same_request=True)
+
+    def test_a_key_whose_job_was_undone_is_free(self, store: Store) -> None:
+        def keep_and_fail() -> None:
+            with store.transaction():
+                store.insert_job(a_job(), KEY)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            keep_and_fail()
+        with store.transaction():
+            assert store.insert_job(a_job(), KEY) is None
+
+    def test_a_key_whose_job_was_refused_is_free(self, store: Store) -> None:
+        insert(store, a_job())
+        with store.transaction():
+            with pytest.raises(self.constraint_error):
+                store.insert_job(a_job(), KEY)
+            assert store.insert_job(a_job("job-2"), KEY) is None
+        assert [job.job_id for job in store.unfinished_jobs()] == ["job-1", "job-2"]
+
+    def test_old_keys_are_forgotten_and_their_jobs_are_not(self, store: Store) -> None:
+        keep_keys(store, "old", "new")
+        with store.transaction():
+            assert store.delete_idempotency_keys(later(1), 10) == 1
+            assert store.insert_job(a_job("again"), named("old")) is None
+            assert store.insert_job(a_job("never"), named("new")) == Replay("new", same_request=True)
+        assert view(store, "old").status is JobStatus.PENDING
+
+    def test_keys_are_forgotten_oldest_first_as_many_as_asked_for(self, store: Store) -> None:
+        keep_keys(store, *(f"job-{number}" for number in range(5)))
+        counts = []
+        with store.transaction():
+            for _ in range(3):
+                counts.append(store.delete_idempotency_keys(later(4), 3))
+            assert store.insert_job(a_job("never"), named("job-4")) == Replay("job-4", same_request=True)
+        assert counts == [3, 1, 0]
+
+    # Retention
+
+    def test_jobs_that_ended_before_a_time_are_deleted_with_receipt_and_key(self, store: Store) -> None:
+        with store.transaction():
+            store.insert_job(a_job(), KEY)
+        move_to(store, JobStatus.COMPLETED)
+        with store.transaction():
+            store.put_receipt("job-1", a_receipt(), later(5))
+        with store.transaction():
+            assert store.delete_finished(later(6), 10) == 1
+        assert store.job_view("job-1") is None
+        with store.transaction():
+            assert store.insert_job(a_job(), KEY) is None
+        assert view(store).receipt is None
+
+    @pytest.mark.parametrize("status", [status for status in JobStatus if status in FINAL])
+    def test_every_kind_of_end_counts_from_its_own_time(self, store: Store, status: JobStatus) -> None:
+        bring_to(store, status)
+        with store.transaction():
+            assert store.delete_finished(later(5), 10) == 0
+            assert store.delete_finished(later(6), 10) == 1
+        assert store.job_view("job-1") is None
+
+    @pytest.mark.parametrize("status", [status for status in JobStatus if status in UNFINISHED])
+    def test_unfinished_jobs_are_never_deleted(self, store: Store, status: JobStatus) -> None:
+        bring_to(store, status)
+        with store.transaction():
+            assert store.delete_finished(later(10 * HOUR), 10) == 0
+        assert only_unfinished(store).status is status
+
+    def test_jobs_are_deleted_in_the_order_of_their_end_as_many_as_asked_for(self, store: Store) -> None:
+        for number, end in enumerate([3, 1, 4, 2, 5]):
+            insert(store, a_job(f"ended-{end}", created_at=later(-number)))
+            with store.transaction():
+                store.fail_job(f"ended-{end}", 0, ERROR, later(end))
+        with store.transaction():
+            assert store.delete_finished(later(5), 3) == 3
+        assert [end for end in range(1, 6) if store.job_view(f"ended-{end}")] == [4, 5]
+        with store.transaction():
+            assert store.delete_finished(later(5), 3) == 1
+            assert store.delete_finished(later(5), 3) == 0
+        assert view(store, "ended-5").status is JobStatus.FAILED
+
+    # Outages
+
+    def test_a_new_store_was_never_alive(self, store: Store) -> None:
+        assert store.last_alive() is None
+
+    def test_the_newest_note_of_being_alive_is_kept_even_if_the_clock_went_back(self, store: Store) -> None:
+        for at in (NOON, later(10), later(-HOUR)):
+            with store.transaction():
+                store.note_alive(at)
+        assert store.last_alive() == later(-HOUR)
 
     # Receipts
 
@@ -471,12 +702,15 @@ class StoreContract:
                 store.complete_job("job-1", 1, DESKTOP, OUTPUT, later(5))
                 store.put_receipt("job-1", a_receipt(), later(5))
                 store.create_pairing(ALICE, "CODE", NOON, later(HOUR))
+                store.note_alive(NOON)
+                store.delete_finished(later(6), 10)
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
             change_everything_and_fail()
         assert snapshot(store) == before
         assert store.job_view("job-2") is None
+        assert store.last_alive() is None
         with store.transaction():
             assert store.claim_pairing("CODE", PHONE, NOON) is ClaimRefusal.INVALID_CODE
 
@@ -527,10 +761,15 @@ class StoreContract:
             store.create_pairing(ALICE, "CODE", NOON, later(HOUR))
             store.claim_pairing("CODE", PHONE, later(1))
             assert store.assign_job("waiting", 1, PHONE, LEASE_END) is not None
+            store.insert_job(a_job("keyed"), KEY)
+            store.note_alive(later(7))
         before = snapshot(store), store.pairings(ALICE)
         store.close()
         again = open_store()
         assert (snapshot(again), again.pairings(ALICE)) == before
+        assert again.last_alive() == later(7)
+        with again.transaction():
+            assert again.insert_job(a_job("again"), KEY) == Replay("keyed", same_request=True)
         again.close()
 
     def test_closing_twice_is_harmless(self, store: Store) -> None:

@@ -13,9 +13,11 @@ from compute_router.protocol.job_state import UNFINISHED, JobEvent, JobStatus, s
 from compute_router.protocol.units import UnixMs
 from compute_router.storage.interface import (
     ClaimRefusal,
+    IdempotencyKey,
     JobView,
     NewJob,
     Pairing,
+    Replay,
     Store,
     StoredReceipt,
     UnfinishedJob,
@@ -33,6 +35,7 @@ class Job(msgspec.Struct):
     queue_deadline: UnixMs
     status: JobStatus = JobStatus.PENDING
     attempt: int = 0
+    failures: int = 0
     worker_pubkey: str | None = None
     lease_deadline: UnixMs | None = None
     tried_pubkeys: tuple[str, ...] = ()
@@ -50,11 +53,21 @@ class Code(msgspec.Struct):
     pairing: Pairing | None = None
 
 
+class Key(msgspec.Struct):
+    """What a user's idempotency key stands for."""
+
+    request_hash: str
+    job_id: str
+    created_at: UnixMs
+
+
 class Tables(msgspec.Struct):
     """What is kept; dictionaries are in the order of commit."""
 
     jobs: dict[str, Job] = {}
     codes: dict[str, Code] = {}
+    keys: dict[tuple[str, str], Key] = {}
+    alive_at: UnixMs | None = None
 
 
 class MemoryStore(Store):
@@ -73,7 +86,8 @@ class MemoryStore(Store):
         try:
             yield
         except BaseException:
-            self._tables.jobs, self._tables.codes = before.jobs, before.codes
+            for field in Tables.__struct_fields__:
+                setattr(self._tables, field, getattr(before, field))
             raise
         finally:
             self._in_transaction = False
@@ -81,11 +95,17 @@ class MemoryStore(Store):
     def close(self) -> None:
         """Nothing to give up."""
 
-    def insert_job(self, job: NewJob) -> None:
+    def insert_job(self, job: NewJob, key: IdempotencyKey | None = None) -> Replay | None:
         self._need_transaction()
+        earlier = self._tables.keys.get((job.user_id, key.key)) if key else None
+        if key and earlier:
+            return Replay(earlier.job_id, earlier.request_hash == key.request_hash)
         if job.job_id in self._tables.jobs:
             raise BrokenConstraintError(job.job_id)
         self._tables.jobs[job.job_id] = Job(job, job.queue_deadline)
+        if key:
+            self._tables.keys[job.user_id, key.key] = Key(key.request_hash, job.job_id, job.created_at)
+        return None
 
     def assign_job(
         self, job_id: str, attempt: int, worker_pubkey: str, lease_deadline: UnixMs
@@ -105,7 +125,14 @@ class MemoryStore(Store):
         return True
 
     def requeue_job(
-        self, job_id: str, attempt: int, reason: Failure, queue_deadline: UnixMs, *, keep_tried: bool
+        self,
+        job_id: str,
+        attempt: int,
+        reason: Failure,
+        queue_deadline: UnixMs,
+        *,
+        keep_tried: bool,
+        counts: bool,
     ) -> bool:
         job = self._job_for(JobEvent.REQUEUE, job_id, attempt)
         if job is None:
@@ -115,6 +142,7 @@ class MemoryStore(Store):
             job.tried_pubkeys += (job.worker_pubkey,)
         job.status, job.last_failure, job.queue_deadline = JobStatus.PENDING, reason, queue_deadline
         job.worker_pubkey = job.lease_deadline = None
+        job.failures += counts
         return True
 
     def complete_job(
@@ -128,6 +156,13 @@ class MemoryStore(Store):
     def fail_job(self, job_id: str, attempt: int, result: bytes, completed_at: UnixMs) -> JobView | None:
         job = self._job_for(JobEvent.FAIL, job_id, attempt)
         return None if job is None else self._end(job, JobStatus.FAILED, result, completed_at)
+
+    def cancel_job(self, job_id: str, result: bytes, completed_at: UnixMs) -> JobView | None:
+        self._need_transaction()
+        job = self._tables.jobs.get(job_id)
+        if job is None or job.status not in sources(JobEvent.CANCEL):
+            return None
+        return self._end(job, JobStatus.CANCELLED, result, completed_at)
 
     def job_view(self, job_id: str) -> JobView | None:
         job = self._tables.jobs.get(job_id)
@@ -185,6 +220,37 @@ class MemoryStore(Store):
             first_by_key.setdefault(pairing.provider_pubkey, pairing)
         return tuple(first_by_key.values())
 
+    def note_alive(self, now: UnixMs) -> None:
+        self._need_transaction()
+        self._tables.alive_at = now
+
+    def last_alive(self) -> UnixMs | None:
+        return self._tables.alive_at
+
+    def delete_finished(self, before: UnixMs, limit: int) -> int:
+        self._need_transaction()
+        ended = [
+            (job.completed_at, job_id)
+            for job_id, job in self._tables.jobs.items()
+            if job.completed_at is not None and job.completed_at < before
+        ]
+        oldest = sorted(ended, key=lambda end: end[0])[:limit]
+        for _, job_id in oldest:
+            del self._tables.jobs[job_id]
+        self._forget([name for name, key in self._tables.keys.items() if key.job_id not in self._tables.jobs])
+        return len(oldest)
+
+    def delete_idempotency_keys(self, before: UnixMs, limit: int) -> int:
+        self._need_transaction()
+        old = [(key.created_at, name) for name, key in self._tables.keys.items() if key.created_at < before]
+        oldest = sorted(old, key=lambda first_use: first_use[0])[:limit]
+        self._forget([name for _, name in oldest])
+        return len(oldest)
+
+    def _forget(self, names: list[tuple[str, str]]) -> None:
+        for name in names:
+            del self._tables.keys[name]
+
     def _job_for(self, event: JobEvent, job_id: str, attempt: int) -> Job | None:
         self._need_transaction()
         job = self._tables.jobs.get(job_id)
@@ -222,10 +288,14 @@ def _unfinished(job: Job) -> UnfinishedJob:
         model=new.model,
         status=job.status,
         attempt=job.attempt,
+        failures=job.failures,
         worker_pubkey=job.worker_pubkey,
         lease_deadline=job.lease_deadline,
         created_at=new.created_at,
         queue_deadline=job.queue_deadline,
+        queue_window=new.queue_window,
+        lease=new.lease,
+        run_limit=new.run_limit,
         tried_pubkeys=job.tried_pubkeys,
         last_failure=job.last_failure,
     )

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
-from compute_router.protocol.units import UnixMs
+from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import NewJob, Store, StoredReceipt
 
 NOON: Final = UnixMs(1_770_638_400_123)
@@ -29,6 +29,8 @@ _JOB: Final = NewJob(
     model=None,
     created_at=NOON,
     queue_deadline=WINDOW_END,
+    queue_window=DurationMs(30_000),
+    lease=DurationMs(20_000),
 )
 
 

@@ -6,9 +6,12 @@ import apsw
 import pytest
 
 from compute_router.protocol.errors import DatabaseTooNewError
+from compute_router.protocol.job_state import JobStatus
 from compute_router.storage.connection import open_connection
+from compute_router.storage.interface import JobView
 from compute_router.storage.migrate import APPLICATION_ID, Migration, check_origin, load_migrations, migrate
 from compute_router.storage.sqlite_store import open_sqlite_store
+from tests.storage.samples import DESKTOP, LEASE_END, NOON, OUTPUT, PHONE, WINDOW_END, later
 
 # Of the first protocol's database: other programs may read these columns.
 SEED_COLUMNS = {
@@ -66,6 +69,47 @@ def test_only_the_missing_migrations_are_applied(blank: apsw.Connection) -> None
     migrate(blank, (ONE, TWO))
     assert tables(blank) == {"one", "two"}
     assert blank.pragma("user_version") == 2
+
+
+def test_the_jobs_of_a_database_of_version_1_are_intact(tmp_path: Path) -> None:
+    path = tmp_path / "coordinator.db"
+    old = apsw.Connection(str(path))
+    migrate(old, load_migrations()[:1])
+    old.executemany(
+        """
+        INSERT INTO jobs (id, type, policy, user_id, status, payload, result, worker_pubkey, created_at,
+            completed_at, attempt, lease_deadline_ms, queue_deadline_ms)
+        VALUES (?1, ?2, 'FAST', 'alice', ?3, '{"a": 1}', ?4, ?5, '2026-02-09T12:00:00.123Z', ?6, ?7, ?8, ?9)
+        """,
+        [
+            ("waits", "TASK", "pending", None, None, None, 2, None, WINDOW_END),
+            ("runs", "LLM_INFER", "running", None, DESKTOP, None, 3, LEASE_END, 0),
+            ("done", "TASK", "completed", '{"b": 2}', PHONE, "2026-02-09T12:00:05.123Z", 1, None, 0),
+        ],
+    )
+    old.close()
+    store = open_sqlite_store(path)
+    waits, runs = store.unfinished_jobs()
+    assert (waits.job_id, waits.status, waits.queue_deadline) == ("waits", JobStatus.PENDING, WINDOW_END)
+    assert (waits.attempt, waits.failures) == (2, 2)
+    assert (waits.queue_window, waits.lease, waits.run_limit) == (30_000, 20_000, None)
+    assert (runs.job_id, runs.status, runs.worker_pubkey) == ("runs", JobStatus.RUNNING, DESKTOP)
+    # The third attempt is under way: only two have failed.
+    assert (runs.attempt, runs.failures, runs.lease_deadline) == (3, 2, LEASE_END)
+    assert (runs.queue_window, runs.lease, runs.run_limit) == (30_000, 120_000, None)
+    assert store.job_view("done") == JobView(
+        job_id="done",
+        status=JobStatus.COMPLETED,
+        result=b'{"b": 2}',
+        created_at=NOON,
+        completed_at=later(5_000),
+    )
+    with store.transaction():
+        assert store.assign_job("waits", 3, PHONE, LEASE_END) == b'{"a": 1}'
+        assert store.complete_job("runs", 3, DESKTOP, OUTPUT, later(9)) is not None
+        assert store.delete_finished(later(9), 10) == 0
+        assert store.delete_finished(later(5_001), 10) == 2
+    store.close()
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(blank: apsw.Connection) -> None:

@@ -25,7 +25,7 @@ def plan(connection: apsw.Connection, sql: str) -> list[str]:
 
 
 def test_there_are_queries_to_look_at() -> None:
-    assert len(NAMED) >= 14
+    assert len(NAMED) >= 24
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -37,7 +37,13 @@ def test_no_query_reads_a_whole_table(connection: apsw.Connection, name: str) ->
 @pytest.mark.parametrize(
     ("name", "index"),
     [
-        ("UNFINISHED_JOBS", "INDEX jobs_unfinished"),
+        ("UNFINISHED_ROWIDS", "COVERING INDEX jobs_unfinished"),
+        ("UNFINISHED_JOB", "INTEGER PRIMARY KEY"),
+        ("DELETE_FINISHED", "COVERING INDEX jobs_ended"),
+        ("DELETE_FINISHED", "COVERING INDEX idempotency_keys_job_id"),
+        ("DELETE_RECEIPTS", "INDEX jobs_ended"),
+        ("DELETE_RECEIPTS", "COVERING INDEX receipts_job_id"),
+        ("DELETE_KEYS", "COVERING INDEX idempotency_keys_created_at"),
         ("JOB_VIEW", "INDEX receipts_job_id"),
         ("TRUSTED_PUBKEYS", "COVERING INDEX trust_pairings_claimed"),
         ("PAIRINGS", "COVERING INDEX trust_pairings_claimed"),

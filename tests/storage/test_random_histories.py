@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
-from compute_router.protocol.units import UnixMs
-from compute_router.storage.interface import Store, StoredReceipt
+from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.storage.interface import IdempotencyKey, Store, StoredReceipt
 from compute_router.storage.sqlite_store import open_sqlite_store
 from tests.storage.memory_store import MemoryStore, Tables
 from tests.storage.samples import NOON, a_job, a_receipt
@@ -23,6 +23,7 @@ JOB_IDS = st.sampled_from(["job-1", "job-2", "job-3"])
 ATTEMPTS = st.integers(0, 3)
 PUBKEYS = st.sampled_from(["a" * 64, "b" * 64])
 USERS = st.sampled_from(["alice", "böb"])
+KEYS = st.builds(IdempotencyKey, st.sampled_from(["one", "two"]), st.sampled_from(["a" * 64, "b" * 64]))
 CODES = st.sampled_from(["ONE", "TWO", "THREE"])
 MOMENTS = st.integers(NOON, NOON + 5).map(UnixMs)
 JSON_BYTES = st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace"))
@@ -65,10 +66,12 @@ class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
         model=st.none() | st.just("llama3.2:3b"),
         created_at=MOMENTS,
         queue_deadline=MOMENTS,
+        run_limit=st.none() | st.integers(1, 9).map(DurationMs),
+        key=st.none() | KEYS,
     )
-    def commit(self, job_id: str, **fields: object) -> None:
+    def commit(self, job_id: str, key: IdempotencyKey | None, **fields: object) -> None:
         if self._reference.job_view(job_id) is None:
-            self._both(lambda store: store.insert_job(a_job(job_id, **fields)))
+            self._both(lambda store: store.insert_job(a_job(job_id, **fields), key))
 
     @rule(job_id=JOB_IDS, attempt=ATTEMPTS, pubkey=PUBKEYS, lease_deadline=MOMENTS)
     def assign(self, job_id: str, attempt: int, pubkey: str, lease_deadline: UnixMs) -> None:
@@ -84,9 +87,16 @@ class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
         reason=st.sampled_from(Failure),
         deadline=MOMENTS,
         keep_tried=st.booleans(),
+        counts=st.booleans(),
     )
-    def requeue(self, job_id: str, attempt: int, reason: Failure, deadline: UnixMs, keep_tried: bool) -> None:
-        self._both(lambda store: store.requeue_job(job_id, attempt, reason, deadline, keep_tried=keep_tried))
+    def requeue(
+        self, job_id: str, attempt: int, reason: Failure, deadline: UnixMs, keep_tried: bool, counts: bool
+    ) -> None:
+        self._both(
+            lambda store: store.requeue_job(
+                job_id, attempt, reason, deadline, keep_tried=keep_tried, counts=counts
+            )
+        )
 
     @rule(job_id=JOB_IDS, attempt=ATTEMPTS, pubkey=PUBKEYS, result=JSON_BYTES, at=MOMENTS)
     def complete(self, job_id: str, attempt: int, pubkey: str, result: bytes, at: UnixMs) -> None:
@@ -95,6 +105,23 @@ class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
     @rule(job_id=JOB_IDS, attempt=ATTEMPTS, result=JSON_BYTES, at=MOMENTS)
     def fail(self, job_id: str, attempt: int, result: bytes, at: UnixMs) -> None:
         self._both(lambda store: store.fail_job(job_id, attempt, result, at))
+
+    @rule(job_id=JOB_IDS, result=JSON_BYTES, at=MOMENTS)
+    def cancel(self, job_id: str, result: bytes, at: UnixMs) -> None:
+        self._both(lambda store: store.cancel_job(job_id, result, at))
+
+    @rule(before=MOMENTS)
+    def delete_finished(self, before: UnixMs) -> None:
+        # All at once: which of those that ended in the same millisecond goes first is nobody's business.
+        self._both(lambda store: store.delete_finished(before, 100))
+
+    @rule(before=MOMENTS)
+    def forget_keys(self, before: UnixMs) -> None:
+        self._both(lambda store: store.delete_idempotency_keys(before, 100))
+
+    @rule(now=MOMENTS)
+    def note_alive(self, now: UnixMs) -> None:
+        self._both(lambda store: store.note_alive(now))
 
     @rule(job_id=JOB_IDS, receipt=RECEIPTS, at=MOMENTS)
     def put_receipt(self, job_id: str, receipt: StoredReceipt, at: UnixMs) -> None:
@@ -119,6 +146,7 @@ class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
     @invariant()
     def both_show_the_same(self) -> None:
         assert list(self._sqlite.unfinished_jobs()) == list(self._reference.unfinished_jobs())
+        assert self._sqlite.last_alive() == self._reference.last_alive()
         for job_id in ("job-1", "job-2", "job-3"):
             assert self._sqlite.job_view(job_id) == self._reference.job_view(job_id)
             assert self._sqlite.completed_by(job_id) == self._reference.completed_by(job_id)
