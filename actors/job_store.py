@@ -92,13 +92,8 @@ class JobStore(FailStop, pykka.ThreadingActor):
 
     def _actor_loop_teardown(self) -> None:
         # Pykka would settle the futures from this thread; they belong to the event loop.
-        unanswered = []
         while not self.actor_inbox.empty():
-            target = self.actor_inbox.get().reply_to
-            if target is not None:
-                error = pykka.ActorDeadError("the job store stopped before it came to this request")
-                unanswered.append(Answer(cast("LoopFuture[Any]", target), None, error))
-        self._post(unanswered)
+            self._refuse(self.actor_inbox.get())
         self._on_stopped()
 
     def _actor_loop_running(self) -> None:
@@ -106,10 +101,14 @@ class JobStore(FailStop, pykka.ThreadingActor):
             batch, control = self._next_batch()
             if batch:
                 self._run(batch)
-            if control is not None and not self.actor_stopped.is_set():
-                self._handle_receive(control.message)
-                if control.reply_to is not None:
-                    self._post([Answer(cast("LoopFuture[Any]", control.reply_to), None)])
+            if control is None:
+                continue
+            if self.actor_stopped.is_set():
+                self._refuse(control)
+                return
+            self._handle_receive(control.message)
+            if control.reply_to is not None:
+                self._post([Answer(cast("LoopFuture[Any]", control.reply_to), None)])
 
     def _next_batch(self) -> tuple[list[Envelope[Any]], Envelope[Any] | None]:
         """Wait for mail and take all that is there; a message of Pykka's own ends the batch."""
@@ -129,7 +128,9 @@ class JobStore(FailStop, pykka.ThreadingActor):
         except Exception:
             # One of them cannot be done. None was answered yet, so each may be tried by itself.
             for envelope in batch:
-                if not self.actor_stopped.is_set():
+                if self.actor_stopped.is_set():
+                    self._refuse(envelope)
+                else:
                     self._run_alone(envelope)
 
     def _run_alone(self, envelope: Envelope[Any]) -> None:
@@ -143,6 +144,12 @@ class JobStore(FailStop, pykka.ThreadingActor):
                 return
             if not isinstance(error, StorageUnavailableError):
                 logger.exception("request %s failed", type(envelope.message).__name__)
+            self._post([Answer(cast("LoopFuture[Any]", envelope.reply_to), None, error)])
+
+    def _refuse(self, envelope: Envelope[Any]) -> None:
+        """Tell whoever asked that this actor did not come to the request."""
+        if envelope.reply_to is not None:
+            error = pykka.ActorDeadError("the job store stopped before it came to this request")
             self._post([Answer(cast("LoopFuture[Any]", envelope.reply_to), None, error)])
 
     def _commit(self, batch: list[Envelope[Any]]) -> list[Answer]:
