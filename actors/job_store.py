@@ -108,13 +108,8 @@ class JobStore(FailStop, pykka.ThreadingActor):
 
     def _actor_loop_teardown(self) -> None:
         # Pykka would settle the futures from this thread; they belong to the event loop.
-        unanswered = []
         while not self.actor_inbox.empty():
-            target = self.actor_inbox.get().reply_to
-            if target is not None:
-                error = pykka.ActorDeadError("the job store stopped before it came to this request")
-                unanswered.append(Answer(cast("LoopFuture[Any]", target), None, error))
-        self._post(unanswered)
+            self._refuse(self.actor_inbox.get())
         self._on_stopped()
 
     def _actor_loop_running(self) -> None:
@@ -124,10 +119,14 @@ class JobStore(FailStop, pykka.ThreadingActor):
                 self._run(batch)
             if self._fault is not None and not self.actor_stopped.is_set():
                 self._try_again()
-            if control is not None and not self.actor_stopped.is_set():
-                self._handle_receive(control.message)
-                if control.reply_to is not None:
-                    self._post([Answer(cast("LoopFuture[Any]", control.reply_to), None)])
+            if control is None:
+                continue
+            if self.actor_stopped.is_set():
+                self._refuse(control)
+                return
+            self._handle_receive(control.message)
+            if control.reply_to is not None:
+                self._post([Answer(cast("LoopFuture[Any]", control.reply_to), None)])
 
     def _next_batch(self) -> tuple[list[Envelope[Any]], Envelope[Any] | None]:
         """Wait for mail and take all that is there; a message of Pykka's own ends the batch."""
@@ -159,6 +158,7 @@ class JobStore(FailStop, pykka.ThreadingActor):
 
     def _run_alone(self, envelope: Envelope[Any]) -> None:
         if self.actor_stopped.is_set():
+            self._refuse(envelope)
             return
         if self._fault is not None:
             self._hold_or_refuse([envelope], self._fault)
@@ -220,6 +220,12 @@ class JobStore(FailStop, pykka.ThreadingActor):
         self._held = []
         self._fault = None
         self._report(None)
+
+    def _refuse(self, envelope: Envelope[Any]) -> None:
+        """Tell whoever asked that this actor did not come to the request."""
+        if envelope.reply_to is not None:
+            error = pykka.ActorDeadError("the job store stopped before it came to this request")
+            self._post([Answer(cast("LoopFuture[Any]", envelope.reply_to), None, error)])
 
     def _commit(self, batch: list[Envelope[Any]]) -> list[Answer]:
         answers = []

@@ -132,8 +132,17 @@ class RegistryCore:
         return [WorkerSettled(worker_id)] if peer is not None and peer.pubkey is not None else []
 
     def close_all(self) -> list[Message]:
-        """Say goodbye to every socket."""
-        return [CloseSocket(worker_id, _GOING_AWAY, "coordinator stops") for worker_id in self._peers]
+        """Say goodbye to every socket and forget it.
+
+        Nobody is told that the workers are offline: their jobs stay theirs, for the next start to take up.
+        """
+        goodbyes: list[Message] = [
+            CloseSocket(worker_id, _GOING_AWAY, "coordinator stops") for worker_id in self._peers
+        ]
+        self._peers.clear()
+        self._proven_by_key.clear()
+        self._online = 0
+        return goodbyes
 
     def _register(self, worker_id: int, peer: _Peer, frame: Register) -> list[Message]:
         problem, proven = self._judge(peer, frame)

@@ -40,7 +40,9 @@ class RetryScheduler(LoopActor):
             case Tick():
                 self._armed_for = None
                 for target, due_message in self._timers.pop_due(self._clock.steady_ms()):
-                    target.tell(due_message)
+                    # While the system stops, whoever set the timer may be gone before this actor is.
+                    if target.is_alive():
+                        target.tell(due_message)
                 next_due = self._timers.next_due()
                 if next_due is not None:
                     self._arm(next_due)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MESSAGES_PER_TURN: Final = 512
-"""How many messages one actor may handle before the loop sees to its sockets again."""
+"""How many messages the actors may handle before the loop sees to its sockets again."""
 
 
 class LoopFuture(pykka.Future[T]):
@@ -105,6 +105,8 @@ class Dispatcher:
         self._loop = loop
         self._ready: deque[Callable[[], None]] = deque()
         self._scheduled = False
+        self.left = 0
+        """How many more messages may be handled in this turn of the loop."""
 
     def submit(self, drain: Callable[[], None]) -> None:
         """Have an inbox drained soon."""
@@ -114,12 +116,13 @@ class Dispatcher:
             self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        for _ in range(_MESSAGES_PER_TURN):
-            if not self._ready:
-                self._scheduled = False
+        self.left = _MESSAGES_PER_TURN
+        while self._ready:
+            if self.left == 0:
+                self._loop.call_soon(self._run)
                 return
             self._ready.popleft()()
-        self._loop.call_soon(self._run)
+        self._scheduled = False
 
 
 _DISPATCHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = WeakKeyDictionary()
@@ -143,10 +146,10 @@ class LoopInbox:
 
     def __init__(self) -> None:
         self._envelopes: deque[Envelope[Any]] = deque()
-        self._submit: Callable[[Callable[[], None]], None] = running_dispatcher().submit
+        self._dispatcher = running_dispatcher()
         self._drain: Callable[[], None] | None = None
         self._queued = False
-        self._budget = 0
+        self._closing = False
 
     def attach(self, drain: Callable[[], None]) -> None:
         """Name the function that handles what is in here. Mail that came before is seen to now."""
@@ -160,17 +163,18 @@ class LoopInbox:
             self._queue()
 
     def get(self) -> Envelope[Any]:
-        if not self._envelopes or self._budget == 0:
-            raise Drained
-        self._budget -= 1
+        if not self._closing:
+            if not self._envelopes or self._dispatcher.left == 0:
+                raise Drained
+            self._dispatcher.left -= 1
         return self._envelopes.popleft()
 
     def empty(self) -> bool:
         return not self._envelopes
 
-    def open_turn(self) -> None:
-        """Allow the next batch of messages to be taken."""
-        self._budget = _MESSAGES_PER_TURN
+    def open_for_teardown(self) -> None:
+        """Let go of everything, whatever the turn still allows."""
+        self._closing = True
 
     def close_turn(self) -> None:
         """Come again if mail is left over."""
@@ -181,7 +185,7 @@ class LoopInbox:
     def _queue(self) -> None:
         if self._drain is not None:
             self._queued = True
-            self._submit(self._drain)
+            self._dispatcher.submit(self._drain)
 
 
 OnDeath = Callable[[BaseException], None]
@@ -225,19 +229,18 @@ class LoopActor(FailStop):
         cast("LoopInbox", self.actor_inbox).attach(self._drain)
 
     def _drain(self) -> None:
-        inbox = cast("LoopInbox", self.actor_inbox)
-        inbox.open_turn()
         try:
             # Pykka's own loop, for its handling of replies and errors; the inbox ends it when it is empty.
             self._actor_loop_running()
         except Drained:
-            inbox.close_turn()
+            cast("LoopInbox", self.actor_inbox).close_turn()
         else:
-            self._actor_loop_teardown_when_open()
+            self._actor_loop_teardown()
 
-    def _actor_loop_teardown_when_open(self) -> None:
-        cast("LoopInbox", self.actor_inbox).open_turn()
-        self._actor_loop_teardown()
+    def _actor_loop_teardown(self) -> None:
+        # However much mail is left, all of it is answered now: nothing will drain this inbox again.
+        cast("LoopInbox", self.actor_inbox).open_for_teardown()
+        super()._actor_loop_teardown()
 
     def _handle_receive(self, message: Any) -> Any:
         reply = super()._handle_receive(message)

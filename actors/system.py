@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pykka
+from pykka.messages import _ActorStop
 
 from compute_router.actors.clock import Clock, SystemClock
 from compute_router.actors.health import HealthBoard
@@ -61,9 +62,14 @@ class System(msgspec.Struct, frozen=True):
 
     async def stop(self) -> None:
         """Stop the actors against the order of their start. What the store was told is written first."""
-        for ref in (self.matcher, self.registry, self.janitor, self.gate, self.scheduler, self.store):
+        for ref in (self.matcher, self.registry, self.janitor, self.gate, self.scheduler):
             if ref.is_alive():
-                ref.stop(block=False)
+                # What ref.stop() sends; but the future that ref.stop() returns cannot be awaited. The store
+                # must not be stopped before the others have told it everything.
+                with contextlib.suppress(pykka.ActorDeadError):  # it died on the way, and said so
+                    await ask(ref, _ActorStop())
+        if self.store.is_alive():
+            self.store.stop(block=False)
         await self.store_stopped.wait()
 
 

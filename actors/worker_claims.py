@@ -53,10 +53,14 @@ def _sole_error(output: msgspec.Raw) -> str | None:
     head = bytes(memoryview(output)[:64]).lstrip()
     if not head.startswith(b"{") or not head[1:].lstrip().startswith(b'"error"'):
         return None
-    keys = msgspec.json.decode(output, type=dict[str, msgspec.Raw])
+    try:
+        keys = msgspec.json.decode(output, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # A raw value was not looked into when its frame was read: it may hold text that is not UTF-8.
+        return None
     if list(keys) != ["error"]:
         return None
     try:
         return msgspec.json.decode(keys["error"], type=str)
-    except msgspec.ValidationError:
-        return bytes(keys["error"]).decode("utf-8")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return bytes(keys["error"]).decode("utf-8", "replace")

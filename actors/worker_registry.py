@@ -89,7 +89,9 @@ class WorkerRegistry(LoopActor):
                     self._store.tell(StoreRequest(message, self.actor_ref))
                 case _:
                     assert self._matcher is not None
-                    self._matcher.tell(message)
+                    # While the system stops, sockets still close after the Matcher is gone.
+                    if self._matcher.is_alive():
+                        self._matcher.tell(message)
 
     def _deliver(self, message: Deliver) -> None:
         connection = self._connections.get(message.worker_id)

@@ -18,6 +18,10 @@ from benchmarks.load_log import LoadLog, Seconds
 from benchmarks.servers import Server
 
 CLIENTS: Final = 64
+QUIET_SHARE: Final = 0.05
+"""As much of the processors may go to anything else in a window that counts as undisturbed."""
+
+_ATTEMPTS: Final = 4
 _STOP_TIMEOUT: Final = Seconds(60.0)
 
 
@@ -52,12 +56,12 @@ class Measured(msgspec.Struct, frozen=True):
 
 async def load_hello(server: Server, warm_up: Seconds, window: Seconds) -> Measured:
     """Hello-world from all clients at once."""
-    return await _load(server, partial(_hello_clients, CLIENTS), warm_up, window)
+    return await _quietest(server, partial(_hello_clients, CLIENTS), warm_up, window)
 
 
 async def load_jobs(server: Server, warm_up: Seconds, window: Seconds) -> Measured:
     """Jobs from all seekers at once, each with a user of its own. Workers must be connected."""
-    return await _load(server, partial(_seekers, CLIENTS), warm_up, window)
+    return await _quietest(server, partial(_seekers, CLIENTS), warm_up, window)
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -86,9 +90,25 @@ def _seekers(count: int, log: LoadLog, repeats: int | None = None) -> list[Calla
     return [partial(Seeker, log, repeats, f"seeker-{index:02}") for index in range(count)]
 
 
+Makers = Callable[[LoadLog], list[Callable[[], ClosedLoopClient]]]
+
+
+async def _quietest(server: Server, makers: Makers, warm_up: Seconds, window: Seconds) -> Measured:
+    """Measure again, a few times, while something else disturbs; the least disturbed window counts.
+
+    The choice looks at the rest of the machine only, never at the result.
+    """
+    tries = []
+    for _ in range(_ATTEMPTS):
+        tries.append(await _load(server, makers, warm_up, window))
+        if tries[-1].others_share <= QUIET_SHARE:
+            break
+    return min(tries, key=lambda measured: measured.others_share)
+
+
 async def _load(
     server: Server,
-    makers: Callable[[LoadLog], list[Callable[[], ClosedLoopClient]]],
+    makers: Makers,
     warm_up: Seconds,
     window: Seconds,
 ) -> Measured:

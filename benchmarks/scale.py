@@ -23,10 +23,10 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 FULL: Final = Scale(
-    rounds=5,
+    rounds=4,
     pools=(50, 1_000, 10_000),
     warm_up=Seconds(2.0),
-    window=Seconds(6.0),
+    window=Seconds(5.0),
     baseline_window=Seconds(4.0),
     lone_jobs=1_000,
     saturation_rounds=3,

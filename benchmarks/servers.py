@@ -46,6 +46,10 @@ class Server:
         """Memory that is in RAM now."""
         return int(self._usage.memory_info().rss)
 
+    def last_lines(self) -> str:
+        """What the process printed last, for finding out what went wrong."""
+        return "The server's last lines:\n" + b"".join(self._tail).decode(errors="replace")
+
     async def wait_until_listening(self) -> None:
         """Wait for the line that names the port.
 
@@ -58,7 +62,7 @@ class Server:
         )
         listening.cancel()
         if not self.port:
-            raise BenchmarkError(f"A server did not start. {self._last_lines()}")
+            raise BenchmarkError("A server did not start.")
 
     async def stop(self) -> None:
         """Stop the process cleanly.
@@ -73,10 +77,10 @@ class Server:
                 code = await self._process.wait()
         except TimeoutError:
             await self.kill()
-            raise BenchmarkError(f"A server did not stop. {self._last_lines()}") from None
+            raise BenchmarkError(f"A server did not stop. {self.last_lines()}") from None
         await self._reading
         if code != 0:
-            raise BenchmarkError(f"A server ended with exit code {code}. {self._last_lines()}")
+            raise BenchmarkError(f"A server ended with exit code {code}. {self.last_lines()}")
 
     async def kill(self) -> None:
         """End the process at once, for example when the benchmark itself failed."""
@@ -92,9 +96,6 @@ class Server:
             if not self.port and (found := _LISTENING.search(line)):
                 self.port = int(found[1])
                 self._listening.set()
-
-    def _last_lines(self) -> str:
-        return "Its last lines:\n" + b"".join(self._tail).decode(errors="replace")
 
 
 @asynccontextmanager
@@ -130,6 +131,9 @@ async def _running(module: str, *arguments: str) -> AsyncIterator[Server]:
     try:
         await server.wait_until_listening()
         yield server
+    except BenchmarkError as error:
+        await server.kill()
+        raise BenchmarkError(f"{error}\n{server.last_lines()}") from error
     except BaseException:
         await server.kill()
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from compute_router.protocol.errors import (
     ComputeRouterError,
+    IdempotencyConflictError,
     NotFoundError,
     NoTrustedWorkerError,
     ReceiptError,
@@ -26,6 +27,7 @@ from compute_router.sdk.errors import (
     InvalidArgumentError,
     JobCancelledError,
     JobFailedError,
+    JobFinishedError,
     JobTimeoutError,
     PaymentRequiredError,
     ReceiptMissingError,
@@ -59,9 +61,11 @@ __all__ = [
     "ExtractionResult",
     "Fallback",
     "FallbackFailedError",
+    "IdempotencyConflictError",
     "InvalidArgumentError",
     "JobCancelledError",
     "JobFailedError",
+    "JobFinishedError",
     "JobResult",
     "JobSnapshot",
     "JobStatus",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from compute_router.protocol.errors import ComputeRouterError
-from compute_router.sdk import cli_jobs, cli_trust, cli_verify, demo
+from compute_router.sdk import cli_database, cli_health, cli_jobs, cli_run, cli_trust, cli_verify, demo
 from compute_router.sdk.cli_output import print_json, say
 from compute_router.sdk.cli_parser import build_parser
 from compute_router.sdk.cli_processes import MODULES, become
@@ -19,16 +19,22 @@ Command = Callable[[argparse.Namespace], ExitCode]
 
 _COMMANDS: Final[dict[str, Command]] = {
     "quote": cli_jobs.quote,
-    "run": cli_jobs.run,
+    "run": cli_run.run,
     "status": cli_jobs.status,
+    "cancel": cli_jobs.cancel,
+    "health": cli_health.health,
     "verify": cli_verify.verify,
     "demo": demo.demo,
+    "backup": cli_database.backup,
+    "check-db": cli_database.check_db,
 }
 _TRUST_ACTIONS: Final[dict[str, Command]] = {
     "create": cli_trust.create,
     "claim": cli_trust.claim,
     "list": cli_trust.list_providers,
 }
+# What errors carry beside their code and sentence.
+_FACTS: Final = ("job_id", "reason", "last_reason", "detail", "idempotency_key", "retry_after_s")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # Before argparse, which would take the other program's options for its own.
     if words and words[0] in MODULES:
-        become(words[0], words[1:])
+        become(MODULES[words[0]], words[1:])
     try:
         arguments = build_parser().parse_args(words)
     except SystemExit as end:
@@ -62,7 +68,7 @@ def _report(error: ComputeRouterError, *, as_json: bool) -> None:
     if not as_json:
         say(f"compute-router: {error}")
         return
-    facts = {name: getattr(error, name, None) for name in ("job_id", "reason", "last_reason", "detail")}
+    facts = {name: getattr(error, name, None) for name in _FACTS}
     known = {name: value for name, value in facts.items() if value is not None}
     print_json({"error": error.code, "message": str(error), **known})
 

@@ -10,7 +10,9 @@ from compute_router.protocol.errors import (
     AlreadyClaimedError,
     ComputeRouterError,
     ExpiredError,
+    IdempotencyConflictError,
     InvalidCodeError,
+    JobFinishedError,
     MalformedJsonError,
     MethodNotAllowedError,
     NotFoundError,
@@ -19,7 +21,7 @@ from compute_router.protocol.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
-from compute_router.protocol.http_api import QuoteAnswer
+from compute_router.protocol.http_api import HealthAnswer, QuoteAnswer
 from compute_router.protocol.jobs import Tier
 from compute_router.protocol.units import MicroUsd
 from compute_router.sdk.errors import (
@@ -30,6 +32,8 @@ from compute_router.sdk.errors import (
     UnexpectedAnswerError,
 )
 from compute_router.sdk.money import micro_usd_from_text
+from compute_router.sdk.retries import retry_after_s
+from compute_router.sdk.snapshots import JobSnapshot, read_snapshot
 from compute_router.sdk.steps import Answered, NotReached, Reply
 
 T = TypeVar("T")
@@ -42,8 +46,9 @@ _BY_CODE: Final[dict[str, type[RequestError]]] = {
         InvalidCodeError,
         AlreadyClaimedError,
         ExpiredError,
+        IdempotencyConflictError,
+        JobFinishedError,
         NotFoundError,
-        MethodNotAllowedError,
         PayloadTooLargeError,
         UnsupportedMediaTypeError,
     )
@@ -54,6 +59,7 @@ _BY_STATUS: Final[dict[int, type[RequestError]]] = {
     for kind in (NotFoundError, PayloadTooLargeError, PaymentRequiredError, UnsupportedMediaTypeError)
 }
 _COMMIT_PREFIX: Final = "/v1/jobs/commit/"
+_UNWELL: Final = 503
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -73,6 +79,7 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 
 
 _ERROR_BODIES: Final = msgspec.json.Decoder(_ErrorBody)
+_HEALTH_ANSWERS: Final = msgspec.json.Decoder(HealthAnswer)
 
 
 def read_answer(reply: Reply, kind: type[T], expected_status: int = 200) -> T:
@@ -81,11 +88,7 @@ def read_answer(reply: Reply, kind: type[T], expected_status: int = 200) -> T:
     Raises:
         ComputeRouterError: no answer, a refusal, or an answer of another shape.
     """
-    answer = answered(reply)
-    if answer.status >= 400:
-        raise refusal(answer)
-    if answer.status != expected_status:
-        raise UnexpectedAnswerError(f"The coordinator answered with HTTP status {answer.status}.")
+    answer = _successful(reply, expected_status)
     try:
         return msgspec.json.decode(answer.body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -108,14 +111,40 @@ def read_quote(reply: Reply) -> Quote:
     return Quote(price, answer.policy_resolved, answer.endpoint, answer.network, answer.expires_at)
 
 
-def answered(reply: Reply) -> Answered:
-    """The answer, when there is one.
+def read_answer_about(reply: Reply, job_id: str) -> JobSnapshot:
+    """The job that a reply is about.
+
+    Raises:
+        ComputeRouterError: as :func:`read_answer`, or it is about another job.
+    """
+    return read_snapshot(_successful(reply, 200).body, job_id)
+
+
+def read_health(reply: Reply) -> HealthAnswer:
+    """How the coordinator is. One that is unwell may say so with status 503 as well as with 200.
+
+    Raises:
+        ComputeRouterError: as :func:`read_answer`.
+    """
+    if isinstance(reply, Answered) and reply.status == _UNWELL:
+        try:
+            return _HEALTH_ANSWERS.decode(reply.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise refusal(reply) from None
+    return read_answer(reply, HealthAnswer)
+
+
+def served(reply: Reply) -> Answered:
+    """The answer, when there is one that will not change soon; it may be a refusal.
 
     Raises:
         CoordinatorUnreachableError: there is none.
+        CoordinatorFailedError: the coordinator cannot serve now.
     """
     if isinstance(reply, NotReached):
         raise CoordinatorUnreachableError(f"The coordinator cannot be reached: {reply.problem}")
+    if _cannot_serve_now(reply):
+        raise refusal(reply)
     return reply
 
 
@@ -130,7 +159,22 @@ def refusal(answer: Answered) -> ComputeRouterError:
         return NoTrustedWorkerError(
             body.message or "None of the workers paired with this user is connected.", body.job_id
         )
-    if answer.status >= 500 or answer.status == 429:
-        return CoordinatorFailedError(sentence, answer.status)
+    if answer.status == MethodNotAllowedError.http_status:
+        return MethodNotAllowedError(sentence, answer.headers.get("allow", ""))
+    if _cannot_serve_now(answer):
+        return CoordinatorFailedError(sentence, answer.status, body.error, retry_after_s(answer))
     kind = _BY_CODE.get(body.error) or _BY_STATUS.get(answer.status)
     return kind(sentence) if kind else RefusedError(sentence, body.error, answer.status)
+
+
+def _successful(reply: Reply, expected_status: int) -> Answered:
+    answer = served(reply)
+    if answer.status >= 400:
+        raise refusal(answer)
+    if answer.status != expected_status:
+        raise UnexpectedAnswerError(f"The coordinator answered with HTTP status {answer.status}.")
+    return answer
+
+
+def _cannot_serve_now(answer: Answered) -> bool:
+    return answer.status >= 500 or answer.status == 429

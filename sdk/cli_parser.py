@@ -37,9 +37,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_quote(commands, common)
     _add_run(commands, [common, user])
     _add_status(commands, common)
+    _add_cancel(commands, common)
+    _add_health(commands, common)
     _add_trust(commands, common, user)
     _add_verify(commands, common)
     _add_demo(commands)
+    _add_database(commands)
     commands.add_parser("worker", help="run a worker (see: compute-router worker --help)", add_help=False)
     commands.add_parser(
         "coordinator", help="run a coordinator (see: compute-router coordinator --help)", add_help=False
@@ -94,6 +97,20 @@ def _add_run(commands: _Commands, parents: list[argparse.ArgumentParser]) -> Non
         _add_policy(kind)
         kind.add_argument("--private", action="store_true", help="only on workers paired with the user")
         kind.add_argument("--no-wait", action="store_true", help="print the job id and do not wait")
+        kind.add_argument(
+            "--ttl", type=float, metavar="SECONDS", help="how long the job may wait for a worker"
+        )
+        kind.add_argument("--deadline", type=float, metavar="SECONDS", help="how long the job may run")
+        kind.add_argument(
+            "--idempotency-key",
+            metavar="KEY",
+            help="name of this submission: the same command with the same key gives the same job for a day",
+        )
+        kind.add_argument(
+            "--cancel-on-interrupt",
+            action="store_true",
+            help="cancel the job on Ctrl-C (otherwise it goes on, and its id is printed)",
+        )
 
 
 def _add_status(commands: _Commands, common: argparse.ArgumentParser) -> None:
@@ -104,6 +121,25 @@ def _add_status(commands: _Commands, common: argparse.ArgumentParser) -> None:
         parents=[common],
     )
     status.add_argument("job_id", metavar="JOB_ID")
+
+
+def _add_cancel(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    cancel = commands.add_parser(
+        "cancel",
+        help="cancel a job",
+        description="Cancel a job. Exit code 1 when it ended before.",
+        parents=[common],
+    )
+    cancel.add_argument("job_id", metavar="JOB_ID")
+
+
+def _add_health(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    commands.add_parser(
+        "health",
+        help="ask how the coordinator is",
+        description="Ask how the coordinator is. Exit code 1: it has problems; 3: it does not answer.",
+        parents=[common],
+    )
 
 
 def _add_trust(commands: _Commands, common: argparse.ArgumentParser, user: argparse.ArgumentParser) -> None:
@@ -147,6 +183,20 @@ def _add_demo(commands: _Commands) -> None:
         help="Ollama server for the inference job (default: %(default)s)",
     )
     demo.add_argument("--keep", action="store_true", help="keep the directory with keys, database and logs")
+
+
+def _add_database(commands: _Commands) -> None:
+    backup = commands.add_parser(
+        "backup",
+        help="copy a coordinator's database while it runs",
+        description="Make a consistent copy of a coordinator's database, on the coordinator's machine.",
+    )
+    backup.add_argument("destination", metavar="DEST", help="file to write")
+    backup.add_argument("--db", required=True, metavar="FILE", help="the coordinator's database")
+    check = commands.add_parser(
+        "check-db", help="check a database or a copy of one", description="Check a database or a copy of one."
+    )
+    check.add_argument("db", metavar="FILE")
 
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:

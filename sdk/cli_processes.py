@@ -1,4 +1,4 @@
-"""The commands that become another process of the project: ``worker`` and ``coordinator``."""
+"""The commands that become another process of the project."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import sys
 from typing import Final, NoReturn
 
 MODULES: Final = {"worker": "compute_router.worker", "coordinator": "run_coordinator"}
+"""Commands that are other programs. What follows such a command is passed on unread."""
+
+STORAGE_MODULE: Final = "compute_router.storage"
 
 
-def become(command: str, arguments: list[str]) -> NoReturn:
-    """Replace this process, so that signals and the exit code are the other's own."""
+def become(module: str, arguments: list[str]) -> NoReturn:
+    """Run a module in place of this process, so that signals and the exit code are its own."""
     sys.stdout.flush()
     sys.stderr.flush()
     # No shell is wanted: the arguments are passed on as they are.
-    os.execv(sys.executable, [sys.executable, "-m", MODULES[command], *arguments])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self, TextIO
 
 from compute_router.protocol.job_state import JobStatus
-from compute_router.sdk.waiting import Clock
+from compute_router.sdk.retries import Clock
 
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PLAIN_FRAMES: Final = "|/-\\"

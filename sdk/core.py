@@ -16,10 +16,20 @@ from compute_router.protocol.http_api import (
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType
 from compute_router.protocol.units import MicroUsd
-from compute_router.sdk.answers import Quote, read_answer, read_quote
-from compute_router.sdk.errors import InvalidArgumentError, SubmissionUnknownError, WrongNetworkError
+from compute_router.sdk.answers import Quote, read_answer, read_answer_about, read_health, read_quote
+from compute_router.sdk.asking import ask
+from compute_router.sdk.cancelling import cancel_job, give_up
+from compute_router.sdk.errors import (
+    CoordinatorFailedError,
+    CoordinatorUnreachableError,
+    InvalidArgumentError,
+    JobTimeoutError,
+    WrongNetworkError,
+)
 from compute_router.sdk.fallback import Fallback, fallback_call, may_fall_back, read_completion
+from compute_router.sdk.idempotency import checked_key, supports_keys
 from compute_router.sdk.jobs import CheckedJob, Job, LlmJob, TaskJob, check_job, known_value
+from compute_router.sdk.options import RunOptions, StatusObserver
 from compute_router.sdk.requests import (
     commit_call,
     health_call,
@@ -30,11 +40,13 @@ from compute_router.sdk.requests import (
     trust_list_call,
 )
 from compute_router.sdk.results import JobResult, LlmResult, TaskResult
+from compute_router.sdk.retries import Clock, Jitter, Retries
 from compute_router.sdk.rhythm import PollRhythm
 from compute_router.sdk.settings import ANONYMOUS, Settings
 from compute_router.sdk.snapshots import JobSnapshot, job_failure
-from compute_router.sdk.steps import Flow, NotReached, call
-from compute_router.sdk.waiting import Clock, StatusObserver, read_job_reply, wait_for_end
+from compute_router.sdk.steps import Flow, Reply, call
+from compute_router.sdk.submission import commit
+from compute_router.sdk.waiting import wait_for_end
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -52,6 +64,7 @@ class ClientCore:
         settings: Settings,
         *,
         clock: Clock,
+        jitter: Jitter,
         rhythm: PollRhythm,
         request_timeout_s: float,
         require_verified: bool,
@@ -59,6 +72,7 @@ class ClientCore:
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self._jitter = jitter
         self._rhythm = rhythm
         self._request_timeout_s = request_timeout_s
         self._require_verified = require_verified
@@ -67,67 +81,38 @@ class ClientCore:
     def health(self) -> Flow[HealthAnswer]:
         """Ask how the coordinator is."""
         reply = yield from call(health_call(self._request_timeout_s))
-        return read_answer(reply, HealthAnswer)
+        return read_health(reply)
 
     def quote(self, job_type: JobType | str, policy: Policy | str) -> Flow[Quote]:
-        """Ask for a price. The coordinator must be one of the chain that was asked for."""
+        """Ask for a price once. The coordinator must be one of the chain that was asked for."""
         kind = known_value(JobType, job_type, "job type")
         request = quote_call(kind, known_value(Policy, policy, "policy"), self._request_timeout_s)
-        quote = read_quote((yield from call(request)))
-        expected = self._settings.expected_network
-        if expected is not None and quote.network != expected:
-            raise WrongNetworkError(
-                f"The coordinator at {self._settings.base_url} serves {quote.network}, not {expected}."
-            )
-        return quote
+        return self._checked_quote((yield from call(request)))
 
-    def submit(self, job: Job) -> Flow[Submission]:
-        """Get a quote and commit a job to the endpoint it names. A job is never sent twice."""
-        return (yield from self._submit(check_job(job)))
+    def submit(self, job: Job, idempotency_key: str | None, timeout_s: float) -> Flow[str]:
+        """Get a quote and commit a job to the endpoint it names; gives the job's id."""
+        submission = yield from self._submit(check_job(job), idempotency_key, self._retries(timeout_s))
+        return submission.job_id
 
     def snapshot(self, job_id: str) -> Flow[JobSnapshot]:
         """Look at a job once."""
         reply = yield from call(job_call(job_id, 0, self._request_timeout_s))
-        return read_job_reply(reply, job_id)
+        return read_answer_about(reply, job_id)
 
-    def result(
-        self,
-        job_id: str,
-        timeout_s: float,
-        observe: StatusObserver | None = None,
-        price: MicroUsd | None = None,
-    ) -> Flow[JobResult]:
+    def cancel(self, job_id: str, timeout_s: float) -> Flow[JobSnapshot]:
+        """Cancel a job."""
+        return (yield from cancel_job(job_id, self._retries(timeout_s), self._request_timeout_s))
+
+    def result(self, job_id: str, timeout_s: float, observe: StatusObserver | None) -> Flow[JobResult]:
         """Wait for a job's end, and check its receipt."""
-        snapshot = yield from wait_for_end(
-            job_id,
-            timeout_s,
-            clock=self._clock,
-            rhythm=self._rhythm,
-            request_timeout_s=self._request_timeout_s,
-            observe=observe,
-        )
-        if snapshot.status is not JobStatus.COMPLETED:
-            raise job_failure(snapshot)
-        verification = snapshot.verify()
-        if self._require_verified and verification.error is not None:
-            raise verification.error
-        return JobResult(
-            source="network",
-            job_id=job_id,
-            receipt=verification.receipt,
-            verified=verification.verified,
-            verification_error=str(verification.error) if verification.error else None,
-            price=price,
-            created_at=snapshot.answer.created_at,
-            completed_at=snapshot.answer.completed_at,
-            output_json=snapshot.result_json,
-        )
+        snapshot = yield from self._wait(job_id, timeout_s, self._retries(timeout_s), observe)
+        return self._result(snapshot, None)
 
-    def run_llm(self, job: LlmJob, timeout_s: float, observe: StatusObserver | None) -> Flow[LlmResult]:
+    def run_llm(self, job: LlmJob, options: RunOptions) -> Flow[LlmResult]:
         """Run inference on the network, or on the fallback when that is allowed and the network could not."""
         checked = check_job(job)
         try:
-            result = yield from self._run(checked, timeout_s, observe)
+            result = yield from self._run(checked, options)
         except ComputeRouterError as error:
             if self._fallback is None or not may_fall_back(checked, error):
                 raise
@@ -135,9 +120,9 @@ class ClientCore:
             return read_completion(reply, error)
         return result.as_llm()
 
-    def run_task(self, job: TaskJob, timeout_s: float, observe: StatusObserver | None) -> Flow[TaskResult]:
+    def run_task(self, job: TaskJob, options: RunOptions) -> Flow[TaskResult]:
         """Run a task on the network."""
-        result = yield from self._run(check_job(job), timeout_s, observe)
+        result = yield from self._run(check_job(job), options)
         return result.as_task(known_value(TaskType, job.task_type, "task type"))
 
     def create_pairing(self) -> Flow[TrustCreateAnswer]:
@@ -155,19 +140,76 @@ class ClientCore:
         reply = yield from call(trust_list_call(self._named_user(), self._request_timeout_s))
         return read_answer(reply, TrustListAnswer).providers
 
-    def _run(self, job: CheckedJob, timeout_s: float, observe: StatusObserver | None) -> Flow[JobResult]:
-        submission = yield from self._submit(job)
-        return (yield from self.result(submission.job_id, timeout_s, observe, submission.price))
-
-    def _submit(self, job: CheckedJob) -> Flow[Submission]:
-        user_id = self._named_user() if job.privacy is PrivacyClass.PRIVATE else self._user_or_anonymous()
-        quote = yield from self.quote(job.job_type, job.policy)
-        reply = yield from call(commit_call(quote.endpoint, job, user_id, self._request_timeout_s))
-        if isinstance(reply, NotReached) and reply.may_have_arrived:
-            raise SubmissionUnknownError(
-                f"The connection broke after the job was sent, so it may or may not run: {reply.problem}"
+    def _run(self, job: CheckedJob, options: RunOptions) -> Flow[JobResult]:
+        retries = self._retries(options.timeout_s)
+        submission = yield from self._submit(job, options.idempotency_key, retries)
+        if options.on_submitted is not None:
+            options.on_submitted(submission.job_id)
+        try:
+            snapshot = yield from self._wait(submission.job_id, options.timeout_s, retries, options.on_status)
+        except (JobTimeoutError, CoordinatorUnreachableError, CoordinatorFailedError) as late:
+            if not options.cancel_on_timeout:
+                raise
+            # The call's time is over, so this is asked once.
+            snapshot = yield from give_up(
+                submission.job_id, late, options.timeout_s, self._retries(0), self._request_timeout_s
             )
-        return Submission(read_answer(reply, CommitAnswer, expected_status=201).job_id, quote.price)
+        return self._result(snapshot, submission.price)
+
+    def _submit(self, job: CheckedJob, idempotency_key: str | None, retries: Retries) -> Flow[Submission]:
+        key = checked_key(idempotency_key)
+        user_id = self._named_user() if job.privacy is PrivacyClass.PRIVATE else self._user_or_anonymous()
+        offer = yield from ask(quote_call(job.job_type, job.policy, self._request_timeout_s), retries)
+        quote = self._checked_quote(offer)
+        retries.succeeded()
+        request = commit_call(quote.endpoint, job, user_id, self._request_timeout_s, key)
+        # The quote just given is the newest word on this: the coordinator behind an address can change.
+        answer = yield from commit(request, retries, keys_are_kept=supports_keys(offer))
+        retries.succeeded()
+        return Submission(read_answer(answer, CommitAnswer, expected_status=201).job_id, quote.price)
+
+    def _wait(
+        self, job_id: str, timeout_s: float, retries: Retries, observe: StatusObserver | None
+    ) -> Flow[JobSnapshot]:
+        return wait_for_end(
+            job_id,
+            timeout_s,
+            retries=retries,
+            clock=self._clock,
+            rhythm=self._rhythm,
+            request_timeout_s=self._request_timeout_s,
+            observe=observe,
+        )
+
+    def _result(self, snapshot: JobSnapshot, price: MicroUsd | None) -> JobResult:
+        if snapshot.status is not JobStatus.COMPLETED:
+            raise job_failure(snapshot)
+        verification = snapshot.verify()
+        if self._require_verified and verification.error is not None:
+            raise verification.error
+        return JobResult(
+            source="network",
+            job_id=snapshot.job_id,
+            receipt=verification.receipt,
+            verified=verification.verified,
+            verification_error=str(verification.error) if verification.error else None,
+            price=price,
+            created_at=snapshot.answer.created_at,
+            completed_at=snapshot.answer.completed_at,
+            output_json=snapshot.result_json,
+        )
+
+    def _checked_quote(self, reply: Reply) -> Quote:
+        quote = read_quote(reply)
+        expected = self._settings.expected_network
+        if expected is not None and quote.network != expected:
+            raise WrongNetworkError(
+                f"The coordinator at {self._settings.base_url} serves {quote.network}, not {expected}."
+            )
+        return quote
+
+    def _retries(self, timeout_s: float) -> Retries:
+        return Retries(self._clock() + timeout_s, self._clock, self._jitter)
 
     def _user_or_anonymous(self) -> str:
         return self._settings.user_id or ANONYMOUS

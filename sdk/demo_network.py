@@ -20,8 +20,8 @@ from compute_router.protocol.receipts import public_key_hex
 from compute_router.sdk.cli_processes import MODULES
 from compute_router.sdk.demo_processes import DemoFailedError, Processes
 from compute_router.sdk.errors import CoordinatorUnreachableError
+from compute_router.sdk.retries import Clock
 from compute_router.sdk.sync_client import ComputeRouter
-from compute_router.sdk.waiting import Clock
 
 START_TIMEOUT_S: Final = 20.0
 _HEALTH_INTERVAL_S: Final = 0.1

@@ -6,6 +6,9 @@ classes of :mod:`compute_router.protocol.errors`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from compute_router.protocol import errors as protocol_errors
 from compute_router.protocol.errors import (
     ComputeRouterError,
     ConfigurationError,
@@ -13,6 +16,9 @@ from compute_router.protocol.errors import (
     RequestError,
     UnavailableError,
 )
+
+if TYPE_CHECKING:
+    from compute_router.sdk.snapshots import JobSnapshot
 
 
 class InvalidArgumentError(RequestError):
@@ -61,20 +67,33 @@ class CoordinatorUnreachableError(UnavailableError):
 class SubmissionUnknownError(CoordinatorUnreachableError):
     """The connection broke after a job was sent: the coordinator may or may not have it.
 
-    The client does not send it again, for that could run it twice.
+    ``idempotency_key`` is set when the coordinator keeps such keys: submitting the same job again with it
+    gives the same job. None means that sending the job again could run it twice.
     """
 
     code = "submission_unknown"
 
+    def __init__(self, message: str, idempotency_key: str | None = None) -> None:
+        super().__init__(message)
+        self.idempotency_key = idempotency_key
+
 
 class CoordinatorFailedError(UnavailableError):
-    """The coordinator answered that it cannot serve now. ``status`` is the HTTP status: 429 or 5xx."""
+    """The coordinator answered that it cannot serve now. ``status`` is the HTTP status: 429 or 5xx.
+
+    ``reason`` is its error code (``queue_full``, ``draining``, ...) and ``retry_after_s`` the pause that it
+    asked for; both may be None.
+    """
 
     code = "coordinator_failed"
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(
+        self, message: str, status: int, reason: str | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class UnexpectedAnswerError(ComputeRouterError):
@@ -114,17 +133,31 @@ class JobCancelledError(JobFailedError):
     code = "job_cancelled"
 
 
+class JobFinishedError(protocol_errors.JobFinishedError):
+    """The job had ended before it could be cancelled. ``snapshot`` is the job as it ended."""
+
+    def __init__(self, message: str, snapshot: JobSnapshot) -> None:
+        super().__init__(message)
+        self.snapshot = snapshot
+        self.job_id = snapshot.job_id
+
+
 class JobTimeoutError(ComputeRouterError):
-    """The job did not end in the time given. It goes on: ``result(error.job_id)`` gets it later."""
+    """The job did not end in the time given.
+
+    Unless it was ``cancelled``, it goes on: ``result(error.job_id)`` gets it later.
+    """
 
     code = "job_timeout"
 
-    def __init__(self, job_id: str, timeout_s: float) -> None:
-        super().__init__(
-            f"Job {job_id} did not end within {timeout_s:g} s. It may still finish: ask for its result later."
-        )
+    def __init__(
+        self, job_id: str, timeout_s: float, what_now: str | None = None, *, cancelled: bool = False
+    ) -> None:
+        what_now = what_now or "It may still finish: ask for its result later."
+        super().__init__(f"Job {job_id} did not end within {timeout_s:g} s. {what_now}")
         self.job_id = job_id
         self.timeout_s = timeout_s
+        self.cancelled = cancelled
 
 
 class ReceiptMissingError(ReceiptError):

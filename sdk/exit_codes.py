@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 EXIT_CODES_HELP: Final = """exit codes:
   0    done, and every result shown was verified
-  1    the job failed, was refused, or its result is not verified
+  1    the job failed, was refused, or its result is not verified; the coordinator has problems
   2    the command line is wrong
   3    the coordinator cannot be reached or cannot serve now
   4    the job did not end in time; it may still finish

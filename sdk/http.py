@@ -43,14 +43,18 @@ def request_options(request: Call) -> dict[str, Any]:
         "url": request.path,
         "timeout": httpx.Timeout(request.read_timeout_s, connect=CONNECT_TIMEOUT_S),
     }
+    headers: dict[str, str] = {}
     if request.body is not None:
-        options |= {"content": request.body, "headers": {"Content-Type": "application/json"}}
-    return options
+        options["content"] = request.body
+        headers["Content-Type"] = "application/json"
+    if request.idempotency_key is not None:
+        headers["Idempotency-Key"] = request.idempotency_key
+    return options | {"headers": headers}
 
 
 def answered(response: httpx.Response) -> Answered:
     """An httpx response as a reply."""
-    return Answered(response.status_code, response.content)
+    return Answered(response.status_code, response.content, dict(response.headers))
 
 
 def not_reached(error: httpx.RequestError) -> NotReached:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from compute_router.protocol.http_api import Seconds
 from compute_router.protocol.jobs import (
     JobType,
     LlmInferPayload,
@@ -26,22 +27,30 @@ JobTypeName = JobType | Literal["LLM_INFER", "TASK"]
 
 
 class LlmJob(msgspec.Struct, frozen=True):
-    """Text generation from a prompt. ``model`` None lets the worker choose."""
+    """Text generation from a prompt. ``model`` None lets the worker choose.
+
+    ``ttl_s`` is how many seconds the job may wait for a worker, ``deadline_s`` how many it may run; None
+    leaves them to the coordinator, which also bounds them.
+    """
 
     prompt: str
     max_tokens: int | None = None
     model: str | None = None
     policy: PolicyName = Policy.AUTO
     privacy: PrivacyName = PrivacyClass.PUBLIC
+    ttl_s: float | None = None
+    deadline_s: float | None = None
 
 
 class TaskJob(msgspec.Struct, frozen=True):
-    """One of the built-in text tasks."""
+    """One of the built-in text tasks. ``ttl_s`` and ``deadline_s`` are those of :class:`LlmJob`."""
 
     task_type: TaskName
     input: str
     policy: PolicyName = Policy.AUTO
     privacy: PrivacyName = PrivacyClass.PUBLIC
+    ttl_s: float | None = None
+    deadline_s: float | None = None
 
 
 Job = LlmJob | TaskJob
@@ -55,6 +64,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     privacy: PrivacyClass
     payload: dict[str, Any]
     model: str | None = None
+    ttl_s: float | None = None
+    deadline_s: float | None = None
 
 
 def check_job(job: Job) -> CheckedJob:
@@ -65,18 +76,20 @@ def check_job(job: Job) -> CheckedJob:
     """
     policy = known_value(Policy, job.policy, "policy")
     privacy = known_value(PrivacyClass, job.privacy, "privacy class")
+    for seconds in (job.ttl_s, job.deadline_s):
+        _conforms(seconds, Seconds | None)
     if isinstance(job, TaskJob):
         task_type = known_value(TaskType, job.task_type, "task type")
         payload: dict[str, Any] = {"task_type": task_type.value, "input": job.input}
         _conforms(payload, TaskPayload)
-        return CheckedJob(JobType.TASK, policy, privacy, payload)
+        return CheckedJob(JobType.TASK, policy, privacy, payload, None, job.ttl_s, job.deadline_s)
     payload = {"prompt": job.prompt}
     if job.max_tokens is not None:
         payload["max_tokens"] = job.max_tokens
     _conforms(payload, LlmInferPayload)
     if job.model is not None:
         _conforms(job.model, ModelName)
-    return CheckedJob(JobType.LLM_INFER, policy, privacy, payload, job.model)
+    return CheckedJob(JobType.LLM_INFER, policy, privacy, payload, job.model, job.ttl_s, job.deadline_s)
 
 
 def known_value(kind: type[E], value: E | str, what: str) -> E:

@@ -31,7 +31,9 @@ def quote_call(job_type: JobType, policy: Policy, read_timeout_s: float) -> Call
     return Call("GET", f"/v1/quote?{query}", read_timeout_s)
 
 
-def commit_call(endpoint: str, job: CheckedJob, user_id: str, read_timeout_s: float) -> Call:
+def commit_call(
+    endpoint: str, job: CheckedJob, user_id: str, read_timeout_s: float, idempotency_key: str
+) -> Call:
     """Submit a job. The privacy class is always spelt out, so that no default of the other side decides."""
     body: dict[str, Any] = {
         "job_type": job.job_type.value,
@@ -39,9 +41,9 @@ def commit_call(endpoint: str, job: CheckedJob, user_id: str, read_timeout_s: fl
         "payload": job.payload,
         "privacy_class": job.privacy.value,
     }
-    if job.model is not None:
-        body["model"] = job.model
-    return Call("POST", endpoint, read_timeout_s, _json(body))
+    chosen = {"model": job.model, "ttl_s": job.ttl_s, "deadline_s": job.deadline_s}
+    body |= {name: value for name, value in chosen.items() if value is not None}
+    return Call("POST", endpoint, read_timeout_s, _json(body), idempotency_key=idempotency_key)
 
 
 def job_call(job_id: str, wait_s: int, read_timeout_s: float) -> Call:
@@ -50,11 +52,19 @@ def job_call(job_id: str, wait_s: int, read_timeout_s: float) -> Call:
     Raises:
         InvalidArgumentError: this cannot be a job id.
     """
-    if not _JOB_ID.fullmatch(job_id):
-        raise InvalidArgumentError(f"{job_id!r} is not a job id.")
+    path = _job_path(job_id)
     if wait_s == 0:
-        return Call("GET", f"/v1/jobs/{job_id}", read_timeout_s)
-    return Call("GET", f"/v1/jobs/{job_id}?wait={wait_s}", max(read_timeout_s, wait_s + LONG_POLL_GRACE_S))
+        return Call("GET", path, read_timeout_s)
+    return Call("GET", f"{path}?wait={wait_s}", max(read_timeout_s, wait_s + LONG_POLL_GRACE_S))
+
+
+def cancel_call(job_id: str, read_timeout_s: float) -> Call:
+    """Cancel a job.
+
+    Raises:
+        InvalidArgumentError: this cannot be a job id.
+    """
+    return Call("DELETE", _job_path(job_id), read_timeout_s)
 
 
 def trust_create_call(user_id: str, read_timeout_s: float) -> Call:
@@ -71,6 +81,12 @@ def trust_claim_call(pairing_code: str, provider_pubkey: str, read_timeout_s: fl
 def trust_list_call(user_id: str, read_timeout_s: float) -> Call:
     """Ask which workers are paired with a user."""
     return Call("GET", f"/v1/trust/list?user_id={_encoded(user_id)}", read_timeout_s)
+
+
+def _job_path(job_id: str) -> str:
+    if not _JOB_ID.fullmatch(job_id):
+        raise InvalidArgumentError(f"{job_id!r} is not a job id.")
+    return f"/v1/jobs/{job_id}"
 
 
 def _json(body: dict[str, Any]) -> bytes:

@@ -8,8 +8,6 @@ from typing import Final
 POLL_INTERVAL_S: Final = 0.5
 LONGEST_WAIT_S: Final = 60
 _QUICK_ANSWERS_OF_A_PLAIN_POLL: Final = 2
-_FIRST_RETRY_S: Final = 0.5
-_LONGEST_RETRY_S: Final = 5.0
 
 
 class PollRhythm:
@@ -40,8 +38,3 @@ class PollRhythm:
             self._quick_answers = self._quick_answers + 1 if elapsed_s < POLL_INTERVAL_S else 0
             self.long_poll = self._quick_answers < _QUICK_ANSWERS_OF_A_PLAIN_POLL
         return 0.0 if self.long_poll and self._quick_answers == 0 else POLL_INTERVAL_S
-
-
-def retry_pause_s(failures_in_a_row: int) -> float:
-    """Seconds to pause after the coordinator could not be asked: 0.5, 1, 2, 4, then 5."""
-    return min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures_in_a_row - 1, 10))

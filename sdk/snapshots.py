@@ -74,15 +74,17 @@ def read_snapshot(answer_json: bytes, job_id: str | None = None) -> JobSnapshot:
 def job_failure(snapshot: JobSnapshot) -> ComputeRouterError:
     """The exception that a failed or cancelled job stands for."""
     job_id = snapshot.job_id
-    if snapshot.status is JobStatus.CANCELLED:
-        return JobCancelledError("The job was cancelled.", job_id=job_id, reason="cancelled")
+    cancelled = snapshot.status is JobStatus.CANCELLED
+    if cancelled and snapshot.result_json == b"null":
+        return JobCancelledError("The job was cancelled.", job_id=job_id, reason=Failure.CANCELLED.value)
     try:
         body = msgspec.json.decode(snapshot.result_json, type=_FailedBody)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return UnexpectedAnswerError(f"Job {job_id} failed without a readable reason: {error}")
+        return UnexpectedAnswerError(
+            f"Job {job_id} is {snapshot.status.value} without a readable reason: {error}"
+        )
     sentence = body.message or f"The job failed: {body.error}."
     if body.error == Failure.NO_TRUSTED_WORKER.value:
         return NoTrustedWorkerError(sentence, job_id)
-    return JobFailedError(
-        sentence, job_id=job_id, reason=body.error, last_reason=body.last_reason, detail=body.detail
-    )
+    kind = JobCancelledError if cancelled else JobFailedError
+    return kind(sentence, job_id=job_id, reason=body.error, last_reason=body.last_reason, detail=body.detail)

@@ -6,7 +6,7 @@ input or output, so the blocking and the asyncio client share them, and tests ca
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from enum import Enum
 from typing import TypeVar, cast
 
@@ -23,13 +23,17 @@ class Target(Enum):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """Make one HTTP request. ``path`` is relative to the target's base URL and may carry a query."""
+    """Make one HTTP request. ``path`` is relative to the target's base URL and may carry a query.
+
+    ``idempotency_key`` goes into the header of that name.
+    """
 
     method: str
     path: str
     read_timeout_s: float
     body: bytes | None = None
     target: Target = Target.COORDINATOR
+    idempotency_key: str | None = None
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -39,10 +43,11 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """An HTTP answer came, whatever its status."""
+    """An HTTP answer came, whatever its status. Header names are in lower case."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 class NotReached(msgspec.Struct, frozen=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal, Self, TypeVar, overload
+from typing import Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 
@@ -17,6 +18,7 @@ from compute_router.sdk.answers import Quote
 from compute_router.sdk.core import ClientCore
 from compute_router.sdk.fallback import Fallback
 from compute_router.sdk.jobs import Job, JobTypeName, LlmJob, PolicyName, PrivacyName, TaskJob, TaskName
+from compute_router.sdk.options import RunOptions, StatusObserver, SubmissionObserver, TaskOptions
 from compute_router.sdk.results import (
     ClassificationResult,
     ExtractionResult,
@@ -25,11 +27,11 @@ from compute_router.sdk.results import (
     SummaryResult,
     TaskResult,
 )
+from compute_router.sdk.retries import Clock, Jitter
 from compute_router.sdk.rhythm import LONGEST_WAIT_S, PollRhythm
 from compute_router.sdk.settings import resolve_settings
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow
-from compute_router.sdk.waiting import Clock, StatusObserver
 
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ class ComputeRouter:
         fallback: where PUBLIC inference goes that the network could not serve.
         longest_wait_s: longest single long poll; 0 polls twice a second from the start.
         transport: httpx transport in place of the network.
-        clock, sleep: time in seconds, replaceable in tests.
+        clock, sleep, jitter: time in seconds and random fractions, replaceable in tests.
 
     Raises:
         InvalidArgumentError: a setting cannot be used.
@@ -64,6 +66,7 @@ class ComputeRouter:
         longest_wait_s: int = LONGEST_WAIT_S,
         transport: httpx.BaseTransport | None = None,
         clock: Clock = time.monotonic,
+        jitter: Jitter = random.random,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         settings = resolve_settings(base_url, chain, user_id)
@@ -72,6 +75,7 @@ class ComputeRouter:
         self._core = ClientCore(
             settings,
             clock=clock,
+            jitter=jitter,
             rhythm=PollRhythm(longest_wait_s),
             request_timeout_s=request_timeout_s,
             require_verified=require_verified,
@@ -102,71 +106,63 @@ class ComputeRouter:
         prompt: str,
         *,
         max_tokens: int | None = None,
+        model: str | None = None,
         policy: PolicyName = Policy.AUTO,
         privacy: PrivacyName = PrivacyClass.PUBLIC,
-        model: str | None = None,
+        ttl_s: float | None = None,
+        deadline_s: float | None = None,
         timeout_s: float = 60.0,
+        idempotency_key: str | None = None,
+        cancel_on_timeout: bool = False,
         on_status: StatusObserver | None = None,
+        on_submitted: SubmissionObserver | None = None,
     ) -> LlmResult:
-        """Generate text. ``timeout_s`` runs from the moment the job is submitted.
+        """Generate text.
+
+        Args:
+            prompt: what to answer.
+            max_tokens, model: None leaves them to the worker.
+            policy, privacy: service level, and whether only the user's own workers may see the prompt.
+            ttl_s, deadline_s: how long the job may wait for a worker, and how long it may run; None leaves
+                them to the coordinator, which also bounds them.
+            timeout_s: time for the whole call. Within it, a coordinator that is away or overloaded is tried
+                again, with pauses that grow and those that it asks for.
+            idempotency_key: names this submission, so that the same call made again within a day gives the
+                same job, also from another process. Each call has a new one by itself.
+            cancel_on_timeout: cancel a job that did not end in time. Otherwise it goes on.
+            on_status, on_submitted: told the job's status after every look, and its id once it has one.
 
         Raises:
             JobFailedError: the job ended without a result.
-            JobTimeoutError: it did not end in time; it may still finish.
+            JobTimeoutError: it did not end in time; unless it was cancelled, it may still finish.
             NoTrustedWorkerError: it is PRIVATE and none of the user's workers is connected.
-            CoordinatorUnreachableError: the coordinator does not answer.
+            CoordinatorUnreachableError: the coordinator did not answer in time. As SubmissionUnknownError: it
+                may have the job.
+            CoordinatorFailedError: it could not serve in time.
+            IdempotencyConflictError: the key was used for another job.
             RequestError: an argument or the job was refused.
             ReceiptError: with ``require_verified``, the receipt proves nothing.
             UnexpectedAnswerError: an answer had a shape that the protocol does not have.
             FallbackFailedError: neither the network nor the fallback could serve it.
         """
-        job = LlmJob(prompt, max_tokens=max_tokens, model=model, policy=policy, privacy=privacy)
-        return self._run(self._core.run_llm(job, timeout_s, on_status))
+        job = LlmJob(prompt, max_tokens, model, policy, privacy, ttl_s, deadline_s)
+        options = RunOptions(timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted)
+        return self._run(self._core.run_llm(job, options))
 
     @overload
     def run_task(
-        self,
-        task_type: Literal["summarize"],
-        input: str,
-        *,
-        policy: PolicyName = ...,
-        privacy: PrivacyName = ...,
-        timeout_s: float = ...,
-        on_status: StatusObserver | None = ...,
+        self, task_type: Literal["summarize"], input: str, **options: Unpack[TaskOptions]
     ) -> SummaryResult: ...
     @overload
     def run_task(
-        self,
-        task_type: Literal["classify"],
-        input: str,
-        *,
-        policy: PolicyName = ...,
-        privacy: PrivacyName = ...,
-        timeout_s: float = ...,
-        on_status: StatusObserver | None = ...,
+        self, task_type: Literal["classify"], input: str, **options: Unpack[TaskOptions]
     ) -> ClassificationResult: ...
     @overload
     def run_task(
-        self,
-        task_type: Literal["extract_json"],
-        input: str,
-        *,
-        policy: PolicyName = ...,
-        privacy: PrivacyName = ...,
-        timeout_s: float = ...,
-        on_status: StatusObserver | None = ...,
+        self, task_type: Literal["extract_json"], input: str, **options: Unpack[TaskOptions]
     ) -> ExtractionResult: ...
     @overload
-    def run_task(
-        self,
-        task_type: TaskName,
-        input: str,
-        *,
-        policy: PolicyName = ...,
-        privacy: PrivacyName = ...,
-        timeout_s: float = ...,
-        on_status: StatusObserver | None = ...,
-    ) -> TaskResult: ...
+    def run_task(self, task_type: TaskName, input: str, **options: Unpack[TaskOptions]) -> TaskResult: ...
     def run_task(
         self,
         task_type: TaskName,
@@ -174,20 +170,26 @@ class ComputeRouter:
         *,
         policy: PolicyName = Policy.AUTO,
         privacy: PrivacyName = PrivacyClass.PUBLIC,
+        ttl_s: float | None = None,
+        deadline_s: float | None = None,
         timeout_s: float = 30.0,
+        idempotency_key: str | None = None,
+        cancel_on_timeout: bool = False,
         on_status: StatusObserver | None = None,
+        on_submitted: SubmissionObserver | None = None,
     ) -> TaskResult:
         """Run a built-in task. Raises as :meth:`run_llm`; tasks never go to a fallback."""
-        job = TaskJob(task_type, input, policy=policy, privacy=privacy)
-        return self._run(self._core.run_task(job, timeout_s, on_status))
+        job = TaskJob(task_type, input, policy, privacy, ttl_s, deadline_s)
+        options = RunOptions(timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted)
+        return self._run(self._core.run_task(job, options))
 
     def quote(self, job_type: JobTypeName, policy: PolicyName = Policy.AUTO) -> Quote:
         """Ask what a job costs."""
         return self._run(self._core.quote(job_type, policy))
 
-    def submit(self, job: Job) -> str:
-        """Submit a job and return its id without waiting for its end."""
-        return self._run(self._core.submit(job)).job_id
+    def submit(self, job: Job, *, idempotency_key: str | None = None, timeout_s: float = 30.0) -> str:
+        """Submit a job and return its id without waiting for its end. Arguments as of :meth:`run_llm`."""
+        return self._run(self._core.submit(job, idempotency_key, timeout_s))
 
     def result(
         self, job_id: str, timeout_s: float = 60.0, on_status: StatusObserver | None = None
@@ -198,6 +200,16 @@ class ComputeRouter:
     def job(self, job_id: str) -> JobSnapshot:
         """Look at a job once, without waiting."""
         return self._run(self._core.snapshot(job_id))
+
+    def cancel(self, job_id: str, timeout_s: float = 10.0) -> JobSnapshot:
+        """Cancel a job and return it as cancelled, also when it was cancelled before.
+
+        Raises:
+            JobFinishedError: it ended before; the error carries it.
+            NotFoundError: the coordinator does not know it.
+            CoordinatorUnreachableError, CoordinatorFailedError: the coordinator did not serve in time.
+        """
+        return self._run(self._core.cancel(job_id, timeout_s))
 
     def health(self) -> HealthAnswer:
         """Ask how the coordinator is, and how many workers it has."""

@@ -1,7 +1,8 @@
 """A scripted coordinator for clients: played through an httpx transport, or on a real port by Tornado.
 
-It answers quotes and commits by the protocol, signs real receipts, and says about its job whatever the
-test scripted. No thread and no port are used until :meth:`FakeCoordinator.serving` is entered.
+It answers quotes, commits and cancels by the protocol, keeps idempotency keys, signs real receipts, and
+says about its job whatever the test scripted. No thread and no port are used until
+:meth:`FakeCoordinator.serving` is entered.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import parse_qs
 
 import httpx
@@ -26,6 +28,8 @@ from compute_router.protocol.pricing import price
 from compute_router.protocol.receipts import attach_proof, public_key_hex, sign_receipt
 from compute_router.protocol.units import UnixMs, format_usd
 
+T = TypeVar("T")
+
 JOB_ID = "0b7e1c5a-9f7c-4a57-8d35-6d1f6f8f8c11"
 WORKER_KEY = SigningKey(bytes(range(32)))
 WORKER_PUBKEY = public_key_hex(WORKER_KEY)
@@ -34,6 +38,26 @@ CREATED_AT = "2026-02-09T12:00:00.000Z"
 COMPLETED_AT = "2026-02-09T12:00:05.000Z"
 
 Answer = tuple[int, bytes]
+
+
+@dataclass(frozen=True)
+class Headed:
+    """An answer with headers."""
+
+    answer: Answer
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LostAnswer:
+    """The job is taken, and then the connection breaks."""
+
+    error: Exception
+
+
+Reply = Answer | Headed | Exception
+CommitReply = Reply | LostAnswer | None
+"""None: as the protocol says."""
 
 
 class FakeClock:
@@ -64,6 +88,7 @@ class Asked:
     query: str
     body: bytes
     authorization: str | None
+    idempotency_key: str | None = None
 
     @property
     def json(self) -> object:
@@ -106,6 +131,14 @@ def refused(status: int, error: str, **more: str) -> Answer:
     return status, msgspec.json.encode({"error": error, **more})
 
 
+def busy(status: int, retry_after: str | None = None, **headers: str) -> Headed:
+    """The answer of a coordinator that cannot serve now."""
+    if retry_after is not None:
+        headers["Retry-After"] = retry_after
+    return Headed(refused(status, "busy", message="Later."), headers)
+
+
+CANCELLED = job_answer("cancelled", b'{"error":"cancelled","message":"The job was cancelled."}')
 PENDING = job_answer("pending")
 ASSIGNED = job_answer("assigned")
 RUNNING = job_answer("running")
@@ -115,30 +148,41 @@ RUNNING = job_answer("running")
 class FakeCoordinator:
     """What the coordinator will say.
 
-    ``about_job`` is worked through by questions about the job; its last entry repeats. An exception in
-    place of an answer is raised by the transport. ``long_poll`` holds unfinished answers for as long as
-    they are asked to, on the fake clock.
+    ``about_job`` is worked through by questions about the job, and ``commit`` by submissions if it is a
+    list; the last entry repeats. An exception in place of an answer is raised by the transport.
+    ``long_poll`` holds unfinished answers for as long as they are asked to, on the fake clock. With
+    ``keeps_keys`` a submission with a known key makes no second job. ``loses_first_answers`` takes every
+    job, but breaks the connection the first time that a key is seen.
     """
 
-    about_job: list[Answer | Exception] = field(default_factory=list)
+    about_job: list[Reply] = field(default_factory=list)
     clock: FakeClock = field(default_factory=FakeClock)
     long_poll: bool = True
     chain: Chain = Chain.SOLANA
-    commit: Answer | Exception | None = None
-    quote: Answer | Exception | None = None
-    fallback: Answer | Exception | None = None
-    overrides: dict[str, Answer | Exception] = field(default_factory=dict)
+    keeps_keys: bool = True
+    loses_first_answers: bool = False
+    commit: CommitReply | list[CommitReply] = None
+    quote: Reply | list[Reply | None] | None = None
+    cancel: Reply | list[Reply] = CANCELLED
+    fallback: Reply | None = None
+    overrides: dict[str, Reply] = field(default_factory=dict)
+    taken: list[Asked] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
 
     @property
     def committed(self) -> list[Asked]:
-        """Jobs that were sent."""
+        """Submissions that were sent, each as often as it was. ``taken`` are the jobs made of them."""
         return [each for each in self.asked if each.path.startswith("/v1/jobs/commit/")]
 
     @property
     def looks(self) -> list[Asked]:
         """Questions about the job."""
         return [each for each in self.asked if each.method == "GET" and each.path == f"/v1/jobs/{JOB_ID}"]
+
+    @property
+    def cancels(self) -> list[Asked]:
+        """Requests to cancel the job."""
+        return [each for each in self.asked if each.method == "DELETE"]
 
     @property
     def fallback_asked(self) -> list[Asked]:
@@ -178,40 +222,68 @@ class FakeCoordinator:
             loop.call_soon_threadsafe(ended.set)
             thread.join()
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, asked: Asked) -> Headed:
         """What to say to a request. An exception in the script is raised."""
         self.asked.append(asked)
-        answer = self._choose(asked)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        reply = self._choose(asked)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply if isinstance(reply, Headed) else Headed(reply, {})
 
-    def _choose(self, asked: Asked) -> Answer | Exception:
+    def _choose(self, asked: Asked) -> Reply:
         if asked.host == FALLBACK_HOST:
             return self.fallback or (404, b"{}")
         if asked.path in self.overrides:
             return self.overrides[asked.path]
         if asked.path == "/v1/quote":
-            return self.quote or self._quote(asked)
+            quote = _next(self.quote) if isinstance(self.quote, list) else self.quote
+            return quote or self._quote(asked)
         if asked.path.startswith("/v1/jobs/commit/"):
-            return self.commit or (201, msgspec.json.encode({"job_id": JOB_ID}))
+            return self._commit(asked)
+        if asked.method == "DELETE":
+            return _next(self.cancel) if isinstance(self.cancel, list) else self.cancel
         if asked.path == f"/v1/jobs/{JOB_ID}" and self.about_job:
-            answer = self.about_job.pop(0) if len(self.about_job) > 1 else self.about_job[0]
+            answer = _next(self.about_job)
             self._hold(asked, answer)
             return answer
         return refused(404, "not_found", message="There is no such thing.")
 
-    def _hold(self, asked: Asked, answer: Answer | Exception) -> None:
+    def _commit(self, asked: Asked) -> Reply:
+        scripted = _next(self.commit) if isinstance(self.commit, list) else self.commit
+        if isinstance(scripted, LostAnswer):
+            self._take(asked)
+            return scripted.error
+        if scripted is not None:
+            return scripted
+        sent_before = asked in self.committed[:-1]
+        answer = self._take(asked)
+        return httpx.ReadError("reset") if self.loses_first_answers and not sent_before else answer
+
+    def _take(self, asked: Asked) -> Reply:
+        known = [job for job in self.taken if job.idempotency_key == asked.idempotency_key]
+        if self.keeps_keys and known and known[0].body != asked.body:
+            return refused(409, "idempotency_conflict", message="This key was used for another request.")
+        if not (self.keeps_keys and known):
+            self.taken.append(asked)
+        echo = {"Idempotency-Key": asked.idempotency_key} if asked.idempotency_key else {}
+        answer = 201, msgspec.json.encode({"job_id": JOB_ID})
+        return Headed(answer, self._support | echo) if self.keeps_keys else answer
+
+    @property
+    def _support(self) -> dict[str, str]:
+        return {"Idempotency-Supported": "true"} if self.keeps_keys else {}
+
+    def _hold(self, asked: Asked, answer: Reply) -> None:
         unfinished = isinstance(answer, tuple) and b'"completed_at":null' in answer[1]
         wait = parse_qs(asked.query).get("wait")
         if self.long_poll and unfinished and wait:
             self.clock.now += float(wait[0])
 
-    def _quote(self, asked: Asked) -> Answer:
+    def _quote(self, asked: Asked) -> Reply:
         query = parse_qs(asked.query)
         job_type = JobType(query["job_type"][0])
         tier = resolve_tier(Policy(query["policy"][0]), job_type)
-        return 200, msgspec.json.encode(
+        body = msgspec.json.encode(
             {
                 "price": format_usd(price(tier, job_type)),
                 "endpoint": f"/v1/jobs/commit/{tier.value.lower()}",
@@ -220,9 +292,10 @@ class FakeCoordinator:
                 "expires_at": None,
             }
         )
+        return Headed((200, body), self._support)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
-        status, body = self.answer(
+        reply = self.answer(
             Asked(
                 request.method,
                 request.url.host,
@@ -230,9 +303,16 @@ class FakeCoordinator:
                 request.url.query.decode(),
                 request.content,
                 request.headers.get("Authorization"),
+                request.headers.get("Idempotency-Key"),
             )
         )
-        return httpx.Response(status, content=body)
+        status, body = reply.answer
+        return httpx.Response(status, content=body, headers=reply.headers)
+
+
+def _next(script: list[T]) -> T:
+    """The next entry of a script; the last one repeats."""
+    return script.pop(0) if len(script) > 1 else script[0]
 
 
 def _application(coordinator: FakeCoordinator) -> tornado.web.Application:
@@ -240,7 +320,7 @@ def _application(coordinator: FakeCoordinator) -> tornado.web.Application:
         def _serve(self) -> None:
             request = self.request
             try:
-                status, body = coordinator.answer(
+                reply = coordinator.answer(
                     Asked(
                         request.method or "",
                         request.host_name,
@@ -248,15 +328,19 @@ def _application(coordinator: FakeCoordinator) -> tornado.web.Application:
                         request.query,
                         request.body,
                         request.headers.get("Authorization"),
+                        request.headers.get("Idempotency-Key"),
                     )
                 )
             except ConnectionError:
                 request.connection.stream.close()  # type: ignore[union-attr]
                 return
+            status, body = reply.answer
             self.set_status(status)
             self.set_header("Content-Type", "application/json")
+            for name, value in reply.headers.items():
+                self.set_header(name, value)
             self.write(body)
 
-        get = post = _serve
+        get = post = delete = _serve
 
     return tornado.web.Application([(".*", Everything)], log_function=lambda _handler: None)

@@ -10,6 +10,11 @@ URL = "http://coordinator.example"
 FALLBACK = Fallback(f"https://{FALLBACK_HOST}/v1", "secret-key", "hosted-model")
 
 
+def longest() -> float:
+    """Jitter that always gives the longest pause, so that tests can count on it."""
+    return 1.0
+
+
 def blocking(
     coordinator: FakeCoordinator,
     *,
@@ -26,6 +31,7 @@ def blocking(
         longest_wait_s=longest_wait_s,
         transport=coordinator.transport(),
         clock=coordinator.clock,
+        jitter=longest,
         sleep=coordinator.clock.sleep,
     )
 
@@ -39,5 +45,6 @@ def asynchronous(
         fallback=fallback,
         transport=coordinator.transport(),
         clock=coordinator.clock,
+        jitter=longest,
         sleep=coordinator.clock.sleep_async,
     )

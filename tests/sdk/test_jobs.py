@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from compute_router.protocol.errors import PayloadTooLargeError, RequestError
+from compute_router.protocol.errors import IdempotencyConflictError, PayloadTooLargeError, RequestError
 from compute_router.protocol.jobs import Tier
 from compute_router.protocol.units import MicroUsd
 from compute_router.sdk import (
@@ -77,7 +77,15 @@ def test_the_asyncio_client_goes_the_same_way() -> None:
 def test_a_job_says_all_that_was_asked_for_and_no_more() -> None:
     coordinator = FakeCoordinator([completed(LLM_OUTPUT)])
     with blocking(coordinator) as router:
-        router.run_llm("hello", max_tokens=5, model="tiny", policy="CHEAP", privacy="PRIVATE")
+        router.run_llm(
+            "hello",
+            max_tokens=5,
+            model="tiny",
+            policy="CHEAP",
+            privacy="PRIVATE",
+            ttl_s=90,
+            deadline_s=2.5,
+        )
         router.run_llm("hello")
     assert [job.json for job in coordinator.committed] == [
         {
@@ -86,6 +94,8 @@ def test_a_job_says_all_that_was_asked_for_and_no_more() -> None:
             "payload": {"prompt": "hello", "max_tokens": 5},
             "privacy_class": "PRIVATE",
             "model": "tiny",
+            "ttl_s": 90,
+            "deadline_s": 2.5,
         },
         {
             "job_type": "LLM_INFER",
@@ -225,6 +235,10 @@ def test_private_jobs_need_a_user() -> None:
         LlmJob("hello", privacy="private"),  # type: ignore[arg-type]
         LlmJob("hello", privacy=""),  # type: ignore[arg-type]
         LlmJob(5),  # type: ignore[arg-type]
+        LlmJob("hello", ttl_s=0),
+        LlmJob("hello", deadline_s=-1),
+        TaskJob("summarize", "text", ttl_s=float("nan")),
+        TaskJob("summarize", "text", deadline_s=1e9),
         TaskJob("translate", "text"),  # type: ignore[arg-type]
         TaskJob("summarize", ""),
     ],
@@ -255,11 +269,14 @@ def test_a_submission_that_was_never_sent_is_plainly_unreachable() -> None:
 @pytest.mark.parametrize(
     "problem", [httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("hung up"), httpx.ReadError("reset")]
 )
-def test_a_submission_with_unknown_outcome_is_not_sent_again(problem: Exception) -> None:
-    coordinator = FakeCoordinator([completed(LLM_OUTPUT)], commit=problem)
-    with blocking(coordinator) as router, pytest.raises(SubmissionUnknownError):
+def test_a_submission_with_unknown_outcome_is_not_sent_again_to_a_coordinator_without_keys(
+    problem: Exception,
+) -> None:
+    coordinator = FakeCoordinator([completed(LLM_OUTPUT)], commit=problem, keeps_keys=False)
+    with blocking(coordinator) as router, pytest.raises(SubmissionUnknownError) as error:
         router.run_llm("hello")
     assert len(coordinator.committed) == 1
+    assert error.value.idempotency_key is None
 
 
 @pytest.mark.parametrize(
@@ -272,8 +289,8 @@ def test_a_submission_with_unknown_outcome_is_not_sent_again(problem: Exception)
         (refused(413, "payload_too_large"), PayloadTooLargeError),
         ((413, b"<html>"), PayloadTooLargeError),
         (refused(422, "no_trusted_worker", job_id=JOB_ID), NoTrustedWorkerError),
-        (refused(503, "unavailable"), CoordinatorFailedError),
-        (refused(429, "slow down"), CoordinatorFailedError),
+        (refused(409, "idempotency_conflict"), IdempotencyConflictError),
+        (refused(500, "internal_error"), CoordinatorFailedError),
         ((200, b'{"job_id":"x"}'), UnexpectedAnswerError),
         ((201, b"{}"), UnexpectedAnswerError),
     ],
@@ -305,3 +322,19 @@ def test_health_tells_the_workers_online() -> None:
     health = b'{"status":"ok","workers_online":3,"network":"n","timestamp":"t"}'
     with blocking(FakeCoordinator(overrides={"/v1/health": (200, health)})) as router:
         assert router.health().workers_online == 3
+
+
+def test_a_coordinator_with_problems_tells_them_with_either_status() -> None:
+    health = (
+        b'{"status":"degraded","workers_online":0,"network":"n","timestamp":"t","problems":["disk full"]}'
+    )
+    for status in (200, 503):
+        with blocking(FakeCoordinator(overrides={"/v1/health": (status, health)})) as router:
+            assert router.health().problems == ["disk full"]
+
+
+def test_a_health_answer_that_says_nothing_is_a_coordinator_that_cannot_serve() -> None:
+    coordinator = FakeCoordinator(overrides={"/v1/health": (503, b"<html>")})
+    with blocking(coordinator) as router, pytest.raises(CoordinatorFailedError):
+        router.health()
+    assert len(coordinator.asked) == 1

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_router.sdk.rhythm import LONGEST_WAIT_S, POLL_INTERVAL_S, PollRhythm, retry_pause_s
+from compute_router.sdk.rhythm import LONGEST_WAIT_S, POLL_INTERVAL_S, PollRhythm
 
 
 def test_a_client_asks_the_coordinator_to_wait_for_what_is_left_of_its_time() -> None:
@@ -65,8 +64,3 @@ def test_two_questions_are_never_closer_than_the_polling_interval(
     for elapsed_s in answer_times:
         asked = rhythm.wait_s(1000)
         assert elapsed_s + rhythm.pause_s(asked, elapsed_s) >= POLL_INTERVAL_S
-
-
-@pytest.mark.parametrize(("failures", "seconds"), [(1, 0.5), (2, 1), (3, 2), (4, 4), (5, 5), (10_000, 5)])
-def test_retries_slow_down_to_one_in_five_seconds(failures: int, seconds: float) -> None:
-    assert retry_pause_s(failures) == seconds
