@@ -105,6 +105,7 @@ class Dispatcher:
         self._loop = loop
         self._ready: deque[Callable[[], None]] = deque()
         self._scheduled = False
+        self._running = False
         self.left = 0
         """How many more messages may be handled in this turn of the loop."""
 
@@ -115,14 +116,29 @@ class Dispatcher:
             self._scheduled = True
             self._loop.call_soon(self._run)
 
+    def run_now(self) -> None:
+        """Have everything drained before going on, without a turn of the loop. For the edge of the system.
+
+        Does nothing when called from inside an actor, which handles one message at a time.
+        """
+        if not self._running:
+            self._drain_all()
+
     def _run(self) -> None:
+        self._drain_all()
+        if self._ready:
+            self._loop.call_soon(self._run)
+        else:
+            self._scheduled = False
+
+    def _drain_all(self) -> None:
+        self._running = True
         self.left = _MESSAGES_PER_TURN
-        while self._ready:
-            if self.left == 0:
-                self._loop.call_soon(self._run)
-                return
-            self._ready.popleft()()
-        self._scheduled = False
+        try:
+            while self._ready and self.left:
+                self._ready.popleft()()
+        finally:
+            self._running = False
 
 
 _DISPATCHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = WeakKeyDictionary()
@@ -251,5 +267,11 @@ class LoopActor(FailStop):
 
 
 async def ask(ref: pykka.ActorRef[Any], message: object) -> Any:
-    """Send a message from the edge of the system and await the reply."""
-    return await cast("LoopFuture[Any]", ref.ask(message, block=False))
+    """Send a message from the edge of the system and await the reply.
+
+    An actor on the loop is let handle it at once: going to sleep for it would cost more than the answer.
+    """
+    future = cast("LoopFuture[Any]", ref.ask(message, block=False))
+    if type(ref.actor_inbox) is LoopInbox:
+        running_dispatcher().run_now()
+    return await future

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NewType
 
 DurationMs = NewType("DurationMs", int)
@@ -29,8 +30,8 @@ def iso_from_unix_ms(at: UnixMs) -> str:
     Raises:
         OverflowError: the time is outside the years 1 to 9999.
     """
-    moment = _EPOCH + timedelta(milliseconds=at)
-    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    seconds, ms = divmod(at, 1000)
+    return f"{_iso_second(seconds)}.{ms:03d}Z"
 
 
 def unix_ms_from_iso(text: str) -> UnixMs:
@@ -41,8 +42,18 @@ def unix_ms_from_iso(text: str) -> UnixMs:
     """
     if not _ISO_MS.fullmatch(text):
         raise ValueError(f"not a UTC timestamp with milliseconds: {text!r}")
-    moment = datetime.fromisoformat(text)
-    return UnixMs((moment - _EPOCH) // timedelta(milliseconds=1))
+    return UnixMs(_second_from_iso(text[:19]) * 1000 + int(text[20:23]))
+
+
+# Most timestamps that are handled at one moment share their second, and the calendar is the dear part.
+@lru_cache(maxsize=256)
+def _iso_second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
+
+
+@lru_cache(maxsize=256)
+def _second_from_iso(text: str) -> int:
+    return (datetime.fromisoformat(text).replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 
 
 def format_usd(amount: MicroUsd) -> str:

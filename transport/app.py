@@ -28,7 +28,6 @@ from compute_router.transport.worker_socket import WorkerSocket
 _FRAME_HEADROOM: Final = 64 * 1024
 _UNREAD_FRAMES: Final = 4
 _HEADER_BYTES: Final = 16 * 1024
-_BODY_TIMEOUT_SECONDS: Final = 30.0
 _IDLE_TIMEOUT_SECONDS: Final = 300.0
 _LISTEN_BACKLOG: Final = 4096
 _LAST_ANSWERS_SECONDS: Final = 2.0
@@ -70,7 +69,6 @@ class Server:
             self._api,
             max_header_size=_HEADER_BYTES,
             max_body_size=MAX_DRAINED_BYTES,
-            body_timeout=_BODY_TIMEOUT_SECONDS,
             idle_connection_timeout=_IDLE_TIMEOUT_SECONDS,
         )
 

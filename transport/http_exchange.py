@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 MAX_DRAINED_BYTES: Final = 1 << 30
 """A body over the limit is read and thrown away up to this size, so that its sender hears why."""
 
+_BODY_SECONDS: Final = 30.0
 _MAX_LENGTH_DIGITS: Final = 18
 """Longer numbers are certainly too large, and Python is slow or unwilling to read them."""
 
@@ -82,6 +83,7 @@ class _Exchange(HTTPMessageDelegate):
         "_address",
         "_api",
         "_body",
+        "_body_timer",
         "_connection",
         "_request",
         "_server_conn",
@@ -99,6 +101,7 @@ class _Exchange(HTTPMessageDelegate):
         self._connection = connection
         self._request: Request | None = None
         self._body: list[bytes] = []
+        self._body_timer: asyncio.TimerHandle | None = None
         self._size = 0
         self._socket: HTTPMessageDelegate | None = None
         self._task: asyncio.Task[None] | None = None
@@ -119,6 +122,10 @@ class _Exchange(HTTPMessageDelegate):
         self._request = Request(start_line.method, start_line.path, headers)
         if self._declared_size(headers) > MAX_DRAINED_BYTES:
             self._write(answer_for(self._too_large()))
+        elif "Content-Length" in headers or "Transfer-Encoding" in headers:
+            # Tornado's own time-out for bodies wraps a future for each request, even if the body is there.
+            close = self._connection.close  # type: ignore[attr-defined]
+            self._body_timer = asyncio.get_running_loop().call_later(_BODY_SECONDS, close)
         return None
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -132,6 +139,7 @@ class _Exchange(HTTPMessageDelegate):
         return None
 
     def finish(self) -> None:
+        self._stop_body_timer()
         if self._socket is not None:
             self._socket.finish()
             return
@@ -146,10 +154,15 @@ class _Exchange(HTTPMessageDelegate):
         self._task.add_done_callback(self._api.in_flight.discard)
 
     def on_connection_close(self) -> None:
+        self._stop_body_timer()
         if self._socket is not None:
             self._socket.on_connection_close()
         else:
             self._on_client_gone()
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
 
     def _on_client_gone(self) -> None:
         # Only a wait for an answer is pointless now. A change that has begun is carried through: a job

@@ -5,7 +5,6 @@ With ``?wait=SECONDS`` the answer to GET comes when the job has ended.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import Final
 
@@ -53,14 +52,13 @@ class JobResource:
         ended = self._watch.watch(job_id)
         try:
             if await ask(self._system.matcher, Cancel(job_id)):
-                async with asyncio.timeout(_CANCEL_SECONDS):
-                    view = await ended
-                if view is not None and view.status is JobStatus.CANCELLED:
+                view = await self._watch.ended(ended, _CANCEL_SECONDS)
+                if view is None:
+                    raise StorageUnavailableError(
+                        "The cancel could not be stored yet; ask for the job to see what became of it."
+                    )
+                if view.status is JobStatus.CANCELLED:
                     return json_answer(_answer(view))
-        except TimeoutError:
-            raise StorageUnavailableError(
-                "The cancel could not be stored yet; ask for the job to see what became of it."
-            ) from None
         finally:
             self._watch.unwatch(job_id, ended)
         view = await ask(self._system.store, GetJob(job_id))
@@ -72,12 +70,8 @@ class JobResource:
         # The watch begins before the question, so that an end in between is not missed.
         ended = self._watch.watch(job_id)
         try:
-            if not await ask(self._system.matcher, IsLive(job_id)):
-                return ended.result() if ended.done() else None
-            async with asyncio.timeout(wait_seconds):
-                return await ended
-        except TimeoutError:
-            return None
+            live = await ask(self._system.matcher, IsLive(job_id))
+            return await self._watch.ended(ended, wait_seconds if live else 0)
         finally:
             self._watch.unwatch(job_id, ended)
 

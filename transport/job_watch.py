@@ -22,6 +22,16 @@ class JobWatch:
         self._waiting.setdefault(job_id, set()).add(future)
         return future
 
+    async def ended(self, future: asyncio.Future[JobView | None], seconds: float) -> JobView | None:
+        """The finished job, or None after so many seconds."""
+        if future.done():
+            return future.result()
+        give_up = future.get_loop().call_later(seconds, _give_up, future)
+        try:
+            return await future
+        finally:
+            give_up.cancel()
+
     def unwatch(self, job_id: str, future: asyncio.Future[JobView | None]) -> None:
         """Stop to wait; harmless when the job has ended."""
         waiting = self._waiting.get(job_id)
@@ -43,3 +53,8 @@ class JobWatch:
                 if not future.done():
                     future.set_result(None)
         self._waiting.clear()
+
+
+def _give_up(future: asyncio.Future[JobView | None]) -> None:
+    if not future.done():
+        future.set_result(None)

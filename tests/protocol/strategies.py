@@ -47,8 +47,11 @@ def _field(kind: shape.Type, *, null: bool) -> st.SearchStrategy[Any]:
         case shape.IntType(ge=low, le=high):
             # What every JSON implementation keeps exactly.
             return st.integers(-(2**53) if low is None else low, 2**53 if high is None else high)
-        case shape.FloatType(ge=low, le=high):
-            return st.floats(low, high, allow_nan=False, allow_infinity=False)
+        case shape.FloatType(gt=above, ge=low, le=high):
+            least = low if above is None else above
+            return st.floats(
+                least, high, allow_nan=False, allow_infinity=False, exclude_min=above is not None
+            )
         case shape.StrType(pattern=str(pattern), min_length=low, max_length=high):
             texts = st.from_regex(pattern, alphabet=CHARACTERS)
             return texts.filter(lambda text: (low or 0) <= len(text) <= (high or len(text)))
