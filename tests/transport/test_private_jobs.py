@@ -117,3 +117,16 @@ async def test_it_never_falls_to_a_stranger_when_its_worker_is_lost(tmp_path: Pa
         assert job["status"] == "failed"
         assert job["result"]["error"] in ("no_trusted_worker", "worker_disconnected")
         await gets_no_job(router, stranger)
+
+
+async def test_knowing_a_paired_key_is_not_enough(tmp_path: Path) -> None:
+    """A public key is public: who does not prove that he holds it gets no PRIVATE job."""
+    async with (
+        coordinator(tmp_path) as router,
+        worker(router.port) as own,
+        worker(router.port, own.key) as impostor,
+    ):
+        await router.pair("alice", own.pubkey)
+        await impostor.register()
+        await refused(router)
+        await gets_no_job(router, impostor)
