@@ -42,6 +42,10 @@ class FairQueue(Generic[T]):
     def take(self, user_id: str, item_id: str) -> None:
         """Remove an item that got its turn; the user goes behind all others."""
         self.remove(user_id, item_id)
+        self.pass_turn(user_id)
+
+    def pass_turn(self, user_id: str) -> None:
+        """Let all other users go first; a user without items here has no turn to pass."""
         if user_id in self._by_user:
             self._by_user.move_to_end(user_id)
 

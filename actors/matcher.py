@@ -20,6 +20,7 @@ from compute_router.actors.messages import (
     IsLive,
     JobEnded,
     JobTimer,
+    KeepReceipt,
     LeasesRenewed,
     Message,
     NoteAlive,
@@ -75,6 +76,7 @@ class Matcher(LoopActor):
             Cancel: core.cancel,
             GiveBack: lambda message, now: core.give_back(message.user_id),
             IsLive: lambda message, now: core.is_live(message.job_id),
+            KeepReceipt: self._pass_on,
             JobEnded: core.job_ended,
             JobTimer: core.job_timer,
             LeasesRenewed: core.leases_renewed,
@@ -125,8 +127,8 @@ class Matcher(LoopActor):
             self._carry_out(NoteAlive())
         self._arm_sweep()
 
-    def _pass_on(self, message: Deliver, now: SteadyMs) -> None:
-        self._registry.tell(message)
+    def _pass_on(self, message: Deliver | KeepReceipt, now: SteadyMs) -> None:
+        self._carry_out(message)
 
     def _arm_sweep(self) -> None:
         self._carry_out(SetTimer(_SWEEP, self._policy.sweep_interval, Sweep()))

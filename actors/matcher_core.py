@@ -404,9 +404,11 @@ class MatcherCore:
         if job is None or job.finishing or job.attempt != event.attempt:
             return
         if job.status is JobStatus.PENDING:
-            if not event.waiting:
+            if event.waiting != job.waiting:
+                return
+            if not job.waiting:
                 self._place(job, now, first=True)
-            elif job.waiting:
+            else:
                 self._waiting.remove(job)
                 self._fail(job, job.last_failure or self._nobody_came(job))
         elif not event.waiting:

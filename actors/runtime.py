@@ -251,12 +251,9 @@ class LoopActor(FailStop):
         except Drained:
             cast("LoopInbox", self.actor_inbox).close_turn()
         else:
+            # However much mail is left, all of it is answered now: nothing will drain this inbox again.
+            cast("LoopInbox", self.actor_inbox).open_for_teardown()
             self._actor_loop_teardown()
-
-    def _actor_loop_teardown(self) -> None:
-        # However much mail is left, all of it is answered now: nothing will drain this inbox again.
-        cast("LoopInbox", self.actor_inbox).open_for_teardown()
-        super()._actor_loop_teardown()
 
     def _handle_receive(self, message: Any) -> Any:
         reply = super()._handle_receive(message)

@@ -130,7 +130,7 @@ async def start_system(
             ref.stop(block=False)
         raise
     scheduler = start(RetryScheduler, clock, _wake_up_by(loop))
-    registry = start(WorkerRegistry, RegistryCore(network.caip2, policy), clock, store, scheduler)
+    registry = start(WorkerRegistry, RegistryCore(network.caip2, policy), clock, scheduler)
     matcher = start(Matcher, policy, clock, store, scheduler, registry, watchers)
     registry.tell(AttachMatcher(matcher))
     janitor = start(Janitor, clock, store, scheduler, keep)

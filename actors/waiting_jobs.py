@@ -19,20 +19,21 @@ _Lane = tuple[str, JobType, str | None, Tier]
 
 
 class _User:
-    """One user's waiting jobs, and when one of that user's jobs last left the line for a worker."""
+    """How many jobs a user has in each lane, and when one of them last left the line for a worker."""
 
-    __slots__ = ("last_turn", "waiting")
+    __slots__ = ("lanes", "last_turn")
 
     def __init__(self) -> None:
-        self.waiting: set[str] = set()
+        self.lanes: dict[_Lane, int] = {}
         self.last_turn = SteadyMs(-1)
 
 
 class WaitingJobs:
     """All waiting jobs. FAST goes before CHEAP, unless the CHEAP job waited ``ageing`` longer.
 
-    Users take turns inside a lane. Between lanes of one tier, the user goes first who has waited longest
-    since the job came or since that user's last turn, so a burst in one lane holds up no other lane.
+    Users take turns, whatever lanes their jobs stand in: who had a turn goes behind the others in every
+    lane. Between lanes of one tier, the user goes first who has waited longest since the job came or since
+    that user's last turn.
     """
 
     def __init__(self, ageing: DurationMs) -> None:
@@ -46,19 +47,24 @@ class WaitingJobs:
         for key in self._lanes_of(job):
             lane = self._lanes.setdefault(key, FairQueue())
             (lane.push_first if first else lane.push)(job.user_id, job.job_id, job)
-        user = self._users.get(job.user_id)
-        if user is None:
-            user = self._users[job.user_id] = _User()
-        user.waiting.add(job.job_id)
+            user = self._users.get(job.user_id)
+            if user is None:
+                user = self._users[job.user_id] = _User()
+            user.lanes[key] = user.lanes.get(key, 0) + 1
 
     def take(self, job: LiveJob, now: SteadyMs) -> None:
         """Take a job out because it gets its worker."""
-        self._users[job.user_id].last_turn = now
-        self._leave(job, turn_used=True)
+        user = self._users[job.user_id]
+        user.last_turn = now
+        self.remove(job)
+        for key in user.lanes:
+            self._lanes[key].pass_turn(job.user_id)
 
     def remove(self, job: LiveJob) -> None:
-        """Take a job out because it ended."""
-        self._leave(job, turn_used=False)
+        """Take a job out; that uses up no turn."""
+        job.waiting = False
+        for key in self._lanes_of(job):
+            self._leave(job, key)
 
     def best_for(self, worker: LiveWorker) -> LiveJob | None:
         """The job that a free worker should run next."""
@@ -86,17 +92,16 @@ class WaitingJobs:
                     best, best_rank = job, rank
         return best
 
-    def _leave(self, job: LiveJob, *, turn_used: bool) -> None:
-        job.waiting = False
-        for key in self._lanes_of(job):
-            lane = self._lanes[key]
-            (lane.take if turn_used else lane.remove)(job.user_id, job.job_id)
-            if not lane:
-                del self._lanes[key]
-        user = self._users[job.user_id]
-        user.waiting.discard(job.job_id)
-        if not user.waiting:
-            del self._users[job.user_id]
+    def _leave(self, job: LiveJob, key: _Lane) -> None:
+        lane, user = self._lanes[key], self._users[job.user_id]
+        lane.remove(job.user_id, job.job_id)
+        if not lane:
+            del self._lanes[key]
+        user.lanes[key] -= 1
+        if not user.lanes[key]:
+            del user.lanes[key]
+            if not user.lanes:
+                del self._users[job.user_id]
 
     @staticmethod
     def _lanes_of(job: LiveJob) -> Iterator[_Lane]:

@@ -15,13 +15,11 @@ from compute_router.actors.messages import (
     Deliver,
     FrameArrived,
     HeartbeatDue,
-    KeepReceipt,
     Message,
     SetTimer,
     SettleDue,
     SocketClosed,
     SocketOpened,
-    StoreRequest,
 )
 from compute_router.actors.ports import WorkerConnection
 from compute_router.actors.registry_core import RegistryCore
@@ -37,13 +35,11 @@ class WorkerRegistry(LoopActor):
         on_death: OnDeath,
         core: RegistryCore,
         clock: Clock,
-        store: pykka.ActorRef[Any],
         scheduler: pykka.ActorRef[Any],
     ) -> None:
         super().__init__(on_death)
         self._core = core
         self._clock = clock
-        self._store = store
         self._scheduler = scheduler
         self._matcher: pykka.ActorRef[Any] | None = None
         self._connections: dict[int, WorkerConnection] = {}
@@ -85,9 +81,8 @@ class WorkerRegistry(LoopActor):
                     connection = self._connections.pop(worker_id, None)
                     if connection is not None:
                         connection.close(code, reason)
-                case KeepReceipt():
-                    self._store.tell(StoreRequest(message, self.actor_ref))
                 case _:
+                    # A receipt goes this way too, or it would overtake the result that it is about.
                     assert self._matcher is not None
                     # While the system stops, sockets still close after the Matcher is gone.
                     if self._matcher.is_alive():

@@ -19,7 +19,6 @@ DEFAULT_BUSY_TIMEOUT: Final = DurationMs(5_000)
 """How long to wait for another tool, such as a backup, that holds the database."""
 
 _MIB: Final = 1024 * 1024
-_CHECKPOINT_PAGES: Final = 4_000
 _WAL_BYTES_KEPT: Final = 64 * _MIB
 _CACHE_KIB: Final = 64 * 1024
 
@@ -77,7 +76,6 @@ def _apply_settings(connection: apsw.Connection, path: Path) -> None:
     apsw.bestpractice.connection_dqs(connection)
     apsw.bestpractice.connection_recursive_triggers(connection)
     connection.pragma("synchronous", "FULL")
-    connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
     connection.pragma("journal_size_limit", _WAL_BYTES_KEPT)
     # Negative: KiB instead of pages.
     connection.pragma("cache_size", -_CACHE_KIB)

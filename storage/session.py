@@ -9,6 +9,7 @@ from typing import Any, Final
 import apsw
 
 from compute_router.protocol.errors import StorageUnavailableError
+from compute_router.storage.checkpoints import Checkpoints
 from compute_router.storage.faults import FAULTS, unavailable
 
 Binding = str | bytes | int | None
@@ -26,11 +27,12 @@ class Session:
     each commit alone. So such a transaction takes no further statement and cannot commit.
     """
 
-    __slots__ = ("_connection", "_cursor", "_fault", "_open")
+    __slots__ = ("_checkpoints", "_connection", "_cursor", "_fault", "_open")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
+        self._checkpoints = Checkpoints(connection)
         self._open = False
         self._fault: StorageUnavailableError | None = None
 
@@ -65,6 +67,7 @@ class Session:
             except BaseException:
                 self._roll_back()
                 raise
+            self._checkpoints.after_commit()
             return
         self._roll_back()
         if error is None and fault is not None:

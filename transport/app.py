@@ -81,9 +81,11 @@ class Server:
         host, port = self._settings.host, self._settings.port
         try:
             sockets = bind_sockets(port, host, backlog=_LISTEN_BACKLOG)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # Python cannot even ask for the address of a name with a label of more than 63 letters.
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ConfigurationError(
-                f"Cannot listen on {host}:{port}: {error.strerror or error}. "
+                f"Cannot listen on {host}:{port}: {reason}. "
                 "Stop what uses it, or choose another address with --host and --port."
             ) from None
         self._server.add_sockets(sockets)
@@ -92,6 +94,7 @@ class Server:
     async def stop(self) -> None:
         """Take no more connections, answer what waits, and say goodbye to the workers."""
         self._server.stop()
+        self._api.stopping = True
         self._watch.release_all()
         if self._api.in_flight:
             await asyncio.wait(self._api.in_flight, timeout=_LAST_ANSWERS_SECONDS)

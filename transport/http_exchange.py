@@ -23,7 +23,12 @@ from tornado.httputil import (
 )
 from tornado.iostream import StreamClosedError
 
-from compute_router.protocol.errors import PayloadTooLargeError, RateLimitedError, RequestError
+from compute_router.protocol.errors import (
+    PayloadTooLargeError,
+    RateLimitedError,
+    RequestError,
+    UnavailableError,
+)
 from compute_router.transport.cors import Cors
 from compute_router.transport.error_answers import answer_for
 from compute_router.transport.http_types import Answer, Request
@@ -60,6 +65,8 @@ class HttpApi(HTTPServerConnectionDelegate):
         self.max_body_bytes = max_body_bytes
         self.in_flight: set[asyncio.Task[None]] = set()
         self._addresses: dict[object, str] = {}
+        self.stopping = False
+        """Set to refuse whatever still comes in on connections that are open."""
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         if server_conn not in self._addresses:
@@ -172,6 +179,8 @@ class _Exchange(HTTPMessageDelegate):
 
     async def _serve(self, request: Request) -> None:
         try:
+            if self._api.stopping:
+                raise UnavailableError("The coordinator is stopping.")
             if request.method == "OPTIONS" and self._api.cors.enabled:
                 answer = self._api.cors.preflight(request, self._api.router.allowed(request.path))
             else:

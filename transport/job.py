@@ -18,9 +18,10 @@ from compute_router.protocol.errors import (
     NotFoundError,
     RequestError,
     StorageUnavailableError,
+    UnavailableError,
 )
 from compute_router.protocol.http_api import JobAnswer
-from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.job_state import UNFINISHED, JobStatus
 from compute_router.protocol.receipts import attach_proof
 from compute_router.protocol.units import iso_from_unix_ms
 from compute_router.storage.interface import JobView
@@ -64,6 +65,9 @@ class JobResource:
         view = await ask(self._system.store, GetJob(job_id))
         if view is None:
             raise NotFoundError("There is no job with this id.")
+        if view.status in UNFINISHED:
+            # Between being stored and being known to the Matcher; a matter of microseconds.
+            raise UnavailableError("The job is just being taken in; try again.")
         raise JobFinishedError(f"The job is {view.status.value} already.")
 
     async def _when_ended(self, job_id: str, wait_seconds: float) -> JobView | None:

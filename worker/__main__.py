@@ -20,15 +20,22 @@ from compute_router.worker.addresses import is_loopback
 from compute_router.worker.keys import load_or_create_key
 from compute_router.worker.pairing import claim_pairing
 from compute_router.worker.settings import Settings, read_settings
-from compute_router.worker.system import Ending, WorkerSystem
+from compute_router.worker.system import Ending, Notice, SignalCame, WorkerSystem
 
 _PAIRING_SECONDS: Final = 10.0
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _log = logging.getLogger("compute_router.worker")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a worker. Returns the exit code: 0 stopped, 1 refused, 2 wrong settings."""
+    """Run a worker. Returns the exit code: 0 stopped, 1 refused, 2 wrong settings.
+
+    The first SIGTERM or SIGINT lets running jobs finish, the second ends the worker at once. Before there
+    can be jobs, the first one does.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
         settings = read_settings(sys.argv[1:] if argv is None else argv, os.environ)
         _set_up_logging(settings.log_level)
@@ -58,9 +65,9 @@ def _pair(settings: Settings, code: str, key: SigningKey) -> None:
 
 def _run(settings: Settings, key: SigningKey) -> int:
     # SimpleQueue.put may be called from a signal handler; an Event's set() may deadlock there.
-    endings: SimpleQueue[Ending] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: endings.put(Ending(0, "Stopping.")))
+    notices: SimpleQueue[Notice] = SimpleQueue()
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: notices.put(SignalCame()))
     kind = settings.provider_type.value.lower()
     ollama = f", Ollama at {settings.ollama}" if settings.provider_type is ProviderType.DESKTOP else ""
     _log.info(
@@ -70,12 +77,22 @@ def _run(settings: Settings, key: SigningKey) -> int:
         settings.coordinator,
         ollama,
     )
-    system = WorkerSystem(settings, key, endings)
+    system = WorkerSystem(settings, key, notices)
     system.start()
-    ending = endings.get()
+    ending = _wait_for_ending(system, notices)
     _log.log(logging.INFO if ending.exit_code == 0 else logging.ERROR, "%s", ending.reason)
     system.stop()
     return ending.exit_code
+
+
+def _wait_for_ending(system: WorkerSystem, notices: SimpleQueue[Notice]) -> Ending:
+    notice = notices.get()
+    if isinstance(notice, SignalCame):
+        system.drain()
+        notice = notices.get()
+    if isinstance(notice, SignalCame):
+        return Ending(0, "A second signal came: leaving at once, whatever still runs.")
+    return notice
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ from typing import ClassVar, Protocol
 import pykka
 
 from compute_router.protocol.units import DurationMs
-from compute_router.worker.execution import Execute, Recipient
-from compute_router.worker.executors.llm import UNREACHABLE
-from compute_router.worker.jobs import Assignment, AttemptKey, Failed
+from compute_router.worker.execution import Recipient
+from compute_router.worker.executor_pool import ExecutorPool
+from compute_router.worker.executors.llm import MODEL_UNAVAILABLE, UNREACHABLE
+from compute_router.worker.jobs import Failed, Outcome
 from compute_router.worker.session import Session
 from compute_router.worker.session_events import (
     ClosedForGood,
     CloseSocket,
     Connect,
+    Drained,
     Effect,
     Event,
     JobFinished,
@@ -25,6 +27,7 @@ from compute_router.worker.session_events import (
     RunJob,
     ScheduleReconnect,
     SendFrame,
+    StopJob,
     Tick,
 )
 from compute_router.worker.socket_link import LinkBroken
@@ -41,7 +44,7 @@ class Link(Protocol):
     def send(self, frame: bytes) -> None:
         """Send a text frame."""
 
-    def close(self, reason: str) -> None:
+    def close(self, code: int, reason: str) -> None:
         """Begin to close it."""
 
 
@@ -55,7 +58,7 @@ class Surroundings(Protocol):
         """Have an event told to the connection after a delay."""
 
     def ollama_lost(self) -> None:
-        """A job found that Ollama does not answer."""
+        """A job found that Ollama does not answer, or has no more the model that it should have."""
 
     def end(self, exit_code: int, reason: str) -> None:
         """End the worker."""
@@ -76,8 +79,7 @@ class ConnectionActor(pykka.ThreadingActor):
         super().__init__()
         self._session = session
         self._link = make_link(self.actor_ref)
-        self._idle = list(executors)
-        self._busy: dict[AttemptKey, Recipient] = {}
+        self._pool = ExecutorPool(executors, self.actor_ref)
         self._surroundings = surroundings
         self._tick_at: MonotonicMs | None = None
 
@@ -85,14 +87,19 @@ class ConnectionActor(pykka.ThreadingActor):
         """Take one event in."""
         if isinstance(message, LinkBroken):
             raise message.error
-        if isinstance(message, JobFinished):
-            self._free_executor(message)
+        if isinstance(message, JobFinished) and self._pool.free(message.key):
+            self._look_at_ollama_after(message.outcome)
         for effect in self._session.handle(message, self._surroundings.now()):
             self._perform(effect)
         self._schedule_tick()
 
+    def on_stop(self) -> None:
+        """Nobody is left to hear of the jobs that still run."""
+        self._pool.stop_all()
+
     def on_failure(self, *_exc_info: object) -> None:
         """A defect in the conversation ends the worker: half a worker would only lose jobs."""
+        self._pool.stop_all()
         self._surroundings.end(1, "The worker stops because of a defect; see the lines above.")
 
     def _perform(self, effect: Effect) -> None:
@@ -100,28 +107,25 @@ class ConnectionActor(pykka.ThreadingActor):
             case SendFrame(data):
                 self._link.send(data)
             case RunJob(assignment):
-                self._run(assignment)
+                self._pool.run(assignment)
+            case StopJob(key):
+                self._pool.stop(key)
             case Connect():
                 self._link.connect()
-            case CloseSocket(reason):
-                self._link.close(reason)
+            case CloseSocket(code, reason):
+                self._link.close(code, reason)
             case ScheduleReconnect(delay, reason):
                 _log.warning("The coordinator %s. Next try in %.1f s.", reason, delay / 1000)
                 self._surroundings.tell_later(delay, ReconnectDue())
             case ClosedForGood(reason):
                 self._surroundings.end(1, reason)
+            case Drained(reason):
+                self._surroundings.end(0, reason)
             case _:
                 raise TypeError(f"not an effect of the session: {effect!r}")
 
-    def _run(self, assignment: Assignment) -> None:
-        # The session never runs more jobs than there are executors.
-        executor = self._idle.pop()
-        self._busy[assignment.key] = executor
-        executor.tell(Execute(assignment, self.actor_ref))
-
-    def _free_executor(self, finished: JobFinished) -> None:
-        self._idle.append(self._busy.pop(finished.key))
-        if isinstance(finished.outcome, Failed) and finished.outcome.code == UNREACHABLE:
+    def _look_at_ollama_after(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed) and outcome.code in (UNREACHABLE, MODEL_UNAVAILABLE):
             self._surroundings.ollama_lost()
 
     def _schedule_tick(self) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import msgspec
 import pykka
 
 from compute_router.protocol.units import UnixMs
-from compute_router.worker.jobs import Assignment, Failed, JobError, Outcome, Output
-from compute_router.worker.session_events import JobFinished
+from compute_router.worker.jobs import Assignment, Failed, JobError, Outcome, Output, Stopped
+from compute_router.worker.session_events import Event, JobFinished, JobProgressed
+from compute_router.worker.stopping import JobStoppedError, StopSign
 
 _log = logging.getLogger(__name__)
 
@@ -20,8 +22,13 @@ _log = logging.getLogger(__name__)
 class Runner(Protocol):
     """Turns an assignment into compact JSON, or raises JobError."""
 
-    def run(self, assignment: Assignment) -> bytes:
-        """The output of the job."""
+    def run(self, assignment: Assignment, stop: StopSign, tell_chunk: Callable[[str], None]) -> bytes:
+        """The output of the job. ``tell_chunk`` takes pieces of it that are ready before the whole is.
+
+        Raises:
+            JobError: the job cannot be done.
+            JobStoppedError: ``stop`` was raised.
+        """
 
 
 class Recipient(Protocol):
@@ -32,9 +39,10 @@ class Recipient(Protocol):
 
 
 class Execute(msgspec.Struct, frozen=True):
-    """Run this job, and tell the recipient :class:`JobFinished`."""
+    """Run this job unless it is stopped; the recipient is told :class:`JobProgressed` and JobFinished."""
 
     assignment: Assignment
+    stop: StopSign
     reply_to: Recipient
 
 
@@ -50,17 +58,33 @@ class ExecutorActor(pykka.ThreadingActor):
 
     def on_receive(self, message: Execute) -> None:
         """Run the job; whatever comes of it is told."""
-        outcome = run_to_outcome(self._runner, message.assignment)
-        # When the worker stops, the connection is gone before the job is done.
-        with contextlib.suppress(pykka.ActorDeadError):
-            message.reply_to.tell(JobFinished(message.assignment.key, outcome))
+        key = message.assignment.key
+        outcome = run_to_outcome(
+            self._runner,
+            message.assignment,
+            message.stop,
+            lambda chunk: _tell(message.reply_to, JobProgressed(key, chunk)),
+        )
+        _tell(message.reply_to, JobFinished(key, outcome))
 
 
-def run_to_outcome(runner: Runner, assignment: Assignment) -> Outcome:
+def _tell(recipient: Recipient, event: Event) -> None:
+    # When the worker stops, the connection is gone before the job is done.
+    with contextlib.suppress(pykka.ActorDeadError):
+        recipient.tell(event)
+
+
+def run_to_outcome(
+    runner: Runner, assignment: Assignment, stop: StopSign, tell_chunk: Callable[[str], None]
+) -> Outcome:
     """Run a job. A defect of this program fails the job, and is logged with its traceback."""
     started = time.monotonic()
     try:
-        output = runner.run(assignment)
+        stop.check()
+        output = runner.run(assignment, stop, tell_chunk)
+    except JobStoppedError:
+        _log.debug("Job %s was stopped.", assignment.key)
+        return Stopped()
     except JobError as error:
         _log.warning("Job %s failed: %s", assignment.key, error)
         return error.failure

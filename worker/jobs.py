@@ -8,7 +8,7 @@ import msgspec
 
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.jobs import JobType
-from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.protocol.units import UnixMs
 
 
 class AttemptKey(msgspec.Struct, frozen=True):
@@ -24,13 +24,12 @@ class AttemptKey(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """A job to run now. ``lease`` is how long the coordinator waits for the result; None: not said."""
+    """A job to run now. Its coordinator says when to stop, if it counts attempts."""
 
     key: AttemptKey
     job_type: JobType
     payload: bytes
     model: str | None = None
-    lease: DurationMs | None = None
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -48,7 +47,11 @@ class Failed(msgspec.Struct, frozen=True):
     retryable: bool
 
 
-Outcome = Output | Failed
+class Stopped(msgspec.Struct, frozen=True):
+    """A job was stopped because nobody wants its outcome."""
+
+
+Outcome = Output | Failed | Stopped
 
 
 class JobError(ComputeRouterError):

@@ -47,13 +47,13 @@ class Outbox:
 
     def put(self, key: AttemptKey, frame: bytes, *, acknowledged: bool) -> None:
         """Hold a frame, in place of an older one of the same attempt, until it is acknowledged or sent."""
-        self._remove(key)
+        self.drop(key)
         self._held[key] = _Held(frame, MAX_SENDS if acknowledged else 1)
         self._bytes += len(frame)
         while len(self._held) > MAX_RESULTS or self._bytes > MAX_BYTES:
             oldest = next(iter(self._held))
             _log.warning("Giving up the result of job %s: too many results are not acknowledged.", oldest)
-            self._remove(oldest)
+            self.drop(oldest)
 
     def send(self, key: AttemptKey) -> list[bytes]:
         """The frames to send now for one attempt: one, or none when nothing is held for it.
@@ -65,16 +65,17 @@ class Outbox:
             return []
         held.sends_left -= 1
         if held.sends_left == 0:
-            self._remove(key)
+            self.drop(key)
         return [held.frame]
 
     def acknowledge(self, job_id: str, attempt: int | None) -> None:
         """Forget a result; without an attempt number, every attempt of the job."""
         for key in self.attempts() if attempt is None else [AttemptKey(job_id, attempt)]:
             if key.job_id == job_id:
-                self._remove(key)
+                self.drop(key)
 
-    def _remove(self, key: AttemptKey) -> None:
+    def drop(self, key: AttemptKey) -> None:
+        """Forget a result without sending it; nothing happens when none is held."""
         held = self._held.pop(key, None)
         if held is not None:
             self._bytes -= len(held.frame)

@@ -9,7 +9,7 @@ from nacl.signing import SigningKey
 
 from compute_router.protocol.messages import JobComplete, JobFailed, JobReject, encode_frame
 from compute_router.protocol.receipts import sha256_hex, sign_receipt
-from compute_router.worker.jobs import AttemptKey, Failed, Outcome, Output
+from compute_router.worker.jobs import AttemptKey, Failed, Output
 
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 
@@ -28,7 +28,7 @@ class ResultFrame(msgspec.Struct, frozen=True):
     acknowledged: bool
 
 
-def result_frame(key: SigningKey, attempt_key: AttemptKey, outcome: Outcome) -> ResultFrame:
+def result_frame(key: SigningKey, attempt_key: AttemptKey, outcome: Output | Failed) -> ResultFrame:
     """``job_complete`` with a signed receipt, or ``job_failed``; never larger than MAX_FRAME_BYTES.
 
     An output too large for one frame becomes a failure, because the coordinator would close the socket.

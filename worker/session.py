@@ -14,57 +14,54 @@ from typing import Final
 import msgspec
 from nacl.signing import SigningKey
 
-from compute_router.protocol.jobs import JobType, ProviderType
+from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.messages import (
     COORDINATOR_FRAME_TYPES,
     COORDINATOR_FRAMES,
     Challenge,
     CoordinatorFrame,
+    Drain,
     ErrorFrame,
-    Frame,
     Heartbeat,
     HeartbeatAck,
     HeldJob,
     JobAck,
     JobAssign,
-    JobReject,
-    JobStarted,
+    JobCancel,
     Metrics,
     Model,
     Register,
     RegisterAck,
-    encode_frame,
     registration_message,
 )
 from compute_router.protocol.receipts import public_key_hex, sign_base64
 from compute_router.protocol.units import DurationMs
 from compute_router.worker.backoff import Backoff
-from compute_router.worker.jobs import Assignment, AttemptKey, Outcome
+from compute_router.worker.jobs import AttemptKey, Outcome
 from compute_router.worker.machine import MachineLoad
-from compute_router.worker.outbox import Outbox
-from compute_router.worker.result_frames import result_frame
 from compute_router.worker.session_events import (
+    GOING_AWAY,
+    NORMAL_CLOSURE,
     ClosedForGood,
     CloseSocket,
     Connect,
     Connected,
     Disconnected,
+    DrainAsked,
+    Drained,
     Effect,
     Event,
     FrameReceived,
     JobFinished,
+    JobProgressed,
     ModelsChanged,
     MonotonicMs,
     ReconnectDue,
-    RunJob,
     ScheduleReconnect,
-    SendFrame,
     Tick,
 )
-
-CHALLENGE_WAIT: Final = DurationMs(300)
-REGISTER_WAIT: Final = DurationMs(10_000)
-HEARTBEAT_EVERY: Final = DurationMs(10_000)
+from compute_router.worker.timing import MAX_UNANSWERED_HEARTBEATS, Timing
+from compute_router.worker.workload import DRAINING, Workload, job_types, reject, send
 
 _log = logging.getLogger(__name__)
 
@@ -104,47 +101,74 @@ class _JobIdOnly(msgspec.Struct, frozen=True):
 class Session:
     """One worker's conversation, over as many connections as it takes."""
 
-    def __init__(self, identity: Identity, backoff: Backoff, read_load: Callable[[], MachineLoad]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        backoff: Backoff,
+        read_load: Callable[[], MachineLoad],
+        timing: Timing | None = None,
+    ) -> None:
         self._identity = identity
         self._pubkey = public_key_hex(identity.key)
         self._backoff = backoff
         self._read_load = read_load
+        self._timing = timing or Timing()
         self._phase = _Phase.NEW
         self._alarm: MonotonicMs | None = None
+        self._leave_at: MonotonicMs | None = None
         self._challenge: Challenge | None = None
+        self._unanswered_heartbeats = 0
+        self._closing_because = ""
         self._models: tuple[Model, ...] = ()
-        self._running: dict[AttemptKey, Assignment] = {}
-        self._outbox = Outbox()
+        self._work = Workload(identity.key, identity.slots)
 
     @property
     def wake_at(self) -> MonotonicMs | None:
         """When the session wants its next :class:`Tick`; None: not before another event."""
-        return self._alarm
+        return min((at for at in (self._alarm, self._leave_at) if at is not None), default=None)
 
     @property
     def held(self) -> list[AttemptKey]:
         """Attempts that run, and then those whose results are not acknowledged."""
-        return [*self._running, *self._outbox.attempts()]
+        return self._work.held
+
+    @property
+    def _draining(self) -> bool:
+        return self._leave_at is not None
 
     def handle(self, event: Event, now: MonotonicMs) -> list[Effect]:
         """Take one event in and say what is to be done, in order."""
+        if isinstance(event, JobFinished):
+            effects = self._on_finished(event.key, event.outcome)
+        elif self._phase is _Phase.CLOSED:
+            return []
+        else:
+            effects = self._on_event(event, now)
+        if self._draining and not self._work.held:
+            effects += self._leave("All jobs are done and delivered.")
+        return effects
+
+    def _on_event(self, event: Event, now: MonotonicMs) -> list[Effect]:
         match event:
             case FrameReceived(text):
                 return self._on_text(text, now)
-            case JobFinished(key, outcome):
-                return self._on_finished(key, outcome)
+            case JobProgressed(key, delta):
+                chunk = self._work.chunk(key, delta)
+                return chunk if self._phase is _Phase.REGISTERED else []
             case Tick():
                 return self._on_tick(now)
             case ModelsChanged(models):
                 return self._on_models(models, now)
             case Connected():
                 self._phase = _Phase.CHALLENGE_AWAITED
-                self._set_alarm(now, CHALLENGE_WAIT)
+                self._set_alarm(now, self._timing.challenge_wait)
                 return []
             case Disconnected(reason):
                 return self._on_disconnected(reason)
             case ReconnectDue():
                 return self._connect()
+            case DrainAsked():
+                return self._drain(now)
             case _:
                 raise TypeError(f"not an event of the session: {event!r}")
 
@@ -155,14 +179,16 @@ class Session:
         return [Connect()]
 
     def _on_disconnected(self, reason: str) -> list[Effect]:
+        if self._phase is _Phase.CLOSING:
+            reason = self._closing_because
         self._challenge = None
         self._alarm = None
-        if self._phase is _Phase.CLOSED:
-            return []
         self._phase = _Phase.WAITING
         return [ScheduleReconnect(self._backoff.next_delay(), reason)]
 
     def _on_tick(self, now: MonotonicMs) -> list[Effect]:
+        if self._leave_at is not None and now >= self._leave_at:
+            return self._leave_unfinished()
         if self._alarm is None or now < self._alarm:
             return []
         self._alarm = None
@@ -170,12 +196,15 @@ class Session:
             _log.debug("No challenge came: registering without proof of the key.")
             return self._register(now)
         if self._phase is _Phase.ACK_AWAITED:
-            self._phase = _Phase.CLOSING
-            return [CloseSocket("the coordinator did not answer the registration")]
+            return self._give_up_connection("did not answer the registration")
         if self._phase is _Phase.REGISTERED:
-            self._set_alarm(now, HEARTBEAT_EVERY)
-            return [self._heartbeat()]
+            return self._heartbeat(now)
         return []
+
+    def _give_up_connection(self, because: str) -> list[Effect]:
+        self._phase = _Phase.CLOSING
+        self._closing_because = because
+        return [CloseSocket(GOING_AWAY, f"the coordinator {because}")]
 
     def _set_alarm(self, now: MonotonicMs, wait: DurationMs) -> None:
         self._alarm = MonotonicMs(now + wait)
@@ -195,57 +224,91 @@ class Session:
         # A challenge that comes late finds the worker registered without proof; the
         # second registration on the same socket mends that.
         self._challenge = challenge
-        return self._register(now) if self._phase in _OPEN else []
+        return self._register(now)
 
     def _register(self, now: MonotonicMs) -> list[Effect]:
-        if self._phase is not _Phase.REGISTERED:
+        registered = self._phase is _Phase.REGISTERED
+        if not registered:
             self._phase = _Phase.ACK_AWAITED
-            self._set_alarm(now, REGISTER_WAIT)
+            self._set_alarm(now, self._timing.register_wait)
         nonce = signature = None
         if self._challenge is not None:
             nonce = self._challenge.nonce
             message = registration_message(self._challenge.network, nonce, self._pubkey)
             signature = sign_base64(self._identity.key, message)
-        return [
-            _send(
-                Register(
-                    provider_pubkey=self._pubkey,
-                    provider_type=self._identity.provider_type,
-                    capabilities=[job_type.value for job_type in self._capabilities()],
-                    nonce=nonce,
-                    signature=signature,
-                    agent=self._identity.agent,
-                    slots=self._identity.slots,
-                    models=list(self._models),
-                    active_jobs=[
-                        HeldJob(key.job_id, key.attempt) for key in self.held if key.attempt is not None
-                    ],
-                )
+        register = send(
+            Register(
+                provider_pubkey=self._pubkey,
+                provider_type=self._identity.provider_type,
+                capabilities=[job_type.value for job_type in job_types(self._models)],
+                nonce=nonce,
+                signature=signature,
+                agent=self._identity.agent,
+                slots=self._identity.slots,
+                models=list(self._models),
+                active_jobs=_counted(self._work.held),
             )
-        ]
-
-    def _capabilities(self) -> list[JobType]:
-        return [JobType.LLM_INFER, JobType.TASK] if self._models else [JobType.TASK]
+        )
+        # A second registration offers all slots again.
+        return [register, send(Drain())] if registered and self._draining else [register]
 
     def _on_register_ack(self, ack: RegisterAck, now: MonotonicMs) -> list[Effect]:
         if ack.status != "ok":
-            self._phase = _Phase.CLOSED
-            self._alarm = None
+            self._close()
             reason = ack.error or f"it answered {ack.status!r}"
             return [ClosedForGood(f"The coordinator refused this worker: {reason}")]
         if self._phase is not _Phase.ACK_AWAITED:
             return []
         self._phase = _Phase.REGISTERED
         self._backoff.reset()
-        self._set_alarm(now, HEARTBEAT_EVERY)
-        served = ", ".join(job_type.value for job_type in self._capabilities())
+        self._unanswered_heartbeats = 0
+        self._set_alarm(now, self._timing.heartbeat_every)
+        served = ", ".join(job_type.value for job_type in job_types(self._models))
         _log.info("Registered with the coordinator; serving %s.", served)
-        return [effect for key in self._outbox.attempts() for effect in self._deliver(key)]
+        drain: list[Effect] = [send(Drain())] if self._draining else []
+        return [*drain, *self._work.deliver_all()]
 
-    def _heartbeat(self) -> Effect:
-        load = self._read_load()
-        metrics = Metrics(cpu_pct=load.cpu_pct, mem_pct=load.mem_pct, active_jobs=len(self._running))
-        return _send(Heartbeat(self._pubkey, metrics))
+    def _heartbeat(self, now: MonotonicMs) -> list[Effect]:
+        if self._unanswered_heartbeats == MAX_UNANSWERED_HEARTBEATS:
+            return self._give_up_connection(f"did not answer {MAX_UNANSWERED_HEARTBEATS} heartbeats")
+        self._unanswered_heartbeats += 1
+        self._set_alarm(now, self._timing.heartbeat_every)
+        load, running = self._read_load(), self._work.running
+        metrics = Metrics(cpu_pct=load.cpu_pct, mem_pct=load.mem_pct, active_jobs=len(running))
+        return [send(Heartbeat(self._pubkey, metrics, _counted(running)))]
+
+    # Leaving
+
+    def _drain(self, now: MonotonicMs) -> list[Effect]:
+        if self._draining:
+            return []
+        self._leave_at = MonotonicMs(now + self._timing.drain_limit)
+        _log.info(
+            "No more jobs are taken; the worker leaves when %d running job(s) are done and all results are "
+            "delivered, or in %.1f s.",
+            len(self._work.running),
+            self._timing.drain_limit / 1000,
+        )
+        return [send(Drain())] if self._phase is _Phase.REGISTERED else []
+
+    def _leave_unfinished(self) -> list[Effect]:
+        running = self._work.running
+        undelivered = len(self._work.held) - len(running)
+        effects = [effect for key in running for effect in self._work.cancel(key)]
+        if self._phase is _Phase.REGISTERED:
+            effects += [reject(key, DRAINING) for key in running]
+        return effects + self._leave(
+            f"The time to drain is over with {len(running)} job(s) not done and {undelivered} result(s) not "
+            "acknowledged."
+        )
+
+    def _leave(self, reason: str) -> list[Effect]:
+        self._close()
+        return [CloseSocket(NORMAL_CLOSURE, "the worker leaves"), Drained(reason)]
+
+    def _close(self) -> None:
+        self._phase = _Phase.CLOSED
+        self._alarm = self._leave_at = None
 
     # Frames
 
@@ -270,12 +333,18 @@ class Session:
     def _on_frame(self, frame: CoordinatorFrame, now: MonotonicMs) -> list[Effect]:
         match frame:
             case JobAssign():
-                return self._on_assign(frame)
+                return self._work.assign(frame, self._models, draining=self._draining)
+            case JobCancel(job_id, attempt):
+                return self._work.cancel(AttemptKey(job_id, attempt))
             case JobAck():
-                self._on_job_ack(frame)
+                self._work.acknowledge(frame)
                 return []
             case HeartbeatAck():
+                self._unanswered_heartbeats = 0
                 return []
+            case Drain():
+                _log.info("The coordinator asks this worker to leave.")
+                return self._drain(now)
             case Challenge():
                 return self._on_challenge(frame, now)
             case RegisterAck():
@@ -284,62 +353,14 @@ class Session:
                 _log.warning("The coordinator reports %s: %s", frame.code, frame.message)
                 return []
 
-    # Jobs
-
-    def _on_assign(self, assign: JobAssign) -> list[Effect]:
-        key = AttemptKey(assign.job_id, assign.attempt)
-        if key in self._running:
-            _log.debug("Job %s was assigned again while it runs.", key)
-            return []
-        if key in self._outbox:
-            return self._deliver(key)
-        if assign.job_type not in self._capabilities():
-            return [_reject(key, f"unsupported job type {assign.job_type.value}")]
-        if len(self._running) >= self._identity.slots:
-            return [_reject(key, "busy")]
-        return self._start(key, assign)
-
-    def _start(self, key: AttemptKey, assign: JobAssign) -> list[Effect]:
-        is_llm = assign.job_type is JobType.LLM_INFER
-        assignment = Assignment(
-            key=key,
-            job_type=assign.job_type,
-            payload=bytes(assign.payload),
-            model=(assign.model or self._models[0].name) if is_llm else None,
-            lease=None if assign.deadline_ms is None else DurationMs(assign.deadline_ms),
-        )
-        self._running[key] = assignment
-        # A task is over within milliseconds: saying that it started would only cost a frame.
-        if is_llm and key.attempt is not None:
-            return [_send(JobStarted(key.job_id, key.attempt)), RunJob(assignment)]
-        return [RunJob(assignment)]
-
     def _on_finished(self, key: AttemptKey, outcome: Outcome) -> list[Effect]:
-        if self._running.pop(key, None) is None:
-            raise ValueError(f"job {key} finished without having been started")
-        frame = result_frame(self._identity.key, key, outcome)
-        self._outbox.put(key, frame.data, acknowledged=frame.acknowledged)
-        return self._deliver(key) if self._phase is _Phase.REGISTERED else []
-
-    def _deliver(self, key: AttemptKey) -> list[Effect]:
-        return [SendFrame(frame) for frame in self._outbox.send(key)]
-
-    def _on_job_ack(self, ack: JobAck) -> None:
-        if ack.status not in ("accepted", "stale", "rejected"):
-            _log.warning("The coordinator acknowledged a job with the unknown status %r.", ack.status)
-            return
-        if ack.status != "accepted":
-            key = AttemptKey(ack.job_id, ack.attempt)
-            _log.warning("The result of job %s was not taken: %s", key, ack.reason or ack.status)
-        self._outbox.acknowledge(ack.job_id, ack.attempt)
+        self._work.finish(key, outcome)
+        return self._work.deliver(key) if self._phase is _Phase.REGISTERED else []
 
 
-def _send(frame: Frame) -> SendFrame:
-    return SendFrame(encode_frame(frame))
-
-
-def _reject(key: AttemptKey, reason: str) -> SendFrame:
-    return _send(JobReject(job_id=key.job_id, reason=reason, attempt=key.attempt))
+def _counted(keys: list[AttemptKey]) -> list[HeldJob]:
+    """Attempts as frames name them; a coordinator that counts none has no use for their names."""
+    return [HeldJob(key.job_id, key.attempt) for key in keys if key.attempt is not None]
 
 
 def _reject_unread(text: str) -> list[Effect]:
@@ -348,4 +369,4 @@ def _reject_unread(text: str) -> list[Effect]:
         named = msgspec.json.decode(text, type=_JobIdOnly)
     except msgspec.MsgspecError:
         return []
-    return [_reject(AttemptKey(named.job_id, named.attempt), "unsupported job")]
+    return [reject(AttemptKey(named.job_id, named.attempt), "unsupported job")]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Final, NewType
 
 import msgspec
 
 from compute_router.protocol.messages import Model
 from compute_router.protocol.units import DurationMs
 from compute_router.worker.jobs import Assignment, AttemptKey, Outcome
+
+NORMAL_CLOSURE: Final = 1000
+GOING_AWAY: Final = 1001
 
 MonotonicMs = NewType("MonotonicMs", int)
 """A reading of a clock that never goes back, in milliseconds from an arbitrary start."""
@@ -48,8 +51,19 @@ class Tick(Event, frozen=True):
     """The time in ``Session.wake_at`` has come."""
 
 
+class DrainAsked(Event, frozen=True):
+    """The worker shall take no more jobs, and leave when those that it has are delivered."""
+
+
+class JobProgressed(Event, frozen=True):
+    """An attempt that runs has more of its output: ``delta`` follows what came before."""
+
+    key: AttemptKey
+    delta: str
+
+
 class JobFinished(Event, frozen=True):
-    """An executor is done with an attempt and free again."""
+    """An executor is done with an attempt, stopped ones included, and free again."""
 
     key: AttemptKey
     outcome: Outcome
@@ -75,9 +89,16 @@ class RunJob(Effect, frozen=True):
     assignment: Assignment
 
 
-class CloseSocket(Effect, frozen=True):
-    """Close the socket; the session expects :class:`Disconnected` after it."""
+class StopJob(Effect, frozen=True):
+    """Have the executor of an attempt stop; :class:`JobFinished` still comes for it."""
 
+    key: AttemptKey
+
+
+class CloseSocket(Effect, frozen=True):
+    """Close the socket, with a code of RFC 6455; the session expects :class:`Disconnected` after it."""
+
+    code: int
     reason: str
 
 
@@ -90,5 +111,11 @@ class ScheduleReconnect(Effect, frozen=True):
 
 class ClosedForGood(Effect, frozen=True):
     """The coordinator does not want this worker; trying again will not help."""
+
+    reason: str
+
+
+class Drained(Effect, frozen=True):
+    """The worker was asked to leave, and may end now."""
 
     reason: str

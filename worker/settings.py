@@ -11,14 +11,27 @@ import msgspec
 
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.messages import MAX_SLOTS
+from compute_router.protocol.units import DurationMs
 from compute_router.worker.addresses import check_http_url
+from compute_router.worker.timing import DRAIN_LIMIT
 
 DEFAULT_COORDINATOR: Final = "http://127.0.0.1:4020"
 DEFAULT_OLLAMA: Final = "http://127.0.0.1:11434"
 DEFAULT_KEY: Final = "~/.compute-router/worker.key"
+MAX_DRAIN_SECONDS: Final = 86_400
 
 _ENVIRONMENT_PREFIX: Final = "COMPUTE_ROUTER_"
-_FLAGS: Final = ("coordinator", "type", "key", "ollama", "model", "pair", "slots", "log-level")
+_FLAGS: Final = (
+    "coordinator",
+    "type",
+    "key",
+    "ollama",
+    "model",
+    "pair",
+    "slots",
+    "drain-seconds",
+    "log-level",
+)
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -32,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True):
     model: str | None
     pair: str | None
     slots: int
+    drain_limit: DurationMs
     log_level: str
 
 
@@ -51,6 +65,7 @@ def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settin
         model=parsed.model,
         pair=parsed.pair,
         slots=parsed.slots,
+        drain_limit=DurationMs(parsed.drain_seconds * 1000),
         log_level=parsed.log_level,
     )
 
@@ -105,11 +120,26 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help=f"jobs at once, 1 to {MAX_SLOTS} (default: %(default)s)",
     )
+    add(
+        "--drain-seconds",
+        metavar="N",
+        type=_drain_seconds,
+        default=DRAIN_LIMIT // 1000,
+        help="how long to go on with running jobs when told to end (default: %(default)s)",
+    )
     add("--log-level", choices=_LOG_LEVELS, default="info", help="how much to log (default: %(default)s)")
     return parser
 
 
 def _slots(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_SLOTS:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_SLOTS}, not {text!r}")
+    return _number(text, 1, MAX_SLOTS)
+
+
+def _drain_seconds(text: str) -> int:
+    return _number(text, 0, MAX_DRAIN_SECONDS)
+
+
+def _number(text: str, least: int, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"must be a number from {least} to {most}, not {text!r}")
     return int(text)

@@ -18,15 +18,14 @@ from tornado.websocket import (
     websocket_connect,
 )
 
+from compute_router.protocol.units import DurationMs
 from compute_router.worker.loop_thread import LoopThread
 from compute_router.worker.result_frames import MAX_FRAME_BYTES
-from compute_router.worker.session_events import Connected, Disconnected, Event, FrameReceived
+from compute_router.worker.session_events import GOING_AWAY, Connected, Disconnected, Event, FrameReceived
 
-_CONNECT_SECONDS: Final = 10.0
 _PING_SECONDS: Final = 10.0
 _PONG_SECONDS: Final = 8.0
 _CLOSE_SECONDS: Final = 1.0
-_GOING_AWAY: Final = 1001
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +39,16 @@ class LinkBroken(msgspec.Struct, frozen=True):
 class SocketLink:
     """One socket at a time. Every :meth:`connect` ends in exactly one :class:`Disconnected`."""
 
-    def __init__(self, loop: LoopThread, url: str, tell: Callable[[Event | LinkBroken], None]) -> None:
+    def __init__(
+        self,
+        loop: LoopThread,
+        url: str,
+        connect_wait: DurationMs,
+        tell: Callable[[Event | LinkBroken], None],
+    ) -> None:
         self._loop = loop
         self._url = url
+        self._connect_seconds = connect_wait / 1000
         self._tell = tell
         self._socket: WebSocketClientConnection | None = None
         self._closed = asyncio.Event()
@@ -55,18 +61,20 @@ class SocketLink:
         """Send a text frame. Lost if the socket closes first: then :class:`Disconnected` is told."""
         self._loop.submit(self._write(frame)).add_done_callback(self._report_defect)
 
-    def close(self, reason: str) -> None:
-        """Begin to close the socket."""
-        self._loop.call(lambda: self._close_here(reason))
+    def close(self, code: int, reason: str) -> None:
+        """Begin to close the socket, after the frames that were sent before."""
+        self._loop.submit(self._close(code, reason)).add_done_callback(self._report_defect)
 
     def shut_down(self) -> None:
-        """Close the socket and wait, for a short time, until the coordinator has answered the close."""
-        self._loop.submit(self._shut_down()).result(2 * _CLOSE_SECONDS)
+        """Close the socket if it is open, and wait for its end: a short time, if it must be."""
+        self._loop.submit(self._close(GOING_AWAY, "the worker stops")).result(3 * _CLOSE_SECONDS)
 
     async def _converse(self) -> None:
         try:
             self._socket = await websocket_connect(
-                HTTPRequest(self._url, connect_timeout=_CONNECT_SECONDS, request_timeout=_CONNECT_SECONDS),
+                HTTPRequest(
+                    self._url, connect_timeout=self._connect_seconds, request_timeout=self._connect_seconds
+                ),
                 compression_options=None,
                 ping_interval=_PING_SECONDS,
                 ping_timeout=_PONG_SECONDS,
@@ -98,19 +106,21 @@ class SocketLink:
         except (WebSocketClosedError, StreamClosedError):
             _log.debug("A frame was lost because the socket closed.")
 
-    def _close_here(self, reason: str) -> None:
-        if self._socket is not None:
-            self._socket.close(_GOING_AWAY, reason)
-
-    async def _shut_down(self) -> None:
+    async def _close(self, code: int, reason: str) -> None:
         if self._socket is None:
             return
-        self._socket.close(_GOING_AWAY, "the worker stops")
+        # The client lets go of these when it begins to close.
+        protocol = self._socket.protocol
+        stream = None if protocol is None else protocol.stream
+        self._socket.close(code, reason)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._closed.wait()
         except TimeoutError:
             _log.debug("The coordinator did not answer the close in time.")
+            if stream is not None:
+                stream.close()
+            await self._closed.wait()
 
     def _report_defect(self, done: Future[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:

@@ -25,9 +25,10 @@ from compute_router.worker.loop_thread import LoopThread
 from compute_router.worker.machine import MachineMeter
 from compute_router.worker.ollama_watch import CHECK_EVERY, Check, Offer, OllamaWatchActor, look_at_ollama
 from compute_router.worker.session import Identity, Session
-from compute_router.worker.session_events import Event, ModelsChanged, MonotonicMs
+from compute_router.worker.session_events import DrainAsked, Event, ModelsChanged, MonotonicMs
 from compute_router.worker.settings import Settings
 from compute_router.worker.socket_link import SocketLink
+from compute_router.worker.timing import Timing
 
 _STOP_SECONDS: Final = 5.0
 _IDLE_STOP_SECONDS: Final = 0.5
@@ -40,19 +41,37 @@ class Ending(msgspec.Struct, frozen=True):
     reason: str
 
 
+class SignalCame(msgspec.Struct, frozen=True):
+    """The operating system wants the worker to end."""
+
+
+Notice = Ending | SignalCame
+
+
 class WorkerSystem:
     """A running worker: a loop thread, the connection, one executor per slot, and a watch on Ollama."""
 
-    def __init__(self, settings: Settings, key: SigningKey, endings: SimpleQueue[Ending]) -> None:
-        """``endings`` is told when the worker cannot go on; stopping it is up to the caller."""
+    def __init__(
+        self,
+        settings: Settings,
+        key: SigningKey,
+        notices: SimpleQueue[Notice],
+        timing: Timing | None = None,
+    ) -> None:
+        """``notices`` is told the :class:`Ending` of the worker; stopping it is up to the caller.
+
+        ``timing`` None is the usual one, with the settings' time to drain.
+        """
         self._settings = settings
-        self._endings = endings
+        self._notices = notices
+        self._timing = timing or Timing(drain_limit=settings.drain_limit)
         self._loop = LoopThread()
         self._runner = JobRunner(settings.ollama)
         self._session = Session(
             Identity(key, settings.provider_type, settings.slots, _agent()),
             Backoff(random.SystemRandom().random),
             MachineMeter().read,
+            self._timing,
         )
         self._link: SocketLink | None = None
         self._connection: pykka.ActorRef[ConnectionActor] | None = None
@@ -69,6 +88,10 @@ class WorkerSystem:
             return
         self._watch = OllamaWatchActor.start(self._look_at_ollama, self._tell)
         self._check_ollama()
+
+    def drain(self) -> None:
+        """Take no more jobs; an :class:`Ending` follows when those that are here are done and delivered."""
+        self._tell(DrainAsked())
 
     def stop(self) -> None:
         """Close the socket and end all threads. Jobs that still run are left to the coordinator."""
@@ -100,11 +123,13 @@ class WorkerSystem:
 
     def end(self, exit_code: int, reason: str) -> None:
         """End the worker."""
-        self._endings.put(Ending(exit_code, reason))
+        self._notices.put(Ending(exit_code, reason))
 
     def _make_link(self, connection: Recipient) -> SocketLink:
         url = websocket_url(self._settings.coordinator)
-        self._link = SocketLink(self._loop, url, lambda event: _tell_if_alive(connection, event))
+        self._link = SocketLink(
+            self._loop, url, self._timing.connect_wait, lambda event: _tell_if_alive(connection, event)
+        )
         return self._link
 
     def _tell(self, event: Event) -> None:

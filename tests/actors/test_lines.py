@@ -127,12 +127,12 @@ def test_a_worker_for_inference_answers_to_each_of_its_models_and_to_any() -> No
 
 def test_a_worker_is_free_while_it_is_settled_and_has_a_slot_left() -> None:
     worker = LiveWorker(1, key("a"), DESKTOP, frozenset([TASK]), (), 2, proven=False)
-    assert not worker.free
+    free = [worker.free]
     worker.settled = True
-    worker.busy.add("one")
-    assert worker.free
-    worker.busy.add("two")
-    assert not worker.free
+    for job_id in ("one", "two"):
+        free.append(worker.free)
+        worker.busy.add(job_id)
+    assert [*free, worker.free] == [False, True, True, False]
 
 
 def test_trust_is_asked_of_private_jobs_only() -> None:
@@ -181,11 +181,11 @@ def test_a_private_job_whose_user_trusts_nobody_waits_in_no_line() -> None:
     line = waiting(job)
     assert line.heads() == []
     line.remove(job)
-    assert not job.waiting
+    assert line.heads() == []
 
 
 @given(st.lists(st.tuples(st.sampled_from(["alice", "bob", "carol"]), st.sampled_from(JobType)), max_size=30))
-def test_among_jobs_of_one_age_every_user_is_served_within_one_turn_of_each_user_in_each_lane(
+def test_among_jobs_of_one_age_every_user_is_served_once_before_any_is_served_twice(
     pushes: list[tuple[str, JobType]],
 ) -> None:
     jobs = [
@@ -199,5 +199,4 @@ def test_among_jobs_of_one_age_every_user_is_served_within_one_turn_of_each_user
         order.append(job.user_id)
     assert len(order) == len(jobs)
     everybody = {user for user, _ in pushes}
-    lanes = len(JobType)
-    assert set(order[: lanes * len(everybody)]) == everybody
+    assert set(order[: len(everybody)]) == everybody

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from types import TracebackType
@@ -44,6 +45,10 @@ class WorkerConnection:
     def drop(self) -> None:
         """Cut the connection without a close frame, as a crash does."""
         self._loop.call_soon_threadsafe(self._handler.cut)
+
+    def stall(self) -> None:
+        """From the next frame on, read nothing and answer nothing, as a peer that hangs or is cut off."""
+        self._loop.call_soon_threadsafe(self._handler.stall)
 
     def close(self) -> None:
         """Close in good order."""
@@ -108,17 +113,25 @@ class CoordinatorSocket:
 class _Handler(tornado.websocket.WebSocketHandler):
     def initialize(self, connections: queue.SimpleQueue[WorkerConnection]) -> None:
         self._connections = connections
+        self._may_read = asyncio.Event()
+        self._may_read.set()
 
     def open(self, *_args: str, **_kwargs: str) -> None:
         self._connection = WorkerConnection(self, asyncio.get_running_loop())
         self._connections.put(self._connection)
 
-    def on_message(self, message: str | bytes) -> None:
+    async def on_message(self, message: str | bytes) -> None:
+        # Tornado reads no further while this waits. The end of the test cancels it.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._may_read.wait()
         self._connection.frames.put(message)
 
     def on_close(self) -> None:
         self._connection.close_code = self.close_code
         self._connection.closed.set()
+
+    def stall(self) -> None:
+        self._may_read.clear()
 
     def send_text(self, data: bytes) -> None:
         if self.ws_connection is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -59,6 +60,15 @@ class AnswerStream:
         self._handler.close_connection = True
         self._handler.connection.shutdown(socket.SHUT_RDWR)
 
+    def wait_until_left(self) -> None:
+        """Wait until the client closes the connection."""
+        self._handler.connection.settimeout(PATIENCE_SECONDS)
+        # A client that leaves with unread data behind resets the connection.
+        with contextlib.suppress(ConnectionResetError):
+            if self._handler.connection.recv(1):
+                raise AssertionError("the client said more instead of leaving")
+        self._handler.close_connection = True
+
 
 Script = Callable[[AnswerStream], None]
 
@@ -95,6 +105,27 @@ class Gate:
             raise TimeoutError("nobody opened the gate")
         stream.part(self._rest)
         stream.done()
+
+
+class UntilLeft:
+    """A script that says some pieces, and then nothing until the client has closed the connection.
+
+    Without pieces it does not even begin to answer, as while a model is loaded.
+    """
+
+    def __init__(self, *pieces: str) -> None:
+        self._pieces = pieces
+        self.reached = threading.Event()
+        self.left = threading.Event()
+
+    def __call__(self, stream: AnswerStream) -> None:
+        if self._pieces:
+            stream.begin()
+        for piece in self._pieces:
+            stream.part(piece)
+        self.reached.set()
+        stream.wait_until_left()
+        self.left.set()
 
 
 class OllamaServer:

@@ -110,7 +110,7 @@ async def test_two_sockets_of_one_key_are_two_entries_that_end_apart(tmp_path: P
 
 async def test_a_heartbeat_speaks_for_the_socket_it_arrives_on(tmp_path: Path) -> None:
     """Of two sockets with one key, only the one that stays silent is dropped."""
-    policy = msgspec.structs.replace(QUICK, heartbeat_timeout=DurationMs(300))
+    policy = msgspec.structs.replace(QUICK, heartbeat_timeout=DurationMs(600))
     key = SigningKey.generate()
     async with (
         coordinator(tmp_path, policy=policy) as router,
@@ -237,3 +237,16 @@ async def stored(router: Coordinator, client: LegacyWorker) -> None:
     """Wait until the frames that the worker sent have had their effect in the store."""
     await client.hears_nothing()
     await router.http.get("/v1/jobs/none")
+
+
+async def test_a_phone_that_sends_result_and_receipt_in_one_breath_keeps_its_receipt(tmp_path: Path) -> None:
+    async with coordinator(tmp_path) as router, legacy_worker(router.port) as phone:
+        await phone.register(provider_type="SEEKER", capabilities=["TASK"])
+        job_id = await router.commit()
+        await phone.receive("job_assign")
+        phone.deliver_without_receipt(job_id)
+        phone.submit_receipt(job_id)
+        assert (await router.job(job_id, wait=5))["status"] == "completed"
+        await stored(router, phone)
+        receipt = (await router.job(job_id))["receipt"]
+    assert receipt == json.loads(phone.receipt(job_id)) | {"signature": STUB_SIGNATURE, "verified": False}

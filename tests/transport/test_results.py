@@ -134,7 +134,7 @@ async def test_two_results_in_one_breath_are_kept_once(tmp_path: Path) -> None:
 
 
 async def test_a_result_after_the_lease_ran_out_is_stale(tmp_path: Path) -> None:
-    policy = msgspec.structs.replace(QUICK, task_lease=DurationMs(200))
+    policy = msgspec.structs.replace(QUICK, task_lease=DurationMs(500))
     async with (
         coordinator(tmp_path, policy=policy) as router,
         worker(router.port) as slow,

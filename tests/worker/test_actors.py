@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from nacl.signing import SigningKey
 
 from compute_router.protocol.jobs import JobType, ProviderType
-from compute_router.protocol.units import DurationMs
+from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.worker.backoff import Backoff
 from compute_router.worker.connection import ConnectionActor
 from compute_router.worker.execution import Execute, ExecutorActor
-from compute_router.worker.jobs import Assignment, AttemptKey, Failed, JobError, Output
+from compute_router.worker.executors.llm import UNREACHABLE
+from compute_router.worker.jobs import Assignment, AttemptKey, Failed, JobError, Outcome, Output, Stopped
 from compute_router.worker.machine import MachineLoad
-from compute_router.worker.session import CHALLENGE_WAIT, Identity, Session
+from compute_router.worker.session import Identity, Session
 from compute_router.worker.session_events import (
     Connected,
     Disconnected,
+    DrainAsked,
     Event,
     FrameReceived,
     JobFinished,
+    JobProgressed,
     ModelsChanged,
     MonotonicMs,
     ReconnectDue,
     Tick,
 )
 from compute_router.worker.socket_link import LinkBroken
+from compute_router.worker.stopping import JobStoppedError, StopSign
+from compute_router.worker.timing import CHALLENGE_WAIT
 
 ASSIGNMENT = Assignment(AttemptKey("job", 1), JobType.TASK, b"{}")
 
@@ -44,10 +50,13 @@ class RecordingRef:
 
 
 class ScriptedRunner:
-    def __init__(self, result: bytes | Exception) -> None:
+    def __init__(self, result: bytes | Exception, chunks: tuple[str, ...] = ()) -> None:
         self._result = result
+        self._chunks = chunks
 
-    def run(self, assignment: Assignment) -> bytes:
+    def run(self, assignment: Assignment, stop: StopSign, tell_chunk: Callable[[str], None]) -> bytes:
+        for chunk in self._chunks:
+            tell_chunk(chunk)
         if isinstance(self._result, Exception):
             raise self._result
         return self._result
@@ -71,8 +80,8 @@ class World:
     def send(self, frame: bytes) -> None:
         self.done.append(json.loads(frame)["type"])
 
-    def close(self, reason: str) -> None:
-        self.done.append("close")
+    def close(self, code: int, reason: str) -> None:
+        self.done.append(("close", code))
 
     def now(self) -> MonotonicMs:
         return self.clock
@@ -136,12 +145,53 @@ def test_a_job_goes_to_a_free_executor_which_is_free_again_when_it_is_done() -> 
     assert executed == ["a", "d"]
 
 
-def test_a_job_that_finds_ollama_gone_makes_the_worker_look_at_once() -> None:
+@pytest.mark.parametrize("code", ["ollama_unreachable", "model_unavailable"])
+def test_a_job_that_finds_ollama_or_its_model_gone_makes_the_worker_look_at_once(code: str) -> None:
     world = World()
     world.registers()
     world.is_assigned("a")
-    world.actor.on_receive(JobFinished(AttemptKey("a", 1), Failed("ollama_unreachable", "y", retryable=True)))
+    world.actor.on_receive(JobFinished(AttemptKey("a", 1), Failed(code, "y", retryable=True)))
     assert "look at ollama" in world.done
+
+
+def test_a_cancelled_job_is_stopped_and_the_next_goes_to_the_same_executor() -> None:
+    world = World()
+    world.registers()
+    world.is_assigned("a")
+    world.hears(type="job_cancel", job_id="a", attempt=1)
+    (executor,) = world.executors
+    with pytest.raises(JobStoppedError):
+        executor.told[0].stop.check()
+    world.is_assigned("b")
+    world.actor.on_receive(JobFinished(AttemptKey("a", 1), Stopped()))
+    world.actor.on_receive(JobFinished(AttemptKey("b", 1), Output(b"{}", UnixMs(0))))
+    assert [execute.assignment.key.job_id for execute in executor.told] == ["a", "b"]
+    assert world.done[2:] == ["job_complete"]
+
+
+def test_what_a_cancelled_job_found_out_about_ollama_is_not_looked_into() -> None:
+    world = World()
+    world.registers()
+    world.is_assigned("a")
+    world.hears(type="job_cancel", job_id="a", attempt=1)
+    world.actor.on_receive(JobFinished(AttemptKey("a", 1), Failed(UNREACHABLE, "y", retryable=True)))
+    assert world.done[2:] == []
+
+
+def test_a_worker_that_has_drained_ends_with_0() -> None:
+    world = World()
+    world.registers()
+    world.actor.on_receive(DrainAsked())
+    assert world.done[2:] == ["drain", ("close", 1000), ("end", 0)]
+
+
+def test_jobs_that_still_run_are_stopped_with_the_worker() -> None:
+    world = World()
+    world.registers()
+    world.is_assigned("a")
+    world.actor.on_stop()
+    with pytest.raises(JobStoppedError):
+        world.executors[0].told[0].stop.check()
 
 
 def test_a_lost_connection_is_logged_in_one_line_with_the_delay(caplog: pytest.LogCaptureFixture) -> None:
@@ -170,9 +220,9 @@ def test_a_defect_of_the_link_ends_the_worker() -> None:
     assert world.done == [("end", 1)]
 
 
-def outcome_of(result: bytes | Exception) -> Output | Failed:
+def outcome_of(result: bytes | Exception) -> Outcome:
     recipient = RecordingRef()
-    ExecutorActor(ScriptedRunner(result)).on_receive(Execute(ASSIGNMENT, recipient))
+    ExecutorActor(ScriptedRunner(result)).on_receive(Execute(ASSIGNMENT, StopSign(), recipient))
     (finished,) = recipient.told
     assert isinstance(finished, JobFinished)
     assert finished.key == ASSIGNMENT.key
@@ -184,6 +234,26 @@ def test_the_executor_tells_the_output_and_when_it_was_made() -> None:
     assert isinstance(outcome, Output)
     assert outcome.json == b'{"a":1}'
     assert outcome.completed_at > 1_700_000_000_000
+
+
+def test_the_executor_tells_chunks_before_the_output() -> None:
+    recipient = RecordingRef()
+    runner = ScriptedRunner(b'"ab"', chunks=("a", "b"))
+    ExecutorActor(runner).on_receive(Execute(ASSIGNMENT, StopSign(), recipient))
+    first, second, finished = recipient.told
+    assert [first, second] == [JobProgressed(ASSIGNMENT.key, "a"), JobProgressed(ASSIGNMENT.key, "b")]
+    assert isinstance(finished, JobFinished)
+
+
+def test_a_job_that_was_stopped_before_its_turn_is_not_run() -> None:
+    recipient, stop = RecordingRef(), StopSign()
+    stop.stop()
+    ExecutorActor(ScriptedRunner(ZeroDivisionError())).on_receive(Execute(ASSIGNMENT, stop, recipient))
+    assert recipient.told == [JobFinished(ASSIGNMENT.key, Stopped())]
+
+
+def test_a_job_that_stops_while_it_runs_is_no_defect() -> None:
+    assert outcome_of(JobStoppedError("Stopped.")) == Stopped()
 
 
 def test_the_executor_tells_why_a_job_cannot_be_done() -> None:

@@ -14,8 +14,10 @@ from nacl.signing import SigningKey
 from compute_router.protocol.jobs import JobType, ProviderType
 from compute_router.protocol.messages import (
     WORKER_FRAMES,
+    Drain,
     Heartbeat,
     HeldJob,
+    JobChunk,
     JobComplete,
     JobFailed,
     JobReject,
@@ -30,30 +32,41 @@ from compute_router.protocol.receipts import (
     verify_receipt,
     verify_signature,
 )
-from compute_router.protocol.units import UnixMs
+from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.worker.backoff import Backoff
-from compute_router.worker.jobs import Assignment, AttemptKey, Failed, Outcome, Output
+from compute_router.worker.jobs import Assignment, AttemptKey, Failed, Outcome, Output, Stopped
 from compute_router.worker.machine import MachineLoad
 from compute_router.worker.outbox import MAX_SENDS
 from compute_router.worker.result_frames import MAX_FRAME_BYTES
-from compute_router.worker.session import CHALLENGE_WAIT, HEARTBEAT_EVERY, REGISTER_WAIT, Identity, Session
+from compute_router.worker.session import Identity, Session
 from compute_router.worker.session_events import (
     ClosedForGood,
     CloseSocket,
     Connect,
     Connected,
     Disconnected,
+    DrainAsked,
+    Drained,
     Effect,
     Event,
     FrameReceived,
     JobFinished,
+    JobProgressed,
     ModelsChanged,
     MonotonicMs,
     ReconnectDue,
     RunJob,
     ScheduleReconnect,
     SendFrame,
+    StopJob,
     Tick,
+)
+from compute_router.worker.timing import (
+    CHALLENGE_WAIT,
+    HEARTBEAT_EVERY,
+    MAX_UNANSWERED_HEARTBEATS,
+    REGISTER_WAIT,
+    Timing,
 )
 
 KEY = SigningKey(bytes(32))
@@ -68,9 +81,9 @@ LOST = Failed("ollama_unreachable", "Ollama cannot be reached.", retryable=True)
 class Conversation:
     """A session with a clock, spoken to in terms of the protocol."""
 
-    def __init__(self, slots: int = 1, models: tuple[Model, ...] = ()) -> None:
+    def __init__(self, slots: int = 1, models: tuple[Model, ...] = (), timing: Timing | None = None) -> None:
         identity = Identity(KEY, ProviderType.DESKTOP, slots, "test/1")
-        self.session = Session(identity, Backoff(lambda: 0.5), lambda: MachineLoad(12.5, 40.0))
+        self.session = Session(identity, Backoff(lambda: 0.5), lambda: MachineLoad(12.5, 40.0), timing)
         self.now = MonotonicMs(1_000)
         self.models = models
 
@@ -103,6 +116,9 @@ class Conversation:
     def is_welcomed(self) -> list[Effect]:
         return self.hears(type="register_ack", status="ok", worker_id="w1")
 
+    def is_answered(self, job: str = "job-1", attempt: int = 1, status: str = "accepted") -> list[Effect]:
+        return self.hears(type="job_ack", job_id=job, attempt=attempt, status=status)
+
     def reconnects(self) -> Register:
         """Lose the connection and get to the registration on the next one."""
         (scheduled,) = self.happens(Disconnected("gone"))
@@ -126,6 +142,13 @@ class Conversation:
         if attempt is not None:
             frame["attempt"] = attempt
         return self.hears(**{**frame, **more})
+
+    def is_cancelled(self, job: str = "job-1", attempt: int = 1) -> list[Effect]:
+        return self.hears(type="job_cancel", job_id=job, attempt=attempt)
+
+    def stops(self, job: str = "job-1", attempt: int = 1) -> list[Effect]:
+        """The executor of a cancelled attempt has stopped."""
+        return self.finishes(job, attempt, Stopped())
 
     def finishes(self, job: str = "job-1", attempt: int | None = 1, outcome: Outcome = DONE) -> list[Effect]:
         return self.happens(JobFinished(AttemptKey(job, attempt), outcome))
@@ -240,7 +263,7 @@ def test_a_registration_without_answer_closes_the_socket_and_tries_again() -> No
     talk.connects()
     talk.passes(CHALLENGE_WAIT)
     (close,) = talk.passes(REGISTER_WAIT)
-    assert isinstance(close, CloseSocket)
+    assert close == CloseSocket(1001, "the coordinator did not answer the registration")
     (again,) = talk.happens(Disconnected("closed"))
     assert isinstance(again, ScheduleReconnect)
 
@@ -249,12 +272,15 @@ def test_a_registration_without_answer_closes_the_socket_and_tries_again() -> No
 
 
 def test_heartbeats_tell_load_and_running_jobs_every_ten_seconds() -> None:
-    talk = Conversation().registers()
-    talk.is_assigned()
-    beats = frames(talk.passes(3 * HEARTBEAT_EVERY))
-    assert len(beats) == 3
-    for beat in beats:
+    talk = Conversation(slots=2).registers()
+    talk.is_assigned("finished", attempt=1)
+    talk.finishes("finished")
+    talk.is_assigned("job-1", attempt=3)
+    for _ in range(5):
+        (beat,) = frames(talk.passes(HEARTBEAT_EVERY))
+        talk.hears(type="heartbeat_ack", status="ok")
         assert isinstance(beat, Heartbeat)
+        assert beat.jobs == [HeldJob("job-1", 3)]
         assert beat.provider_pubkey == PUBKEY
         assert beat.metrics is not None
         assert (beat.metrics.cpu_pct, beat.metrics.mem_pct, beat.metrics.active_jobs) == (12.5, 40.0, 1)
@@ -263,6 +289,52 @@ def test_heartbeats_tell_load_and_running_jobs_every_ten_seconds() -> None:
 def test_a_tick_before_its_time_does_nothing() -> None:
     talk = Conversation().registers()
     assert talk.happens(Tick()) == []
+
+
+def test_jobs_without_attempts_are_counted_in_heartbeats_but_not_named() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned(attempt=None)
+    (beat,) = frames(talk.passes(HEARTBEAT_EVERY))
+    assert isinstance(beat, Heartbeat)
+    assert beat.metrics is not None
+    assert (beat.metrics.active_jobs, beat.jobs) == (1, [])
+
+
+def test_a_coordinator_that_answers_no_heartbeat_is_left_and_reached_again() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    assert len(frames(talk.passes(MAX_UNANSWERED_HEARTBEATS * HEARTBEAT_EVERY))) == MAX_UNANSWERED_HEARTBEATS
+    (close,) = talk.passes(HEARTBEAT_EVERY)
+    assert close == CloseSocket(1001, "the coordinator did not answer 3 heartbeats")
+    assert talk.passes(10 * HEARTBEAT_EVERY) == []
+    again = talk.happens(Disconnected("closed the connection without a word"))
+    assert again == [ScheduleReconnect(DurationMs(250), "did not answer 3 heartbeats")]
+    talk.happens(ReconnectDue())
+    talk.happens(Connected())
+    (register,) = frames(talk.passes(CHALLENGE_WAIT))
+    assert isinstance(register, Register)
+    assert register.active_jobs == [HeldJob("job-1", 1)]
+
+
+def test_one_answer_makes_up_for_the_heartbeats_before_it() -> None:
+    talk = Conversation().registers()
+    for _ in range(5):
+        talk.passes((MAX_UNANSWERED_HEARTBEATS - 1) * HEARTBEAT_EVERY)
+        talk.hears(type="heartbeat_ack", status="ok")
+    assert len(frames(talk.passes(HEARTBEAT_EVERY))) == 1
+
+
+def test_heartbeats_without_answer_are_forgotten_with_their_connection() -> None:
+    talk = Conversation().registers()
+    talk.passes(MAX_UNANSWERED_HEARTBEATS * HEARTBEAT_EVERY)
+    talk.reconnects()
+    talk.is_welcomed()
+    assert len(frames(talk.passes(HEARTBEAT_EVERY))) == 1
+
+
+def test_the_rhythm_of_heartbeats_can_be_set() -> None:
+    talk = Conversation(timing=Timing(heartbeat_every=DurationMs(50))).registers()
+    assert len(frames(talk.passes(100))) == 2
 
 
 def test_there_are_no_heartbeats_without_a_registration() -> None:
@@ -279,7 +351,7 @@ def test_a_task_is_run_and_its_receipt_covers_the_very_bytes_that_are_sent() -> 
     effects = talk.is_assigned(deadline_ms=30_000)
     (assignment,) = started_jobs(effects)
     assert frames(effects) == []
-    assert (assignment.key, assignment.lease) == (AttemptKey("job-1", 1), 30_000)
+    assert assignment.key == AttemptKey("job-1", 1)
     assert json.loads(assignment.payload) == {"task_type": "summarize", "input": "x"}
     (complete,) = frames(talk.finishes())
     assert isinstance(complete, JobComplete)
@@ -387,6 +459,279 @@ def test_a_job_that_was_never_started_cannot_finish() -> None:
         Conversation().registers().finishes()
 
 
+def test_a_job_that_nobody_stopped_cannot_have_stopped() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    with pytest.raises(ValueError, match="without having been told to"):
+        talk.stops()
+
+
+def test_a_newer_attempt_takes_the_place_of_the_one_that_runs() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned(attempt=1)
+    stop, run = talk.is_assigned(attempt=2)
+    assert stop == StopJob(AttemptKey("job-1", 1))
+    assert [job.key for job in started_jobs([run])] == [AttemptKey("job-1", 2)]
+    assert talk.stops(attempt=1) == []
+    (complete,) = frames(talk.finishes(attempt=2))
+    assert isinstance(complete, JobComplete)
+    assert complete.attempt == 2
+
+
+def test_a_newer_attempt_takes_the_place_of_a_result_that_is_held() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned(attempt=1)
+    talk.finishes(attempt=1)
+    assert len(started_jobs(talk.is_assigned(attempt=2))) == 1
+    assert talk.session.held == [AttemptKey("job-1", 2)]
+
+
+def test_an_older_attempt_does_not_disturb_a_newer_one() -> None:
+    talk = Conversation(slots=2).registers()
+    talk.is_assigned(attempt=2)
+    assert frames(talk.is_assigned(attempt=1)) == [JobReject("job-1", "busy", 1)]
+    assert talk.session.held == [AttemptKey("job-1", 2)]
+
+
+# Cancelling
+
+
+def test_a_cancelled_job_is_stopped_and_nothing_more_is_said_about_it() -> None:
+    talk = Conversation(models=(LLAMA,)).registers()
+    talk.is_assigned(job_type="LLM_INFER", payload={"prompt": "hi"})
+    assert talk.is_cancelled() == [StopJob(AttemptKey("job-1", 1))]
+    assert talk.happens(JobProgressed(AttemptKey("job-1", 1), "Hel")) == []
+    (beat,) = frames(talk.passes(HEARTBEAT_EVERY))
+    assert isinstance(beat, Heartbeat)
+    assert beat.jobs == []
+    assert talk.stops() == []
+    assert talk.session.held == []
+
+
+@pytest.mark.parametrize("outcome", [DONE, LOST], ids=["result", "failure"])
+def test_an_outcome_that_crosses_its_cancel_is_dropped(outcome: Outcome) -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.is_cancelled()
+    assert talk.finishes(outcome=outcome) == []
+    assert talk.session.held == []
+
+
+def test_a_cancelled_job_frees_its_slot_at_once() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned("a")
+    talk.is_cancelled("a")
+    assert len(started_jobs(talk.is_assigned("b"))) == 1
+    assert talk.stops("a") == []
+    assert frames(talk.is_assigned("c")) == [JobReject("c", "busy", 1)]
+
+
+def test_a_held_result_of_a_cancelled_job_is_dropped() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.finishes()
+    assert talk.is_cancelled() == []
+    assert talk.reconnects().active_jobs == []
+    assert talk.is_welcomed() == []
+
+
+def test_the_cancel_of_another_attempt_or_an_unknown_job_changes_nothing() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned(attempt=2)
+    assert talk.is_cancelled(attempt=1) == []
+    assert talk.is_cancelled("job-9") == []
+    assert talk.session.held == [AttemptKey("job-1", 2)]
+
+
+def test_a_second_cancel_changes_nothing() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.is_cancelled()
+    assert talk.is_cancelled() == []
+    talk.stops()
+    assert talk.is_cancelled() == []
+
+
+def test_a_cancelled_attempt_is_not_begun_anew_while_it_still_stops() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.is_cancelled()
+    assert frames(talk.is_assigned()) == [JobReject("job-1", "busy", 1)]
+
+
+# Chunks
+
+
+def llm_job() -> Conversation:
+    talk = Conversation(models=(LLAMA,)).registers()
+    talk.is_assigned(job_type="LLM_INFER", payload={"prompt": "hi"})
+    return talk
+
+
+def progress(delta: str) -> JobProgressed:
+    return JobProgressed(AttemptKey("job-1", 1), delta)
+
+
+def test_chunks_are_numbered_from_zero() -> None:
+    talk = llm_job()
+    sent = [frames(talk.happens(progress(delta))) for delta in ("Hel", "lo")]
+    assert sent == [[JobChunk("job-1", 1, 0, "Hel")], [JobChunk("job-1", 1, 1, "lo")]]
+
+
+def test_chunks_of_a_lost_connection_are_not_repeated_but_leave_a_gap() -> None:
+    talk = llm_job()
+    talk.happens(progress("a"))
+    talk.happens(Disconnected("gone"))
+    assert talk.happens(progress("b")) == []
+    talk.happens(ReconnectDue())
+    talk.happens(Connected())
+    talk.passes(CHALLENGE_WAIT)
+    assert talk.is_welcomed() == []
+    assert frames(talk.happens(progress("c"))) == [JobChunk("job-1", 1, 2, "c")]
+
+
+def test_a_coordinator_that_counts_no_attempts_gets_no_chunks() -> None:
+    talk = Conversation(models=(LLAMA,)).registers()
+    talk.is_assigned(attempt=None, job_type="LLM_INFER", payload={"prompt": "hi"})
+    assert talk.happens(JobProgressed(AttemptKey("job-1", None), "Hel")) == []
+
+
+def test_a_chunk_that_comes_after_its_result_is_not_sent() -> None:
+    talk = llm_job()
+    talk.finishes()
+    assert talk.happens(progress("late")) == []
+
+
+# Leaving
+
+LEAVE = [CloseSocket(1000, "the worker leaves"), Drained("All jobs are done and delivered.")]
+
+
+def test_an_idle_worker_that_is_asked_to_drain_says_so_and_leaves() -> None:
+    talk = Conversation().registers()
+    drain, *rest = talk.happens(DrainAsked())
+    assert frames([drain]) == [Drain()]
+    assert rest == LEAVE
+    assert talk.happens(Disconnected("closed")) == []
+    assert talk.session.wake_at is None
+
+
+def test_a_worker_that_is_not_connected_leaves_without_a_word() -> None:
+    assert Conversation().happens(DrainAsked()) == LEAVE
+
+
+def test_a_draining_worker_leaves_when_its_results_are_acknowledged() -> None:
+    talk = Conversation(slots=2).registers()
+    talk.is_assigned("a")
+    talk.is_assigned("b")
+    assert frames(talk.happens(DrainAsked())) == [Drain()]
+    assert len(frames(talk.finishes("a"))) == 1
+    assert talk.is_answered("a") == []
+    (complete,) = talk.finishes("b")
+    assert isinstance(complete, SendFrame)
+    assert talk.is_answered("b", status="stale") == LEAVE
+
+
+def test_a_draining_worker_leaves_behind_its_last_failure() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.happens(DrainAsked())
+    failed, *rest = talk.finishes(outcome=LOST)
+    assert frames([failed]) == [JobFailed("job-1", 1, LOST.code, LOST.message, True)]
+    assert rest == LEAVE
+
+
+def test_a_draining_worker_leaves_when_its_last_job_is_cancelled() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.happens(DrainAsked())
+    assert talk.is_cancelled() == [StopJob(AttemptKey("job-1", 1)), *LEAVE]
+    assert talk.stops() == []
+
+
+def test_a_draining_worker_takes_no_more_jobs() -> None:
+    talk = Conversation(slots=2).registers()
+    talk.is_assigned("a")
+    talk.happens(DrainAsked())
+    effects = talk.is_assigned("b")
+    assert frames(effects) == [JobReject("b", "draining", 1)]
+    assert started_jobs(effects) == []
+
+
+def test_a_draining_worker_keeps_its_heartbeat() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.happens(DrainAsked())
+    (beat,) = frames(talk.passes(HEARTBEAT_EVERY))
+    assert isinstance(beat, Heartbeat)
+    assert beat.jobs == [HeldJob("job-1", 1)]
+
+
+def test_the_coordinator_can_ask_a_worker_to_drain() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    assert frames(talk.hears(type="drain")) == [Drain()]
+    assert talk.hears(type="drain") == []
+    talk.finishes()
+    assert talk.is_answered() == LEAVE
+
+
+def test_a_draining_worker_without_connection_comes_back_to_deliver() -> None:
+    talk = Conversation(timing=Timing(drain_limit=DurationMs(60_000))).registers()
+    talk.is_assigned()
+    talk.happens(Disconnected("gone"))
+    assert talk.happens(DrainAsked()) == []
+    assert talk.finishes() == []
+    talk.happens(ReconnectDue())
+    talk.happens(Connected())
+    (register,) = frames(talk.passes(CHALLENGE_WAIT))
+    assert isinstance(register, Register)
+    drain, complete = frames(talk.is_welcomed())
+    assert drain == Drain()
+    assert isinstance(complete, JobComplete)
+    assert talk.is_answered() == LEAVE
+
+
+def test_a_draining_worker_that_registers_again_says_again_that_it_drains() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.happens(DrainAsked())
+    register, drain = frames(talk.happens(ModelsChanged((LLAMA,))))
+    assert isinstance(register, Register)
+    assert drain == Drain()
+
+
+def test_a_draining_worker_gives_back_what_is_not_done_in_time() -> None:
+    talk = Conversation(slots=2, timing=Timing(drain_limit=DurationMs(5_000))).registers()
+    talk.is_assigned("done")
+    talk.is_assigned("slow")
+    talk.happens(DrainAsked())
+    talk.finishes("done")
+    assert talk.passes(4_999) == []
+    stop, given_back, *rest = talk.passes(1)
+    assert stop == StopJob(AttemptKey("slow", 1))
+    assert frames([given_back]) == [JobReject("slow", "draining", 1)]
+    assert rest == [
+        CloseSocket(1000, "the worker leaves"),
+        Drained("The time to drain is over with 1 job(s) not done and 1 result(s) not acknowledged."),
+    ]
+    assert talk.stops("slow") == []
+    assert talk.session.wake_at is None
+
+
+def test_a_draining_worker_that_reaches_nobody_leaves_in_time() -> None:
+    talk = Conversation(timing=Timing(drain_limit=DurationMs(5_000))).registers()
+    talk.is_assigned()
+    talk.finishes()
+    talk.happens(DrainAsked())
+    talk.happens(Disconnected("gone"))
+    close, drained = talk.passes(5_000)
+    assert isinstance(close, CloseSocket)
+    assert drained == Drained(
+        "The time to drain is over with 0 job(s) not done and 1 result(s) not acknowledged."
+    )
+
+
 # Results across connections
 
 
@@ -431,6 +776,17 @@ def test_an_acknowledged_result_is_forgotten(status: str) -> None:
     talk.hears(type="job_ack", job_id="job-1", attempt=1, status=status)
     assert talk.reconnects().active_jobs == []
     assert talk.is_welcomed() == []
+
+
+def test_the_reason_why_a_result_was_rejected_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    talk = Conversation().registers()
+    talk.is_assigned()
+    talk.finishes()
+    caplog.clear()
+    talk.hears(type="job_ack", job_id="job-1", attempt=1, status="rejected", reason="bad_signature")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == "The result of job job-1 attempt 1 was not taken: bad_signature"
 
 
 def test_an_unknown_acknowledgement_is_not_taken_for_one(caplog: pytest.LogCaptureFixture) -> None:
@@ -539,13 +895,20 @@ any_event = st.one_of(
     st.tuples(st.just("assign"), st.integers(0, 4), st.integers(1, 2)),
     st.tuples(st.just("finish"), st.integers(0, 4)),
     st.tuples(st.just("ack"), st.integers(0, 4), st.integers(1, 2)),
+    st.tuples(st.just("cancel"), st.integers(0, 4), st.integers(1, 2)),
+    st.tuples(st.just("stopped"), st.integers(0, 4)),
 )
+
+
+def stopped_jobs(effects: list[Effect]) -> set[AttemptKey]:
+    return {effect.key for effect in effects if isinstance(effect, StopJob)}
 
 
 @given(st.lists(any_event, max_size=60), st.integers(1, 3))
 def test_slots_are_never_exceeded_and_only_unfinished_business_is_held(steps: list[Any], slots: int) -> None:
     talk = Conversation(slots).registers()
     online, running, unacknowledged = True, set[AttemptKey](), set[AttemptKey]()
+    stopping = set[AttemptKey]()
     for step in steps:
         match step:
             case "lose" if online:
@@ -561,7 +924,10 @@ def test_slots_are_never_exceeded_and_only_unfinished_business_is_held(steps: li
             case "tick":
                 talk.passes(1_000)
             case ("assign", number, attempt) if online:
-                running |= {job.key for job in started_jobs(talk.is_assigned(f"job-{number}", attempt))}
+                effects = talk.is_assigned(f"job-{number}", attempt)
+                stopping |= stopped_jobs(effects)
+                running -= stopping
+                running |= {job.key for job in started_jobs(effects)}
             case ("finish", number) if number < len(running):
                 key = sorted(running, key=str)[number]
                 talk.finishes(key.job_id, key.attempt)
@@ -570,7 +936,18 @@ def test_slots_are_never_exceeded_and_only_unfinished_business_is_held(steps: li
             case ("ack", number, attempt) if online:
                 talk.hears(type="job_ack", job_id=f"job-{number}", attempt=attempt, status="accepted")
                 unacknowledged.discard(AttemptKey(f"job-{number}", attempt))
+            case ("cancel", number, attempt) if online:
+                key = AttemptKey(f"job-{number}", attempt)
+                stopping |= stopped_jobs(talk.is_cancelled(key.job_id, attempt))
+                running.discard(key)
+                unacknowledged.discard(key)
+            case ("stopped", number) if number < len(stopping):
+                key = sorted(stopping, key=str)[number]
+                assert talk.stops(key.job_id, key.attempt or 0) == []
+                stopping.discard(key)
         assert len(running) <= slots
+        assert not running & stopping
+        assert len({key.job_id for key in running}) == len(running)
         assert set(talk.session.held) >= running
         assert set(talk.session.held) <= running | unacknowledged
 
@@ -584,7 +961,10 @@ def test_no_text_breaks_the_session(text: str) -> None:
     st.fixed_dictionaries(
         {
             "type": st.sampled_from(
-                ["challenge", "register_ack", "job_assign", "job_ack", "error", "heartbeat_ack"]
+                [
+                    *("challenge", "register_ack", "job_assign", "job_cancel"),
+                    *("job_ack", "error", "heartbeat_ack"),
+                ]
             )
         },
         optional={

@@ -18,6 +18,7 @@ def test_without_flags_the_defaults_hold() -> None:
     assert settings.key == Path.home() / ".compute-router" / "worker.key"
     assert (settings.provider_type, settings.slots) == (ProviderType.DESKTOP, 1)
     assert (settings.pair, settings.model) == (None, None)
+    assert settings.drain_limit == 30_000
 
 
 def test_the_environment_replaces_defaults_and_flags_replace_the_environment() -> None:
@@ -51,6 +52,19 @@ def test_slots_out_of_range_are_an_error_from_flag_and_environment(
         with pytest.raises(SystemExit, match="2"):
             read_settings(argv, environment)
         assert "from 1 to 64" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("value", "limit"), [("0", 0), ("5", 5_000), ("86400", 86_400_000)])
+def test_the_time_to_drain_is_given_in_seconds(value: str, limit: int) -> None:
+    assert read_settings(["--drain-seconds", value], {}).drain_limit == limit
+    assert read_settings([], {"COMPUTE_ROUTER_DRAIN_SECONDS": value}).drain_limit == limit
+
+
+@pytest.mark.parametrize("value", ["-1", "86401", "1.5", "soon", "9" * 5000])
+def test_a_time_to_drain_out_of_range_is_an_error(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        read_settings([f"--drain-seconds={value}"], {})
+    assert "--drain-seconds" in capsys.readouterr().err
 
 
 def test_the_slash_at_the_end_of_an_address_is_dropped() -> None:

@@ -9,6 +9,8 @@ from typing import Final, Literal
 import msgspec
 from textblob.sentiments import PatternAnalyzer
 
+from compute_router.worker.stopping import CheckPoint, go_on
+
 NEUTRAL_BELOW: Final = 0.1
 """A mean polarity nearer to zero than this is neutral."""
 
@@ -36,9 +38,12 @@ class SentimentClassifier:
         # The lexicon loads on first use, and not safely if two threads are first.
         self._analyzer.analyze("good")
 
-    def classify(self, text: str) -> Sentiment:
+    def classify(self, text: str, check: CheckPoint = go_on) -> Sentiment:
         """The sentiment of the whole text: the mean over all words that the lexicon knows."""
-        scores = [score for chunk in _chunks(text) for score in self._scores(chunk)]
+        scores: list[float] = []
+        for chunk in _chunks(text):
+            check()
+            scores.extend(self._scores(chunk))
         if not scores:
             return Sentiment("neutral", 0.0)
         return verdict(math.fsum(scores) / len(scores))

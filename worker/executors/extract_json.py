@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any, Final, NamedTuple
 
 import msgspec
+
+from compute_router.worker.stopping import CheckPoint, go_on
 
 MAX_DEPTH: Final = 200
 """Values nested deeper than this are left out, so that every reader of the output can read it."""
@@ -13,6 +16,8 @@ MAX_DEPTH: Final = 200
 # Words in a bracketed stretch of prose may hide an opening bracket in what looked like a string. Such
 # a stretch is read again from there, as long as no more than this many times the text was read again.
 _REREADS: Final = 4
+
+_TOKENS_BETWEEN_CHECKS: Final = 1024
 
 _OPENING: Final = re.compile(r"[{\[]")
 # Possessive quantifiers: a token that does not match fails without backtracking.
@@ -47,7 +52,7 @@ class _Reading(NamedTuple):
     """Characters between ``resume`` and the place where the reading failed."""
 
 
-def extract_json(text: str) -> Extraction:
+def extract_json(text: str, check: CheckPoint = go_on) -> Extraction:
     """Every outermost JSON object and array in a text, parsed. What lies inside one is not listed again.
 
     Left out are values nested deeper than MAX_DEPTH, and those that no JSON reader can take in: a number
@@ -58,7 +63,7 @@ def extract_json(text: str) -> Extraction:
     rereads_left = _REREADS * len(text)
     position = _next_opening(text, 0)
     while position is not None:
-        reading = _read(text, position, may_reread=rereads_left > 0)
+        reading = _read(text, position, check, may_reread=rereads_left > 0)
         rereads_left -= reading.reread
         found.extend(_parse(text, reading.values))
         position = _next_opening(text, reading.resume)
@@ -82,7 +87,7 @@ def _parse(text: str, spans: list[_Span]) -> list[Any]:
     return values
 
 
-def _read(text: str, start: int, *, may_reread: bool) -> _Reading:
+def _read(text: str, start: int, check: CheckPoint, *, may_reread: bool) -> _Reading:
     """Read from an opening bracket until its value ends or the grammar is broken.
 
     When it is broken, every container still open is broken too, since reading from its own bracket would
@@ -90,7 +95,10 @@ def _read(text: str, start: int, *, may_reread: bool) -> _Reading:
     """
     reader = _Reader()
     position = start
-    while True:
+    check()
+    for count in itertools.count(1):
+        if count % _TOKENS_BETWEEN_CHECKS == 0:
+            check()
         token = _TOKEN.match(text, position)
         if token is None or not reader.accept(token):
             break

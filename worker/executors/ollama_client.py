@@ -22,10 +22,28 @@ def ollama_client(url: str, read_seconds: float) -> ollama.Client:
     The address is explicit, because the client would otherwise take it from ``OLLAMA_HOST``; and proxies
     from the environment are not used for this machine itself.
     """
-    timeout = httpx.Timeout(read_seconds, connect=min(CONNECT_SECONDS, read_seconds))
     return ollama.Client(
-        host=url, timeout=timeout, follow_redirects=False, trust_env=not is_loopback(url), verify=_TLS
+        host=url,
+        timeout=_timeout(read_seconds),
+        follow_redirects=False,
+        trust_env=not is_loopback(url),
+        verify=_TLS,
     )
+
+
+def async_ollama_client(url: str, read_seconds: float) -> ollama.AsyncClient:
+    """The same for asyncio: its requests can be cancelled at any moment, which closes their connection."""
+    return ollama.AsyncClient(
+        host=url,
+        timeout=_timeout(read_seconds),
+        follow_redirects=False,
+        trust_env=not is_loopback(url),
+        verify=_TLS,
+    )
+
+
+def _timeout(read_seconds: float) -> httpx.Timeout:
+    return httpx.Timeout(read_seconds, connect=min(CONNECT_SECONDS, read_seconds))
 
 
 def runs_elsewhere(model: str) -> bool:

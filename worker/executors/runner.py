@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from compute_router.protocol.jobs import LlmInferPayload, TaskPayload, TaskType, decode_payload
 from compute_router.worker.executors.classify import Sentiment, SentimentClassifier
 from compute_router.worker.executors.extract_json import Extraction, extract_json
-from compute_router.worker.executors.llm import Generated, generate
+from compute_router.worker.executors.llm import (
+    MODEL_UNAVAILABLE,
+    UNCANCELLABLE_LIMIT,
+    Generated,
+    Prompt,
+    generate,
+)
 from compute_router.worker.executors.summarize import Summary, summarize
 from compute_router.worker.jobs import Assignment, JobError
+from compute_router.worker.stopping import CheckPoint, StopSign
 
 
 class JobRunner:
@@ -19,10 +28,11 @@ class JobRunner:
         self._ollama_url = ollama_url
         self._classifier = SentimentClassifier()
 
-    def run(self, assignment: Assignment) -> bytes:
-        """The output as compact JSON.
+    def run(self, assignment: Assignment, stop: StopSign, tell_chunk: Callable[[str], None]) -> bytes:
+        """The output as compact JSON. Answers of a model are also told in chunks while they grow.
 
         Raises:
+            JobStoppedError: ``stop`` was raised.
             JobError: the job cannot be done; the error says why and whether another worker should try.
         """
         try:
@@ -31,24 +41,29 @@ class JobRunner:
             raise JobError(
                 "invalid_payload", f"The payload cannot be read: {error}", retryable=False
             ) from error
-        return msgspec.json.encode(self._output(assignment, payload))
+        return msgspec.json.encode(self._output(assignment, payload, stop, tell_chunk))
 
     def _output(
-        self, assignment: Assignment, payload: LlmInferPayload | TaskPayload
+        self,
+        assignment: Assignment,
+        payload: LlmInferPayload | TaskPayload,
+        stop: StopSign,
+        tell_chunk: Callable[[str], None],
     ) -> Generated | Summary | Sentiment | Extraction:
         if isinstance(payload, TaskPayload):
-            return self._run_task(payload)
+            return self._run_task(payload, stop.check)
         if assignment.model is None:
-            raise JobError("model_unavailable", "This worker serves no model.", retryable=True)
-        return generate(
-            self._ollama_url, assignment.model, payload.prompt, payload.max_tokens, assignment.lease
-        )
+            raise JobError(MODEL_UNAVAILABLE, "This worker serves no model.", retryable=True)
+        # A coordinator that counts no attempts cannot cancel one either.
+        limit = UNCANCELLABLE_LIMIT if assignment.key.attempt is None else None
+        prompt = Prompt(assignment.model, payload.prompt, payload.max_tokens)
+        return generate(self._ollama_url, prompt, stop, tell_chunk, limit=limit)
 
-    def _run_task(self, task: TaskPayload) -> Summary | Sentiment | Extraction:
+    def _run_task(self, task: TaskPayload, check: CheckPoint) -> Summary | Sentiment | Extraction:
         match task.task_type:
             case TaskType.SUMMARIZE:
-                return summarize(task.input)
+                return summarize(task.input, check)
             case TaskType.CLASSIFY:
-                return self._classifier.classify(task.input)
+                return self._classifier.classify(task.input, check)
             case TaskType.EXTRACT_JSON:
-                return extract_json(task.input)
+                return extract_json(task.input, check)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from compute_router.worker.stopping import CheckPoint, go_on
+
 # A run of marks is looked at once, from its first mark, so that "....." costs linear time.
 _END: Final = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s|\Z)|[。！？]++[」』”’）]*+|\n\s*?\n")  # noqa: RUF001
 
@@ -18,7 +20,7 @@ _ABBREVIATIONS: Final = frozenset(_ABBREVIATION_LIST.split())
 _LONGEST_ABBREVIATION: Final = 12
 
 
-def split_sentences(text: str) -> list[str]:
+def split_sentences(text: str, check: CheckPoint = go_on) -> list[str]:
     """Sentences in their order, each without the space around it; nothing but space is left out.
 
     A sentence ends at ``.!?…`` before a space, at the marks of Chinese and Japanese, and at an empty
@@ -28,6 +30,7 @@ def split_sentences(text: str) -> list[str]:
     sentences = []
     start = 0
     for end in _END.finditer(text):
+        check()
         if _is_dot(end.group()) and not _dot_ends_sentence(text, end.start(), end.end()):
             continue
         sentences.append(text[start : end.end()].strip())

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from compute_router.worker.executors.sentences import split_sentences
+from compute_router.worker.stopping import CheckPoint, go_on
 
 MIN_SENTENCES: Final = 3
 MAX_SENTENCES: Final = 5
@@ -38,7 +39,7 @@ class Summary(msgspec.Struct, frozen=True):
     word_count: int
 
 
-def summarize(text: str) -> Summary:
+def summarize(text: str, check: CheckPoint = go_on) -> Summary:
     """Three to five whole sentences of a text; a text of up to three sentences stays as it is.
 
     Sentences are chosen by SumBasic (Nenkova and Vanderwende, 2005): a word weighs as much as its share
@@ -46,24 +47,26 @@ def summarize(text: str) -> Summary:
     so that the next one says something else.
     """
     word_count = len(text.split())
-    sentences = split_sentences(text)
+    sentences = split_sentences(text, check)
     if len(sentences) <= MIN_SENTENCES:
         return Summary(text.strip(), word_count)
     size = max(MIN_SENTENCES, min(MAX_SENTENCES, math.ceil(len(sentences) * _SHARE)))
-    chosen = _choose([_content_words(sentence) for sentence in sentences], size)
+    chosen = _choose([_content_words(sentence, check) for sentence in sentences], size, check)
     return Summary(" ".join(sentences[index] for index in sorted(chosen)), word_count)
 
 
-def _content_words(sentence: str) -> frozenset[str]:
+def _content_words(sentence: str, check: CheckPoint) -> frozenset[str]:
+    check()
     return frozenset(_WORD.findall(sentence.lower())) - _STOP_WORDS
 
 
-def _choose(sentences: list[frozenset[str]], size: int) -> set[int]:
+def _choose(sentences: list[frozenset[str]], size: int, check: CheckPoint) -> set[int]:
     counts = Counter(word for words in sentences for word in words)
     total = counts.total() or 1
     weights = {word: count / total for word, count in counts.items()}
     chosen: set[int] = set()
     for _ in range(size):
+        check()
         remaining = (index for index in range(len(sentences)) if index not in chosen)
         # On equal weight the earlier sentence wins, as max() keeps the first.
         best = max(remaining, key=lambda index: _mean_weight(sentences[index], weights))
