@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
@@ -66,6 +67,7 @@ class Session:
                 self.read("COMMIT")
             except BaseException:
                 self._roll_back()
+                self._bury()
                 raise
             self._checkpoints.after_commit()
             return
@@ -158,6 +160,16 @@ class Session:
         if self._open:
             self._fault = fault
         return fault
+
+    def _bury(self) -> None:
+        """Write over what a refused commit left in the log, where a crash would bring it back to life.
+
+        A flush that fails comes after the write, so this works on a disk that fails to flush. On one that
+        fails to write, the log has no whole commit.
+        """
+        with suppress(*FAULTS):
+            version = self._connection.pragma("user_version")
+            self._connection.pragma("user_version", version)
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from shutil import copy
 
 import apsw
 import pytest
@@ -251,6 +252,25 @@ def test_wherever_the_disk_begins_to_fail_a_transaction_is_kept_whole_or_not_at_
     assert [job.job_id for job in again.unfinished_jobs()] == acknowledged
     again.close()
     assert disk.failures > 0
+
+
+@pytest.mark.parametrize("payload", [b"x", b"x" * 50_000], ids=["short", "long"])
+def test_a_refused_commit_does_not_come_back_after_a_crash(
+    store: SqliteStore, disk: FailingDisk, tmp_path: Path, payload: bytes
+) -> None:
+    insert(store, a_job("kept"))
+    # The log has all of the commit by now, and only the flush to disk fails.
+    disk.fail(apsw.IOError, SYNC)
+    with pytest.raises(StorageUnavailableError):
+        insert(store, a_job("refused", payload=payload))
+    after_crash = tmp_path / "after-crash"
+    after_crash.mkdir()
+    for name in ("coordinator.db", "coordinator.db-wal"):
+        copy(tmp_path / name, after_crash / name)
+    disk.mend()
+    again = open_sqlite_store(after_crash / "coordinator.db")
+    assert [job.job_id for job in again.unfinished_jobs()] == ["kept"]
+    again.close()
 
 
 def test_a_disk_that_cannot_be_read_makes_questions_unavailable(disk: FailingDisk, tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""Care of a coordinator's database: ``python -m compute_router.storage backup|check --db FILE``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from compute_router.protocol.errors import ComputeRouterError, ConfigurationError, StorageUnavailableError
+from compute_router.storage.backup import back_up
+from compute_router.storage.check import count, problems
+from compute_router.storage.faults import FAULTS, unavailable
+from compute_router.storage.reading import open_for_reading
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_UNREADABLE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+_RECEIPTS_BETWEEN_NEWS: Final = 1_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0: done, or sound. 1: the backup failed, or the check found problems. 2: there is nothing that can be
+    read, or the words on the command line are wrong.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="compute_router.storage", description="Care of a coordinator's database."
+    )
+    commands = parser.add_subparsers(required=True)
+    backup = commands.add_parser("backup", help="copy a database, also while a coordinator uses it")
+    backup.set_defaults(run=_back_up)
+    check = commands.add_parser("check", help="look for damage and contradictions in a database or a backup")
+    check.set_defaults(run=_check)
+    for command in (backup, check):
+        command.add_argument(
+            "--db", type=Path, required=True, metavar="FILE", help="the coordinator's database"
+        )
+    backup.add_argument("destination", type=Path, metavar="DEST", help="the new file; it must not exist")
+    return parser
+
+
+def _back_up(arguments: argparse.Namespace) -> int:
+    news = _News("copied")
+    try:
+        back_up(arguments.db, arguments.destination, news.tell)
+    except ComputeRouterError as error:
+        news.end()
+        _say(str(error))
+        return EXIT_UNREADABLE if isinstance(error, ConfigurationError) else EXIT_FAILED
+    news.end()
+    size = arguments.destination.stat().st_size
+    _print(f"{arguments.destination} is a copy of {arguments.db} ({size:,} bytes).")
+    return EXIT_OK
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    news = _News("of the receipts checked")
+    found = 0
+    try:
+        with closing(open_for_reading(arguments.db)) as connection:
+            for problem in problems(connection, news.tell_of_receipts):
+                found += 1
+                news.end()
+                _print(problem)
+            news.end()
+            if found == 0:
+                counts = count(connection)
+                _print(
+                    f"{arguments.db} is sound: {counts.jobs} jobs ({counts.unfinished} unfinished), "
+                    f"{counts.receipts} receipts."
+                )
+    except (ConfigurationError, StorageUnavailableError) as error:
+        _say(str(error))
+        return EXIT_UNREADABLE
+    except FAULTS as error:
+        _say(str(unavailable(error)))
+        return EXIT_UNREADABLE
+    if found:
+        _print(f"{arguments.db} has {found} problem{'' if found == 1 else 's'}.")
+    return EXIT_FAILED if found else EXIT_OK
+
+
+class _News:
+    """One line on a terminal that says how far the work is; nothing elsewhere."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._terminal = sys.stderr.isatty()
+        self._shown = ""
+
+    def tell(self, share: float) -> None:
+        text = f"{share:4.0%} {self._what}"
+        if self._terminal and text != self._shown:
+            sys.stderr.write(f"\r{text}")
+            sys.stderr.flush()
+            self._shown = text
+
+    def tell_of_receipts(self, number: int, total: int) -> None:
+        if number % _RECEIPTS_BETWEEN_NEWS == 0:
+            self.tell(number / total)
+
+    def end(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+            self._shown = ""
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"compute-router: {line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
