@@ -26,7 +26,7 @@ class LiveJob:
     """
 
     __slots__ = (
-        "attempt", "cancel_wanted", "demand", "failures", "finishing", "job_id", "last_detail",
+        "attempt", "cancel_wanted", "demand", "failures", "finishing", "followed", "job_id", "last_detail",
         "last_failure", "lease", "lease_ends", "privacy_class", "queue_window", "run_ends", "run_limit",
         "sent", "status", "tier", "tried", "trusted", "user_id", "waiting", "waiting_since",
         "window_ends", "worker_id", "worker_pubkey",
@@ -60,6 +60,7 @@ class LiveJob:
         self.sent = False
         self.finishing = False
         self.cancel_wanted = False
+        self.followed = False
 
     @property
     def job_type(self) -> JobType:

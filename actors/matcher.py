@@ -14,8 +14,10 @@ from compute_router.actors.messages import (
     AssignmentRecorded,
     Cancel,
     CancelTimer,
+    Chunk,
     CompletionRecorded,
     Deliver,
+    Follow,
     GiveBack,
     IsLive,
     JobEnded,
@@ -24,6 +26,7 @@ from compute_router.actors.messages import (
     LeasesRenewed,
     Message,
     NoteAlive,
+    Progress,
     PublishJob,
     Recover,
     Reserve,
@@ -74,6 +77,7 @@ class Matcher(LoopActor):
             CompletionRecorded: core.completion_recorded,
             Deliver: self._pass_on,
             Cancel: core.cancel,
+            Follow: lambda message, now: core.follow(message.job_id),
             GiveBack: lambda message, now: core.give_back(message.user_id),
             IsLive: lambda message, now: core.is_live(message.job_id),
             KeepReceipt: self._pass_on,
@@ -117,6 +121,8 @@ class Matcher(LoopActor):
                 self._registry.tell(effect)
             case PublishJob(view):
                 self._watchers.publish(view)
+            case Progress() | Chunk():
+                self._watchers.progress(effect)
             case _:
                 self._store.tell(StoreRequest(effect, self.actor_ref))
 

@@ -23,6 +23,7 @@ from compute_router.actors.messages import (
     AssignmentRecorded,
     Cancel,
     CancelTimer,
+    Chunk,
     ClassifyLate,
     CompletionRecorded,
     Deliver,
@@ -30,6 +31,7 @@ from compute_router.actors.messages import (
     JobTimer,
     LeasesRenewed,
     Message,
+    Progress,
     PublishJob,
     RecordAssigned,
     RecordCancelled,
@@ -67,6 +69,7 @@ from compute_router.protocol.units import DurationMs
 
 logger = logging.getLogger(__name__)
 
+_MAX_DETAIL_CHARS = 1000
 _NOT_THE_WORKERS_FAULT = (Failure.WORKER_DISCONNECTED, Failure.LEASE_EXPIRED)
 
 
@@ -103,6 +106,14 @@ class MatcherCore:
     def workers(self) -> Iterable[LiveWorker]:
         """All registered connections."""
         return self._workers
+
+    def follow(self, job_id: str) -> Progress | None:
+        """Publish every step of a job from now on; None if it is not unfinished."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return None
+        job.followed = True
+        return Progress(job_id, job.status, job.attempt)
 
     def drain(self) -> list[Message]:
         """Take the messages that have piled up since the last call."""
@@ -275,6 +286,8 @@ class MatcherCore:
             self._completed(job, event, frame, now)
         elif isinstance(frame, JobStarted | JobChunk):
             self._started(job, now)
+            if job.followed and isinstance(frame, JobChunk):
+                self._out.append(Chunk(job.job_id, frame.attempt, frame.seq, frame.delta))
         elif isinstance(frame, JobReject):
             self._refused(job, frame, Failure.WORKER_REJECTED, frame.reason, now)
         else:
@@ -285,6 +298,7 @@ class MatcherCore:
         if job.status is JobStatus.ASSIGNED:
             job.status = advance(job.status, JobEvent.START)
             self._out.append(RecordStarted(job.job_id, job.attempt))
+            self._tell_followers(job)
 
     def _refused(
         self, job: LiveJob, frame: JobReject | JobFailed, reason: Failure, detail: str, now: SteadyMs
@@ -350,6 +364,7 @@ class MatcherCore:
             self._release(job, now)
             return
         job.sent = True
+        self._tell_followers(job)
         job_type, model = job.demand
         self._out.append(
             Deliver(
@@ -519,7 +534,8 @@ class MatcherCore:
         self._absent.discard(job)
         # From here on nobody holds a lease, so whatever still arrives about this attempt is late.
         job.worker_pubkey, job.sent = None, False
-        job.last_failure, job.last_detail = reason, detail
+        job.last_failure = reason
+        job.last_detail = detail[:_MAX_DETAIL_CHARS] if detail else None
         job.failures += counts
         if not retryable:
             self._fail(job, reason)
@@ -543,6 +559,7 @@ class MatcherCore:
             job.window_ends = SteadyMs(now + job.queue_window)
         window = DurationMs(job.window_ends - now)
         self._out.append(RecordRequeued(job.job_id, job.attempt, reason, window, keep_tried, counts))
+        self._tell_followers(job)
 
     def _retry(self, job: LiveJob, reason: Failure, now: SteadyMs) -> None:
         """Put a job back: at once if a new worker is free or the old one was merely lost, else later."""
@@ -598,6 +615,10 @@ class MatcherCore:
             return
         on_idle, self._on_idle = self._on_idle, None
         on_idle()
+
+    def _tell_followers(self, job: LiveJob) -> None:
+        if job.followed:
+            self._out.append(Progress(job.job_id, job.status, job.attempt))
 
     # Jobs whose worker is away
 

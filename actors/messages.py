@@ -10,6 +10,7 @@ import pykka
 
 from compute_router.actors.ports import WorkerConnection
 from compute_router.protocol.failures import Failure
+from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, ProviderType, Tier
 from compute_router.protocol.messages import (
     Frame,
@@ -131,6 +132,12 @@ class Recover(Message, frozen=True):
 
 class IsLive(Message, frozen=True):
     """Ask: is this job unfinished? Answer: bool."""
+
+    job_id: str
+
+
+class Follow(Message, frozen=True):
+    """Ask: have every step of a job published from now on. Answer: its Progress, or None if it has ended."""
 
     job_id: str
 
@@ -431,6 +438,23 @@ class PublishJob(Message, frozen=True):
     """A job ended: tell whoever waits for it."""
 
     view: JobView
+
+
+class Progress(Message, frozen=True):
+    """Where an unfinished job that somebody follows stands now."""
+
+    job_id: str
+    status: JobStatus
+    attempt: int
+
+
+class Chunk(Message, frozen=True):
+    """A piece of output of a job that somebody follows. Pieces of an earlier attempt are void."""
+
+    job_id: str
+    attempt: int
+    seq: int
+    delta: str
 
 
 class CloseSocket(Message, frozen=True):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from compute_router.storage.interface import JobView
+
+if TYPE_CHECKING:
+    from compute_router.actors.messages import Chunk, Progress
 
 
 class WorkerConnection(Protocol):
@@ -24,7 +27,10 @@ class WorkerConnection(Protocol):
 
 
 class JobWatchers(Protocol):
-    """Whoever waits for jobs to end."""
+    """Whoever waits for jobs to end, or follows their steps."""
+
+    def progress(self, step: Progress | Chunk) -> None:
+        """A job that is followed moved on."""
 
     def publish(self, view: JobView) -> None:
         """A job ended, and that is durable."""

@@ -101,11 +101,12 @@ class RegistryCore:
         peer = self._peers.get(worker_id)
         if peer is None:
             return []
-        peer.last_heard = now
         if isinstance(frame, Register):
+            peer.last_heard = now
             return self._register(worker_id, peer, frame)
         if peer.pubkey is None:
             return [Deliver(worker_id, ErrorFrame("NOT_REGISTERED", "Register before anything else."))]
+        peer.last_heard = now
         if isinstance(frame, Heartbeat):
             return self._heartbeat(worker_id, peer, frame)
         if isinstance(frame, ReceiptSubmit):

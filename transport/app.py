@@ -17,6 +17,7 @@ from compute_router.transport.cors import Cors
 from compute_router.transport.health import HealthResource
 from compute_router.transport.http_exchange import MAX_DRAINED_BYTES, HttpApi
 from compute_router.transport.job import JobResource
+from compute_router.transport.job_events import JobEventsResource
 from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.limits import AddressGuard, AddressLimits
 from compute_router.transport.quote import QuoteResource
@@ -113,6 +114,7 @@ def routes(system: System, watch: JobWatch) -> Router:
     job = JobResource(system, watch)
     router.add("GET", "/v1/jobs/*", job.get)
     router.add("DELETE", "/v1/jobs/*", job.delete)
+    router.add("GET", "/v1/jobs/*/events", JobEventsResource(system, watch).get)
     router.add("POST", "/v1/trust/create", trust.create)
     router.add("POST", "/v1/trust/claim", trust.claim)
     router.add("GET", "/v1/trust/list", trust.list)

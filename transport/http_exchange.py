@@ -31,7 +31,7 @@ from compute_router.protocol.errors import (
 )
 from compute_router.transport.cors import Cors
 from compute_router.transport.error_answers import answer_for
-from compute_router.transport.http_types import Answer, Request
+from compute_router.transport.http_types import Answer, Request, SlowReaderError, Stream
 from compute_router.transport.limits import AddressGuard
 from compute_router.transport.router import Router
 
@@ -178,6 +178,7 @@ class _Exchange(HTTPMessageDelegate):
             self._task.cancel()
 
     async def _serve(self, request: Request) -> None:
+        answer: Answer | Stream
         try:
             if self._api.stopping:
                 raise UnavailableError("The coordinator is stopping.")
@@ -190,7 +191,28 @@ class _Exchange(HTTPMessageDelegate):
             return
         except Exception as error:
             answer = answer_for(error)
-        self._write(answer)
+        if isinstance(answer, Stream):
+            await self._write_stream(answer)
+        else:
+            self._write(answer)
+
+    async def _write_stream(self, stream: Stream) -> None:
+        """Send piece after piece, each when the client has taken the one before."""
+        assert self._request is not None
+        headers = HTTPHeaders({"Content-Type": stream.content_type, "Cache-Control": "no-store"})
+        for name, value in self._api.cors.headers(self._request):
+            headers.add(name, value)
+        try:
+            await self._connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), headers)
+            if self._request.method != "HEAD":
+                async for piece in stream.pieces:
+                    await self._connection.write(piece)
+            self._connection.finish()
+        except StreamClosedError:
+            logger.debug("the client left before the end of its stream")
+        except SlowReaderError:
+            logger.info("a client did not read its event stream fast enough and is cut off")
+            self._connection.close()  # type: ignore[attr-defined]
 
     def _write(self, answer: Answer) -> None:
         assert self._request is not None

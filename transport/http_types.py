@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -27,6 +27,17 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+
+
+class SlowReaderError(Exception):
+    """A stream's client does not take its pieces as fast as they come, and must be cut off."""
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """An answer that is sent piece by piece. The request ends when the pieces do."""
+
+    content_type: str
+    pieces: AsyncIterator[bytes]
 
 
 class Request:

@@ -47,7 +47,7 @@ class JobResource:
             view = await ask(self._system.store, GetJob(job_id))
         if view is None:
             raise NotFoundError("There is no job with this id.")
-        return json_answer(_answer(view))
+        return json_answer(job_answer(view))
 
     async def delete(self, request: Request, job_id: str) -> Answer:
         ended = self._watch.watch(job_id)
@@ -59,7 +59,7 @@ class JobResource:
                         "The cancel could not be stored yet; ask for the job to see what became of it."
                     )
                 if view.status is JobStatus.CANCELLED:
-                    return json_answer(_answer(view))
+                    return json_answer(job_answer(view))
         finally:
             self._watch.unwatch(job_id, ended)
         view = await ask(self._system.store, GetJob(job_id))
@@ -92,7 +92,8 @@ def _wait_seconds(text: str | None) -> float:
     return seconds
 
 
-def _answer(view: JobView) -> JobAnswer:
+def job_answer(view: JobView) -> JobAnswer:
+    """A job as its owner sees it, result and receipt byte for byte."""
     receipt = view.receipt
     return JobAnswer(
         id=view.job_id,

@@ -1,20 +1,68 @@
-"""Long polls: requests that wait for a job to end."""
+"""Requests that wait for a job to end (long polls), or follow it step by step (event streams)."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
+from compute_router.actors.messages import Chunk, Progress
 from compute_router.storage.interface import JobView
+
+_MAX_UNREAD_STEPS: Final = 256
+
+
+class Follower:
+    """One event stream's line of steps. A reader that falls too far behind is cut off."""
+
+    def __init__(self) -> None:
+        self._steps: asyncio.Queue[Progress | Chunk | JobView | None] = asyncio.Queue(_MAX_UNREAD_STEPS)
+        self.cut_off = False
+
+    def put(self, step: Progress | Chunk | JobView | None) -> None:
+        """Add a step; None ends the stream."""
+        try:
+            self._steps.put_nowait(step)
+        except asyncio.QueueFull:
+            self.cut_off = True
+
+    async def next(self, seconds: float) -> Progress | Chunk | JobView | None:
+        """The next step.
+
+        Raises:
+            TimeoutError: none came in that time.
+        """
+        async with asyncio.timeout(seconds):
+            return await self._steps.get()
 
 
 class JobWatch:
-    """Maps unfinished jobs to the requests that wait for them. Lives on the event loop only."""
+    """Maps unfinished jobs to the requests that watch them. Lives on the event loop only."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[JobView | None]]] = {}
+        self._followers: dict[str, set[Follower]] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._followers)
+
+    def follow(self, job_id: str) -> Follower:
+        """Start to follow a job."""
+        follower = Follower()
+        self._followers.setdefault(job_id, set()).add(follower)
+        return follower
+
+    def unfollow(self, job_id: str, follower: Follower) -> None:
+        """Stop to follow; harmless when the job has ended."""
+        followers = self._followers.get(job_id)
+        if followers is not None:
+            followers.discard(follower)
+            if not followers:
+                del self._followers[job_id]
+
+    def progress(self, step: Progress | Chunk) -> None:
+        """A job moved on: tell all who follow it."""
+        for follower in self._followers.get(step.job_id, ()):
+            follower.put(step)
 
     def watch(self, job_id: str) -> asyncio.Future[JobView | None]:
         """Start to wait. The future gets the finished job, or None when all waiting is over."""
@@ -45,6 +93,8 @@ class JobWatch:
         for future in self._waiting.pop(view.job_id, ()):
             if not future.done():
                 future.set_result(view)
+        for follower in self._followers.pop(view.job_id, ()):
+            follower.put(view)
 
     def release_all(self) -> None:
         """Let every waiting request answer with what is known now, because the coordinator stops."""
@@ -53,6 +103,10 @@ class JobWatch:
                 if not future.done():
                     future.set_result(None)
         self._waiting.clear()
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.put(None)
+        self._followers.clear()
 
 
 def _give_up(future: asyncio.Future[JobView | None]) -> None:

@@ -7,22 +7,22 @@ from typing import Final
 from urllib.parse import unquote
 
 from compute_router.protocol.errors import MethodNotAllowedError, NotFoundError
-from compute_router.transport.http_types import Answer, Request
+from compute_router.transport.http_types import Answer, Request, Stream
 
-Handler = Callable[[Request, str], Awaitable[Answer]]
-"""Serves a request; the text is the path's last segment where the route ends in one, else empty."""
+Handler = Callable[[Request, str], Awaitable[Answer | Stream]]
+"""Serves a request; the text is the variable segment of the path where the route has one, else empty."""
 
 _VARIABLE: Final = "*"
 
 
 class Router:
-    """Exact paths, and paths whose last segment is a variable. A lookup is two dictionary look-ups."""
+    """Exact paths, and paths in which the last segment or the one before it is a variable."""
 
     def __init__(self) -> None:
         self._routes: dict[str, dict[str, Handler]] = {}
 
     def add(self, method: str, path: str, handler: Handler) -> None:
-        """Serve a path. A path that ends in ``/*`` takes any last segment."""
+        """Serve a path. A ``*`` as its last segment, or as the one before, takes any text."""
         self._routes.setdefault(path, {})[method] = handler
 
     def find(self, method: str, path: str) -> tuple[Handler, str]:
@@ -38,6 +38,10 @@ class Router:
             parent, _, last = path.rpartition("/")
             methods = self._routes.get(f"{parent}/{_VARIABLE}") if last else None
             variable = unquote(last)
+            if methods is None:
+                grandparent, _, middle = parent.rpartition("/")
+                methods = self._routes.get(f"{grandparent}/{_VARIABLE}/{last}") if middle else None
+                variable = unquote(middle)
         if methods is None:
             raise NotFoundError("There is nothing at this address.")
         handler = methods.get("GET" if method == "HEAD" else method)

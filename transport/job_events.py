@@ -1,0 +1,79 @@
+"""``GET /v1/jobs/{id}/events``: a job's steps as they happen, as server-sent events (WHATWG HTML, 9.2)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+
+from compute_router.actors.messages import Chunk, Follow, GetJob, Progress
+from compute_router.actors.runtime import ask
+from compute_router.actors.system import System
+from compute_router.protocol.errors import NotFoundError
+from compute_router.storage.interface import JobView
+from compute_router.transport.http_types import Request, SlowReaderError, Stream
+from compute_router.transport.job import job_answer
+from compute_router.transport.job_watch import Follower, JobWatch
+
+_KEEP_ALIVE_SECONDS: Final = 15.0
+_KEEP_ALIVE: Final = b": keep-alive\n\n"
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class JobEventsResource:
+    """``status`` at each step, ``chunk`` for each piece of output, ``job`` with the whole job at its end."""
+
+    def __init__(self, system: System, watch: JobWatch) -> None:
+        self._system = system
+        self._watch = watch
+
+    async def get(self, request: Request, job_id: str) -> Stream:
+        # Following begins before the question, so that no step in between is missed.
+        follower = self._watch.follow(job_id)
+        try:
+            first: Progress | JobView | None = await ask(self._system.matcher, Follow(job_id))
+            if first is None:
+                first = await ask(self._system.store, GetJob(job_id))
+            if first is None:
+                raise NotFoundError("There is no job with this id.")
+        except BaseException:
+            self._watch.unfollow(job_id, follower)
+            raise
+        return Stream("text/event-stream; charset=utf-8", self._events(job_id, first, follower))
+
+    async def _events(
+        self, job_id: str, first: Progress | JobView, follower: Follower
+    ) -> AsyncIterator[bytes]:
+        try:
+            step: Progress | Chunk | JobView | None = first
+            while step is not None:
+                yield _event(step)
+                if isinstance(step, JobView):
+                    return
+                while True:
+                    if follower.cut_off:
+                        raise SlowReaderError
+                    try:
+                        step = await follower.next(_KEEP_ALIVE_SECONDS)
+                        break
+                    except TimeoutError:
+                        yield _KEEP_ALIVE
+        finally:
+            self._watch.unfollow(job_id, follower)
+
+
+def _event(step: Progress | Chunk | JobView) -> bytes:
+    match step:
+        case Progress(_, status, attempt):
+            return _render(b"status", {"status": status, "attempt": attempt})
+        case Chunk(_, attempt, seq, delta):
+            return _render(b"chunk", {"attempt": attempt, "seq": seq, "delta": delta})
+        case JobView():
+            return _render(b"job", job_answer(step))
+
+
+def _render(name: bytes, data: Any) -> bytes:
+    # A worker's result may be JSON over several lines, each of which needs its own field.
+    lines = _ENCODER.encode(data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    return b"event: " + name + b"\n" + b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"
