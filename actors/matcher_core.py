@@ -628,6 +628,11 @@ class MatcherCore:
 
     def _return_held(self, worker: LiveWorker, held: set[tuple[str, int]], now: SteadyMs) -> None:
         """A worker of ours is back: it says which attempts it still holds; the others are lost."""
+        for job_id, attempt in sorted(held):
+            job = self._jobs.get(job_id)
+            if job is None or job.attempt != attempt or job.worker_pubkey != worker.pubkey:
+                # It ended while the worker was away; whatever comes of it now would be for nothing.
+                self._out.append(Deliver(worker.worker_id, JobCancel(job_id, attempt)))
         absent = self._absent.of(worker.pubkey)
         lost = [job for job in absent if (job.job_id, job.attempt) not in held]
         for job in absent:
