@@ -235,6 +235,13 @@ class InsertJob(Message, frozen=True):
     key: IdempotencyKey | None = None
 
 
+class FindReplay(Message, frozen=True):
+    """Ask: what does this user's idempotency key stand for already? Answer: the Replay, or None."""
+
+    user_id: str
+    key: IdempotencyKey
+
+
 class RecordAssigned(Message, frozen=True):
     """Give a job to a worker. Answer: :class:`AssignmentRecorded`."""
 

@@ -16,6 +16,7 @@ from compute_router.actors.messages import (
     Deleted,
     DeleteFinished,
     Deliver,
+    FindReplay,
     ForgetKeys,
     GetJob,
     InsertJob,
@@ -64,6 +65,10 @@ def _insert_job(store: Store, clock: Clock, request: InsertJob) -> tuple[str, ..
     if request.job.privacy_class is PrivacyClass.PRIVATE:
         return store.trusted_pubkeys(request.job.user_id)
     return ()
+
+
+def _find_replay(store: Store, clock: Clock, request: FindReplay) -> Replay | None:
+    return store.find_replay(request.user_id, request.key)
 
 
 def _record_assigned(store: Store, clock: Clock, request: RecordAssigned) -> AssignmentRecorded:
@@ -228,6 +233,7 @@ def _list_pairings(store: Store, clock: Clock, request: ListPairings) -> Any:
 
 _ACTIONS: Final[dict[type[Message], Any]] = {
     InsertJob: _insert_job,
+    FindReplay: _find_replay,
     RecordAssigned: _record_assigned,
     RecordStarted: _record_started,
     RecordRequeued: _record_requeued,
@@ -246,5 +252,5 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
     ListPairings: _list_pairings,
 }
 
-READ_ONLY: Final[frozenset[type[Message]]] = frozenset({GetJob, ListPairings, LoadUnfinished})
+READ_ONLY: Final[frozenset[type[Message]]] = frozenset({FindReplay, GetJob, ListPairings, LoadUnfinished})
 """Requests that change nothing, so that they can be served while the database cannot be written."""

@@ -136,6 +136,9 @@ class Store(Protocol):
         earlier job is answered.
         """
 
+    def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
+        """The job that a user's key stands for already, or None."""
+
     def assign_job(
         self, job_id: str, attempt: int, worker_pubkey: str, lease_deadline: UnixMs
     ) -> bytes | None:

@@ -82,8 +82,7 @@ class SqliteStore(Store):
             return None
         binding = (job.user_id, key.key, key.request_hash)
         if not self._session.change(queries.INSERT_KEY, (*binding, job.job_id, job.created_at)):
-            job_id, same_request = self._session.read(queries.REPLAY, binding)
-            return Replay(job_id, bool(same_request))
+            return self.find_replay(job.user_id, key)
         try:
             self._insert_job(job)
         except apsw.ConstraintError:
@@ -91,6 +90,10 @@ class SqliteStore(Store):
             self._session.change(queries.DELETE_KEY, (job.user_id, key.key))
             raise
         return None
+
+    def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
+        row = self._session.read(queries.REPLAY, (user_id, key.key, key.request_hash))
+        return None if row is None else Replay(row[0], bool(row[1]))
 
     def _insert_job(self, job: NewJob) -> None:
         self._session.change(

@@ -9,7 +9,16 @@ from typing import Final
 import msgspec
 
 from compute_router.actors.admission import Refusal
-from compute_router.actors.messages import Admit, GetJob, GiveBack, InsertJob, RecordFailed, Reserve, Submit
+from compute_router.actors.messages import (
+    Admit,
+    FindReplay,
+    GetJob,
+    GiveBack,
+    InsertJob,
+    RecordFailed,
+    Reserve,
+    Submit,
+)
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.errors import (
@@ -34,7 +43,7 @@ from compute_router.protocol.jobs import (
     decode_payload,
 )
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import NewJob, Replay
+from compute_router.storage.interface import IdempotencyKey, NewJob, Replay
 from compute_router.transport.http_types import Answer, Request, decode_json, json_answer
 from compute_router.transport.idempotency import HEADER, idempotency_key
 from compute_router.transport.quote import KEYS_SUPPORTED
@@ -58,22 +67,31 @@ class CommitResource:
         job = self._read(request, tier)
         key = idempotency_key(request, tier)
         await ask(self._system.gate, Admit(job.tier, job.job_type))
-        refusal = await ask(self._system.matcher, Reserve(job.user_id))
-        if refusal is not None:
-            raise _refused(refusal)
-        try:
-            stored: tuple[str, ...] | Replay = await ask(self._system.store, InsertJob(job, key))
-        except BaseException:
-            self._system.matcher.tell(GiveBack(job.user_id))
-            raise
-        headers = (KEYS_SUPPORTED, (HEADER, key.key)) if key else (KEYS_SUPPORTED,)
+        stored = await self._store(job, key)
         if isinstance(stored, Replay):
-            self._system.matcher.tell(GiveBack(job.user_id))
             job_id = await self._replay(stored)
         else:
             await self._submit(job, stored)
             job_id = job.job_id
+        headers = (KEYS_SUPPORTED, (HEADER, key.key)) if key else (KEYS_SUPPORTED,)
         return Answer(201, json_answer(CommitAnswer(job_id)).body, headers)
+
+    async def _store(self, job: NewJob, key: IdempotencyKey | None) -> tuple[str, ...] | Replay:
+        """Store a job, if there is room: its user's trusted keys, or the earlier commit with this key."""
+        refusal = await ask(self._system.matcher, Reserve(job.user_id))
+        if refusal is not None:
+            # A repeated commit needs no room: its job is there already.
+            replay = await ask(self._system.store, FindReplay(job.user_id, key)) if key else None
+            if isinstance(replay, Replay):
+                return replay
+            raise _refused(refusal)
+        stored: tuple[str, ...] | Replay | None = None
+        try:
+            stored = await ask(self._system.store, InsertJob(job, key))
+        finally:
+            if stored is None or isinstance(stored, Replay):
+                self._system.matcher.tell(GiveBack(job.user_id))
+        return stored
 
     async def _submit(self, job: NewJob, trusted: tuple[str, ...]) -> None:
         submit = Submit(job, trusted)

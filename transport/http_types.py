@@ -10,6 +10,7 @@ import msgspec
 from tornado.httputil import HTTPHeaders
 
 from compute_router.protocol.errors import (
+    ComputeRouterError,
     MalformedJsonError,
     RequestError,
     UnsupportedMediaTypeError,
@@ -29,8 +30,10 @@ class Answer(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class SlowReaderError(Exception):
+class SlowReaderError(ComputeRouterError):
     """A stream's client does not take its pieces as fast as they come, and must be cut off."""
+
+    code = "slow_reader"
 
 
 class Stream(msgspec.Struct, frozen=True):

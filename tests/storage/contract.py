@@ -441,6 +441,17 @@ class StoreContract:
             assert store.insert_job(a_job(), KEY) is None
         assert only_unfinished(store).job_id == "job-1"
 
+    def test_a_used_key_is_found_and_nothing_is_kept(self, store: Store) -> None:
+        with store.transaction():
+            assert store.find_replay(ALICE, KEY) is None
+            store.insert_job(a_job("job-1"), KEY)
+            assert store.find_replay(ALICE, KEY) == Replay("job-1", same_request=True)
+            assert store.find_replay(ALICE, IdempotencyKey(KEY.key, "b" * 64)) == Replay(
+                "job-1", same_request=False
+            )
+            assert store.find_replay("somebody else", KEY) is None
+            assert store.insert_job(a_job("job-2"), named("another")) is None
+
     def test_the_same_request_again_is_answered_with_the_first_job_and_keeps_nothing(
         self, store: Store
     ) -> None:

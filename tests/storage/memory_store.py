@@ -97,15 +97,19 @@ class MemoryStore(Store):
 
     def insert_job(self, job: NewJob, key: IdempotencyKey | None = None) -> Replay | None:
         self._need_transaction()
-        earlier = self._tables.keys.get((job.user_id, key.key)) if key else None
-        if key and earlier:
-            return Replay(earlier.job_id, earlier.request_hash == key.request_hash)
+        replay = self.find_replay(job.user_id, key) if key else None
+        if replay is not None:
+            return replay
         if job.job_id in self._tables.jobs:
             raise BrokenConstraintError(job.job_id)
         self._tables.jobs[job.job_id] = Job(job, job.queue_deadline)
         if key:
             self._tables.keys[job.user_id, key.key] = Key(key.request_hash, job.job_id, job.created_at)
         return None
+
+    def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
+        earlier = self._tables.keys.get((user_id, key.key))
+        return Replay(earlier.job_id, earlier.request_hash == key.request_hash) if earlier else None
 
     def assign_job(
         self, job_id: str, attempt: int, worker_pubkey: str, lease_deadline: UnixMs
