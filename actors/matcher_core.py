@@ -13,79 +13,41 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from compute_router.actors.absent_holders import AbsentHolders
-from compute_router.actors.admission import Admission, Refusal
+from compute_router.actors.admission import Refusal
 from compute_router.actors.clock import SteadyMs
-from compute_router.actors.connected_workers import ConnectedWorkers
-from compute_router.actors.idle_workers import IdleWorkers
+from compute_router.actors.hearing import Hearing
 from compute_router.actors.live import LiveJob, LiveWorker
 from compute_router.actors.messages import (
     AssignmentRecorded,
     Cancel,
-    CancelTimer,
-    Chunk,
-    ClassifyLate,
     CompletionRecorded,
     Deliver,
     JobEnded,
     JobTimer,
-    LeasesRenewed,
     Message,
     Progress,
     PublishJob,
-    RecordAssigned,
     RecordCancelled,
-    RecordCompletion,
-    RecordFailed,
-    RecordRequeued,
-    RecordStarted,
     Recover,
-    SetTimer,
-    SlotFreed,
     Submit,
     TrustGranted,
     WorkerOnline,
-    WorkerSaid,
     WorkerSettled,
 )
-from compute_router.actors.policy import MatchingPolicy, preferred_providers
-from compute_router.actors.soft_failures import is_soft
-from compute_router.actors.waiting_jobs import WaitingJobs
-from compute_router.actors.worker_claims import Misnamed, WorkerReportedError, read_completion
-from compute_router.protocol.failures import Failure, failed_result
+from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobEvent, JobStatus, advance
 from compute_router.protocol.messages import (
-    ErrorFrame,
     JobAck,
     JobAssign,
     JobCancel,
-    JobChunk,
-    JobComplete,
-    JobFailed,
-    JobReject,
-    JobStarted,
 )
 from compute_router.protocol.units import DurationMs
 
 logger = logging.getLogger(__name__)
 
-_MAX_DETAIL_CHARS = 1000
-_NOT_THE_WORKERS_FAULT = (Failure.WORKER_DISCONNECTED, Failure.LEASE_EXPIRED)
 
-
-class MatcherCore:
+class MatcherCore(Hearing):
     """Who runs what. Events pile up messages, in order; :meth:`drain` takes them out."""
-
-    def __init__(self, policy: MatchingPolicy) -> None:
-        self._policy = policy
-        self._jobs: dict[str, LiveJob] = {}
-        self._workers = ConnectedWorkers()
-        self._idle = IdleWorkers()
-        self._waiting = WaitingJobs(policy.ageing)
-        self._absent = AbsentHolders()
-        self._admission = Admission(policy)
-        self._on_idle: Callable[[], None] | None = None
-        self._out: list[Message] = []
 
     # What the actor and the tests ask
 
@@ -267,90 +229,6 @@ class MatcherCore:
             else:
                 self._end_attempt(job, Failure.WORKER_DISCONNECTED, now, keep_tried=job.sent)
 
-    def leases_renewed(self, event: LeasesRenewed, now: SteadyMs) -> None:
-        """A worker is alive and names what it works on."""
-        for held in event.jobs:
-            job = self._jobs.get(held.job_id)
-            if job is not None and job.worker_id == event.worker_id and job.attempt == held.attempt:
-                job.lease_ends = SteadyMs(now + job.lease)
-
-    # Workers speak
-
-    def worker_said(self, event: WorkerSaid, now: SteadyMs) -> None:
-        """Act on what a worker said about a job, if the job is its own."""
-        frame = event.frame
-        job = self._jobs.get(frame.job_id)
-        if job is None or not self._holds_lease(job, event) or frame.attempt not in (None, job.attempt):
-            self._answer_late(event, now)
-        elif isinstance(frame, JobComplete):
-            self._completed(job, event, frame, now)
-        elif isinstance(frame, JobStarted | JobChunk):
-            self._started(job, now)
-            if job.followed and isinstance(frame, JobChunk):
-                self._out.append(Chunk(job.job_id, frame.attempt, frame.seq, frame.delta))
-        elif isinstance(frame, JobReject):
-            self._refused(job, frame, Failure.WORKER_REJECTED, frame.reason, now)
-        else:
-            self._refused(job, frame, Failure.WORKER_ERROR, f"{frame.code}: {frame.message}", now)
-
-    def _started(self, job: LiveJob, now: SteadyMs) -> None:
-        job.lease_ends = SteadyMs(now + job.lease)
-        if job.status is JobStatus.ASSIGNED:
-            job.status = advance(job.status, JobEvent.START)
-            self._out.append(RecordStarted(job.job_id, job.attempt))
-            self._tell_followers(job)
-
-    def _refused(
-        self, job: LiveJob, frame: JobReject | JobFailed, reason: Failure, detail: str, now: SteadyMs
-    ) -> None:
-        if is_soft(frame):
-            self._pause(job)
-            self._end_attempt(job, Failure.WORKER_BUSY, now, counts=False, detail=detail)
-        else:
-            retryable = isinstance(frame, JobReject) or frame.retryable
-            self._end_attempt(job, reason, now, detail=detail, retryable=retryable)
-
-    def _pause(self, job: LiveJob) -> None:
-        """Leave a worker that had no room alone for a while, or each waiting job would be refused in turn."""
-        worker = self._workers.get(job.worker_id)
-        if worker is not None:
-            worker.settled = False
-            self._idle.discard(worker)
-            key = f"settle:{worker.worker_id}"
-            self._out.append(SetTimer(key, self._policy.busy_pause, WorkerSettled(worker.worker_id)))
-
-    def _completed(self, job: LiveJob, event: WorkerSaid, frame: JobComplete, now: SteadyMs) -> None:
-        claim = read_completion(frame, event.pubkey, proven=event.proven)
-        if isinstance(claim, Misnamed):
-            self._out.append(Deliver(event.worker_id, ErrorFrame("RECEIPT_MISMATCH", claim.message)))
-            return
-        if isinstance(claim, WorkerReportedError):
-            self._end_attempt(job, Failure.WORKER_ERROR, now, detail=claim.message)
-            return
-        job.finishing = True
-        self._absent.discard(job)
-        self._out.append(RecordCompletion(event.worker_id, event.pubkey, job.attempt, frame))
-        self._out.append(CancelTimer(job.job_id))
-        # The worker has done its part, whatever the store will say: its slot is free from here on.
-        self._release(job, now)
-
-    def _answer_late(self, event: WorkerSaid, now: SteadyMs) -> None:
-        frame = event.frame
-        if isinstance(frame, JobComplete):
-            self._out.append(ClassifyLate(event.worker_id, event.pubkey, frame.job_id, frame.attempt))
-        else:
-            self._out.append(Deliver(event.worker_id, JobAck(frame.job_id, "stale", attempt=frame.attempt)))
-        if isinstance(frame, JobComplete | JobFailed | JobReject) and frame.job_id not in self._jobs:
-            self.slot_freed(SlotFreed(event.worker_id, frame.job_id), now)
-
-    def _holds_lease(self, job: LiveJob, event: WorkerSaid) -> bool:
-        if job.finishing or not job.sent:
-            return False
-        if job.worker_id is not None:
-            return job.worker_id == event.worker_id
-        # The connection that held it is gone; the same key, proven, may still speak for it.
-        return event.proven and job.worker_pubkey == event.pubkey
-
     # The store answers
 
     def assignment_recorded(self, event: AssignmentRecorded, now: SteadyMs) -> None:
@@ -451,181 +329,6 @@ class MatcherCore:
                 self._waiting.take(job, now)
                 self._assign(job, worker, now)
 
-    def slot_freed(self, event: SlotFreed, now: SteadyMs) -> None:
-        """A worker is done with a job that was taken from it, or has had time enough for it."""
-        worker = self._workers.get(event.worker_id)
-        if worker is not None and event.job_id in worker.busy and event.job_id not in self._jobs:
-            worker.busy.discard(event.job_id)
-            self._out.append(CancelTimer(_slot_timer(event.worker_id, event.job_id)))
-            self._feed(worker, now)
-
-    # Decisions
-
-    def _place(self, job: LiveJob, now: SteadyMs, *, first: bool = False) -> None:
-        """Give a pending job to a free worker, or have it wait."""
-        worker = self._find_worker(job)
-        if worker is not None:
-            self._assign(job, worker, now)
-            return
-        self._waiting.add(job, first=first)
-        self._set_timer(job, DurationMs(max(job.window_ends - now, 0)), waiting=True)
-
-    def _find_worker(self, job: LiveJob) -> LiveWorker | None:
-        if self._admission.draining:
-            return None
-        providers = preferred_providers(job.tier, job.job_type)
-        if not job.private:
-            return self._idle.first(job.demand, providers, job.tried)
-        free = [worker for worker in self._workers.trusted_with(job) if worker.free]
-        return min(
-            free,
-            default=None,
-            key=lambda w: (w.pubkey in job.tried, providers.index(w.provider_type), w.idle_since),
-        )
-
-    def _nobody_came(self, job: LiveJob) -> Failure:
-        if job.private and not self._workers.trusted_with(job):
-            return Failure.NO_TRUSTED_WORKER
-        return Failure.NO_ELIGIBLE_WORKER
-
-    def _feed(self, worker: LiveWorker, now: SteadyMs) -> None:
-        """Give a worker jobs for all its free slots; stand it among the idle if some remain."""
-        while worker.free:
-            job = None if self._admission.draining else self._waiting.best_for(worker)
-            if job is None:
-                worker.idle_since = now
-                self._idle.add(worker)
-                return
-            self._waiting.take(job, now)
-            self._assign(job, worker, now)
-
-    def _assign(self, job: LiveJob, worker: LiveWorker, now: SteadyMs) -> None:
-        job.status = advance(job.status, JobEvent.CLAIM)
-        job.attempt += 1
-        job.worker_id = worker.worker_id
-        job.worker_pubkey = worker.pubkey
-        job.sent = False
-        job.lease_ends = SteadyMs(now + job.lease)
-        job.run_ends = SteadyMs(now + job.run_limit)
-        worker.busy.add(job.job_id)
-        if worker.free:
-            self._idle.add(worker)
-        else:
-            self._idle.discard(worker)
-        self._out.append(RecordAssigned(job.job_id, job.attempt, worker.pubkey, job.lease))
-        self._watch_lease(job, now)
-
-    def _end_attempt(
-        self,
-        job: LiveJob,
-        reason: Failure,
-        now: SteadyMs,
-        *,
-        keep_tried: bool = True,
-        counts: bool = True,
-        retryable: bool = True,
-        detail: str | None = None,
-    ) -> None:
-        """An attempt brought no result: free its worker, then try the job elsewhere or give it up.
-
-        An attempt that does not count leaves the job the rest of its window, so it cannot go on for ever.
-        """
-        pubkey = job.worker_pubkey
-        self._absent.discard(job)
-        # From here on nobody holds a lease, so whatever still arrives about this attempt is late.
-        job.worker_pubkey, job.sent = None, False
-        job.last_failure = reason
-        job.last_detail = detail[:_MAX_DETAIL_CHARS] if detail else None
-        job.failures += counts
-        if not retryable:
-            self._fail(job, reason)
-        elif job.failures >= self._policy.max_failures:
-            self._fail(job, Failure.ATTEMPTS_EXHAUSTED)
-        elif not counts and now >= job.window_ends:
-            self._fail(job, reason)
-        else:
-            if keep_tried and pubkey is not None:
-                job.tried = (*job.tried, pubkey)
-            self._requeue(job, reason, now, keep_tried=keep_tried, counts=counts)
-        self._release(job, now)
-        if job.status is JobStatus.PENDING:
-            self._retry(job, reason, now)
-
-    def _requeue(
-        self, job: LiveJob, reason: Failure, now: SteadyMs, *, keep_tried: bool, counts: bool
-    ) -> None:
-        job.status = advance(job.status, JobEvent.REQUEUE)
-        if counts:
-            job.window_ends = SteadyMs(now + job.queue_window)
-        window = DurationMs(job.window_ends - now)
-        self._out.append(RecordRequeued(job.job_id, job.attempt, reason, window, keep_tried, counts))
-        self._tell_followers(job)
-
-    def _retry(self, job: LiveJob, reason: Failure, now: SteadyMs) -> None:
-        """Put a job back: at once if a new worker is free or the old one was merely lost, else later."""
-        worker = self._find_worker(job)
-        untried_is_free = worker is not None and worker.pubkey not in job.tried
-        if untried_is_free or reason in _NOT_THE_WORKERS_FAULT:
-            self._place(job, now, first=True)
-        else:
-            self._set_timer(job, self._policy.backoff(job.attempt), waiting=False)
-
-    def _release(self, job: LiveJob, now: SteadyMs) -> None:
-        """Free the slot that a job held, and give it to the next job."""
-        worker = self._workers.get(job.worker_id)
-        job.worker_id = None
-        if worker is not None and job.job_id in worker.busy:
-            worker.busy.discard(job.job_id)
-            self._feed(worker, now)
-        self._tell_when_idle()
-
-    def _call_off(self, job: LiveJob, now: SteadyMs) -> None:
-        """Take an ended job from the worker that holds it.
-
-        A worker of ours stops at once. Another does not know how, so its slot stays taken until it
-        answers, or until the lease would have ended.
-        """
-        worker = self._workers.get(job.worker_id)
-        if worker is None or not job.sent:
-            self._release(job, now)
-            return
-        self._out.append(Deliver(worker.worker_id, JobCancel(job.job_id, job.attempt)))
-        if worker.proven:
-            self._release(job, now)
-        else:
-            freed = SlotFreed(worker.worker_id, job.job_id)
-            self._out.append(SetTimer(_slot_timer(worker.worker_id, job.job_id), job.lease, freed))
-            self._tell_when_idle()
-
-    def _fail(self, job: LiveJob, failure: Failure) -> None:
-        job.status = advance(job.status, JobEvent.FAIL)
-        last = job.last_failure if job.last_failure is not failure else None
-        result = failed_result(failure, last, job.last_detail)
-        self._out.append(RecordFailed(job.job_id, job.attempt, result))
-        self._forget(job)
-
-    def _forget(self, job: LiveJob) -> None:
-        del self._jobs[job.job_id]
-        self._admission.leave(job.user_id)
-        self._absent.discard(job)
-        self._out.append(CancelTimer(job.job_id))
-
-    def _tell_when_idle(self) -> None:
-        if self._on_idle is None or any(job.status is not JobStatus.PENDING for job in self._jobs.values()):
-            return
-        on_idle, self._on_idle = self._on_idle, None
-        on_idle()
-
-    def _tell_followers(self, job: LiveJob) -> None:
-        if job.followed:
-            self._out.append(Progress(job.job_id, job.status, job.attempt))
-
-    # Jobs whose worker is away
-
-    def _await_return(self, job: LiveJob, grace: DurationMs) -> None:
-        self._absent.add(job)
-        self._set_timer(job, grace, waiting=False)
-
     def _return_held(self, worker: LiveWorker, held: set[tuple[str, int]], now: SteadyMs) -> None:
         """A worker of ours is back: it says which attempts it still holds; the others are lost."""
         for job_id, attempt in sorted(held):
@@ -645,17 +348,3 @@ class MatcherCore:
         # Only now are the worker's used slots known; a lost job may well go to one of its free ones.
         for job in lost:
             self._end_attempt(job, Failure.WORKER_DISCONNECTED, now)
-
-    # Timers: one for each job, named by the job
-
-    def _watch_lease(self, job: LiveJob, now: SteadyMs) -> None:
-        # Renewals only move ``lease_ends``; the timer looks again when it comes.
-        ends = min(job.lease_ends, job.run_ends)
-        self._set_timer(job, DurationMs(max(ends - now, 0)), waiting=False)
-
-    def _set_timer(self, job: LiveJob, delay: DurationMs, *, waiting: bool) -> None:
-        self._out.append(SetTimer(job.job_id, delay, JobTimer(job.job_id, job.attempt, waiting)))
-
-
-def _slot_timer(worker_id: int, job_id: str) -> str:
-    return f"slot:{worker_id}:{job_id}"
