@@ -30,6 +30,7 @@ _FRAME_HEADROOM: Final = 64 * 1024
 _UNREAD_FRAMES: Final = 4
 _HEADER_BYTES: Final = 16 * 1024
 _IDLE_TIMEOUT_SECONDS: Final = 300.0
+_IDLE_CHECK_SECONDS: Final = 10.0
 _LISTEN_BACKLOG: Final = 4096
 _LAST_ANSWERS_SECONDS: Final = 2.0
 
@@ -70,8 +71,9 @@ class Server:
             self._api,
             max_header_size=_HEADER_BYTES,
             max_body_size=MAX_DRAINED_BYTES,
-            idle_connection_timeout=_IDLE_TIMEOUT_SECONDS,
         )
+        self._server.conn_params.header_timeout = None
+        self._idle_check: asyncio.TimerHandle | None = None
 
     def listen(self) -> int:
         """Begin to take connections; returns the port.
@@ -90,12 +92,20 @@ class Server:
                 "Stop what uses it, or choose another address with --host and --port."
             ) from None
         self._server.add_sockets(sockets)
+        self._check_idle()
         return int(sockets[0].getsockname()[1])
+
+    def _check_idle(self) -> None:
+        self._api.close_idle(_IDLE_TIMEOUT_SECONDS)
+        loop = asyncio.get_running_loop()
+        self._idle_check = loop.call_later(_IDLE_CHECK_SECONDS, self._check_idle)
 
     async def stop(self) -> None:
         """Take no more connections, answer what waits, and say goodbye to the workers."""
         self._server.stop()
         self._api.stopping = True
+        if self._idle_check is not None:
+            self._idle_check.cancel()
         self._watch.release_all()
         if self._api.in_flight:
             await asyncio.wait(self._api.in_flight, timeout=_LAST_ANSWERS_SECONDS)

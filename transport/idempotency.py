@@ -23,9 +23,9 @@ def idempotency_key(request: Request, tier: Tier) -> IdempotencyKey | None:
     Raises:
         RequestError: the key is empty, too long, or has other than visible ASCII characters.
     """
-    keys = request.headers.get_list(HEADER)
-    if not keys:
+    if HEADER not in request.headers:
         return None
+    keys = request.headers.get_list(HEADER)
     if len(keys) > 1 or len(keys[0]) > _MAX_CHARS or not _KEY.fullmatch(keys[0]):
         raise RequestError(f"{HEADER} must be one text of 1 to {_MAX_CHARS} visible ASCII characters.")
     return IdempotencyKey(keys[0], sha256_hex(tier.value.encode() + b"\n" + request.body))
