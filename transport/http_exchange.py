@@ -268,7 +268,9 @@ class _Exchange(HTTPMessageDelegate):
 
     @staticmethod
     def _declared_size(headers: HTTPHeaders) -> int:
-        declared = headers["Content-Length"] if "Content-Length" in headers else "0"
+        if "Content-Length" not in headers:
+            return 0
+        declared = headers["Content-Length"]
         if not (declared.isascii() and declared.isdigit()):
             # Tornado itself refuses a malformed length right after this.
             return 0
