@@ -12,6 +12,7 @@ from typing import Final
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import Figure, table
 from benchmarks.machine import facts
+from benchmarks.measures.durability import durability
 from benchmarks.measures.lone_job import lone_job
 from benchmarks.measures.memory import memory
 from benchmarks.measures.saturation import saturation
@@ -25,6 +26,7 @@ MEASURES: Final[dict[str, Callable[[Scale], Awaitable[list[Figure]]]]] = {
     "latency": lone_job,
     "saturation": saturation,
     "memory": memory,
+    "durability": durability,
 }
 RESULTS: Final = ROOT / "benchmarks" / "RESULTS.md"
 

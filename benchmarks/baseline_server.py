@@ -98,6 +98,7 @@ class CommitHandler(RequestHandler):
         self._sockets.next().write_message(_ASSIGN)
         self.set_status(201)
         self.set_header("Content-Type", "application/json")
+        self.set_header("Idempotency-Supported", "true")
         self.finish(_COMMITTED)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -12,11 +13,14 @@ import msgspec
 from benchmarks.http_client import KeepAliveClient, get_request, post_request
 from benchmarks.load_log import LoadLog, Seconds
 from compute_router.protocol.http_api import CommitAnswer, CommitRequest
-from compute_router.protocol.jobs import JobType, TaskPayload, TaskType
+from compute_router.protocol.jobs import JobType, TaskType
 
 _HELLO: Final = get_request("/hello")
 _COMMIT_ANSWERS: Final = msgspec.json.Decoder(CommitAnswer)
 TASK_INPUT: Final = "The delivery came two days early and everything in the box was in perfect condition."
+LONG_TOKENS: Final = 100_000
+"""So many that the lease of the inference outlasts any measure."""
+
 _COMPLETED: Final = b'"status":"completed"'
 _VERIFIED: Final = b'"verified":true'
 _NEVER: Final = -1
@@ -102,18 +106,56 @@ class Seeker(ClosedLoopClient):
             self.exchange_ended(f"a commit was answered {status} {body[:500]!r}")
 
 
-def commit_body(user_id: str) -> bytes:
-    """Body of the commit of a small TASK job."""
-    payload = TaskPayload(task_type=TaskType.CLASSIFY, input=TASK_INPUT)
-    return msgspec.json.encode(
-        CommitRequest(
-            job_type=JobType.TASK,
-            user_id=user_id,
-            payload=msgspec.Raw(
-                msgspec.json.encode({"task_type": payload.task_type, "input": payload.input})
+class KeyedSeeker(Seeker):
+    """Gives every commit an idempotency key of its own."""
+
+    def __init__(self, log: LoadLog, repeats: int | None, user_id: str) -> None:
+        super().__init__(log, repeats, user_id)
+        line, _, self._after_key = self._commit.partition(b"\r\n")
+        self._before_key = line + b"\r\nIdempotency-Key: "
+
+    def begin(self) -> None:
+        """Commit a job under a fresh key, as long as the SDK's."""
+        key = secrets.token_hex(16).encode()
+        self._commit = self._before_key + key + b"\r\n" + self._after_key
+        super().begin()
+
+
+class Committer(ClosedLoopClient):
+    """Commits long inferences, and does not wait for their results."""
+
+    def __init__(self, log: LoadLog, repeats: int, user_id: str) -> None:
+        super().__init__(log, repeats)
+        self._commit = post_request(
+            "/v1/jobs/commit/fast",
+            msgspec.json.encode(
+                CommitRequest(
+                    job_type=JobType.LLM_INFER,
+                    user_id=user_id,
+                    payload=msgspec.Raw(msgspec.json.encode({"prompt": "Go on.", "max_tokens": LONG_TOKENS})),
+                )
             ),
         )
+
+    def begin(self) -> None:
+        """Commit a job."""
+        self.send(self._commit)
+
+    def answered(self, status: int, body: bytes) -> None:
+        """Go on with the next one."""
+        self.exchange_ended(None if status == 201 else f"a commit was answered {status} {body[:500]!r}")
+
+
+def commit_body(user_id: str) -> bytes:
+    """Body of the commit of a small TASK job."""
+    return msgspec.json.encode(
+        CommitRequest(job_type=JobType.TASK, user_id=user_id, payload=msgspec.Raw(task_payload()))
     )
+
+
+def task_payload() -> bytes:
+    """Payload of a small TASK job."""
+    return msgspec.json.encode({"task_type": TaskType.CLASSIFY, "input": TASK_INPUT})
 
 
 Client = TypeVar("Client", bound=ClosedLoopClient)

@@ -15,7 +15,7 @@ _MAX_FAILURES_KEPT: Final = 5
 
 
 class LoadLog:
-    """Shared by the clients of one load; all run on one event loop."""
+    """Shared by the clients of one load; all run on one event loop. ``reasons`` are of the first failures."""
 
     def __init__(self, clients: int) -> None:
         self.latencies: list[Seconds] = []
@@ -23,7 +23,7 @@ class LoadLog:
         self.stopping = False
         self.ended = asyncio.Event()
         self.ended_at = 0.0
-        self._reasons: list[str] = []
+        self.reasons: list[str] = []
         self._clients_left = clients
 
     @property
@@ -38,8 +38,8 @@ class LoadLog:
     def fail(self, reason: str) -> None:
         """One request or job did not end well."""
         self.failed += 1
-        if len(self._reasons) < _MAX_FAILURES_KEPT:
-            self._reasons.append(reason)
+        if len(self.reasons) < _MAX_FAILURES_KEPT:
+            self.reasons.append(reason)
 
     def client_ended(self) -> None:
         """A client will send no more."""
@@ -55,4 +55,4 @@ class LoadLog:
             BenchmarkError: something failed.
         """
         if self.failed:
-            raise BenchmarkError(f"{self.failed} failed, for example: {'; '.join(self._reasons)}")
+            raise BenchmarkError(f"{self.failed} failed, for example: {'; '.join(self.reasons)}")

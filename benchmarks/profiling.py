@@ -19,6 +19,7 @@ from typing import Final
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import load_jobs
 from benchmarks.load_log import Seconds
+from benchmarks.patience import Patience
 from benchmarks.scale import Scale
 from benchmarks.servers import Server, coordinator
 from benchmarks.worker_pool import WorkerPool
@@ -69,7 +70,7 @@ async def _sample_under_load(server: Server, scale: Scale) -> str:
     # The load outlasts the sampling, or the end of the profile would show an idle coordinator.
     lasting = Seconds(2 * scale.window)
     async with asyncio.TaskGroup() as group:
-        group.create_task(load_jobs(server, scale.warm_up, lasting))
+        group.create_task(load_jobs(server, scale.warm_up, lasting, Patience(0)))
         await asyncio.sleep(scale.warm_up)
         return await _sample(server, scale.window)
 

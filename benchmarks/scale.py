@@ -10,9 +10,13 @@ from benchmarks.load_log import Seconds
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """Sizes and lengths of a run."""
+    """Sizes and lengths of a run.
+
+    ``extra_windows`` is how many disturbed windows each measure may repeat.
+    """
 
     rounds: int
+    extra_windows: int
     pools: tuple[int, ...]
     warm_up: Seconds
     window: Seconds
@@ -20,10 +24,19 @@ class Scale(msgspec.Struct, frozen=True):
     lone_jobs: int
     saturation_rounds: int
     memory_workers: int
+    cost_cycles: int
+    cost_window: Seconds
+    cost_holders: int
+    recovery_starts: int
+    recovered_jobs: int
+    drains: int
+    reconnect_rounds: int
+    reconnect_jobs_each: int
 
 
 FULL: Final = Scale(
     rounds=4,
+    extra_windows=16,
     pools=(50, 1_000, 10_000),
     warm_up=Seconds(2.0),
     window=Seconds(5.0),
@@ -31,9 +44,18 @@ FULL: Final = Scale(
     lone_jobs=1_000,
     saturation_rounds=3,
     memory_workers=10_000,
+    cost_cycles=6,
+    cost_window=Seconds(2.5),
+    cost_holders=1_000,
+    recovery_starts=3,
+    recovered_jobs=100_000,
+    drains=5,
+    reconnect_rounds=3,
+    reconnect_jobs_each=50,
 )
 QUICK: Final = Scale(
     rounds=1,
+    extra_windows=2,
     pools=(50, 1_000),
     warm_up=Seconds(1.0),
     window=Seconds(3.0),
@@ -41,4 +63,12 @@ QUICK: Final = Scale(
     lone_jobs=200,
     saturation_rounds=1,
     memory_workers=1_000,
+    cost_cycles=2,
+    cost_window=Seconds(1.5),
+    cost_holders=200,
+    recovery_starts=1,
+    recovered_jobs=20_000,
+    drains=1,
+    reconnect_rounds=1,
+    reconnect_jobs_each=20,
 )

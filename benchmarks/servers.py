@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,20 +21,26 @@ from benchmarks.load_log import Seconds
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _LISTENING: Final = re.compile(rb"listening on http://[^:]+:(\d+)")
-_START_TIMEOUT: Final = Seconds(20.0)
+_START_TIMEOUT: Final = Seconds(60.0)
 _STOP_TIMEOUT: Final = Seconds(60.0)
 _TAIL_LINES: Final = 20
 
 
 class Server:
-    """A running server process, seen from outside."""
+    """A running server process, seen from outside.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    ``started_in`` is the time from the start of the process to the line that says that it listens.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, started_at: float) -> None:
         self.port = 0
+        self.started_in = Seconds(0.0)
+        self._started_at = started_at
         self.pid = process.pid
         self._process = process
         self._usage = psutil.Process(process.pid)
         self._listening = asyncio.Event()
+        self._told_to_stop = False
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._reading = asyncio.create_task(self._read())
 
@@ -68,10 +75,23 @@ class Server:
         """Stop the process cleanly.
 
         Raises:
-            BenchmarkError: it had ended before, did not end in time, or ended with an error.
+            BenchmarkError: it did not end in time, or ended with an error.
         """
-        if self._process.returncode is None:
+        self.tell_to_stop()
+        await self.wait_until_stopped()
+
+    def tell_to_stop(self) -> None:
+        """Send SIGTERM, unless the process has ended."""
+        if self._process.returncode is None and not self._told_to_stop:
+            self._told_to_stop = True
             self._process.send_signal(signal.SIGTERM)
+
+    async def wait_until_stopped(self) -> None:
+        """Wait for the end of a process that was told to stop.
+
+        Raises:
+            BenchmarkError: it did not end in time, or ended with an error.
+        """
         try:
             async with asyncio.timeout(_STOP_TIMEOUT):
                 code = await self._process.wait()
@@ -94,17 +114,21 @@ class Server:
         async for line in self._process.stdout:
             self._tail.append(line)
             if not self.port and (found := _LISTENING.search(line)):
+                self.started_in = Seconds(time.perf_counter() - self._started_at)
                 self.port = int(found[1])
                 self._listening.set()
 
 
 @asynccontextmanager
-async def coordinator() -> AsyncIterator[Server]:
-    """The real coordinator with its durable defaults and a new database."""
+async def coordinator(*flags: str, database: Path | None = None) -> AsyncIterator[Server]:
+    """The real coordinator with its durable defaults; without ``database`` it has a new one.
+
+    ``flags`` are added to those that every coordinator here has, and win over them.
+    """
     with tempfile.TemporaryDirectory(prefix="compute-router-benchmark-") as directory:
-        database = str(Path(directory) / "benchmark.db")
-        flags = ("--chain", "solana", "--port", "0", "--db", database, "--log-level", "warning")
-        async with _running("run_coordinator", *flags) as server:
+        path = str(database or Path(directory) / "benchmark.db")
+        usual = ("--chain", "solana", "--port", "0", "--db", path, "--log-level", "warning")
+        async with _running("run_coordinator", *usual, *flags) as server:
             yield server
 
 
@@ -117,6 +141,7 @@ async def baseline() -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def _running(module: str, *arguments: str) -> AsyncIterator[Server]:
+    started_at = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -127,7 +152,7 @@ async def _running(module: str, *arguments: str) -> AsyncIterator[Server]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    server = Server(process)
+    server = Server(process, started_at)
     try:
         await server.wait_until_listening()
         yield server

@@ -38,7 +38,7 @@ async def _bytes_per_worker(server: Server, workers: int) -> float:
     # Two rounds of heartbeats, so that every worker was heard and buffers have the size they keep.
     await asyncio.sleep(2 * HEARTBEAT_INTERVAL)
     after = server.resident_bytes()
-    pool.raise_failures()
+    pool.log.raise_failures()
     await pool.close()
     return (after - before) / workers
 

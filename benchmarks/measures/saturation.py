@@ -10,6 +10,7 @@ from benchmarks.load import run_jobs
 from benchmarks.load_log import Seconds
 from benchmarks.scale import Scale
 from benchmarks.servers import coordinator
+from benchmarks.simulated_worker import Habits
 from benchmarks.worker_pool import WorkerPool
 
 JOBS: Final = 500
@@ -26,11 +27,11 @@ async def saturation(scale: Scale) -> list[Figure]:
     failed = 0
     for _ in range(scale.saturation_rounds):
         async with coordinator() as server:
-            pool = WorkerPool(server.port, work=WORK)
+            pool = WorkerPool(server.port, Habits(work=WORK))
             await pool.connect(WORKERS)
             ran = await pool.guard(run_jobs(server, seekers=JOBS, each=1))
             took.append(ran.took)
-            held += pool.held
+            held += pool.log.held
             failed += ran.log.failed
             await pool.close()
     name = f"{JOBS} jobs at once on {WORKERS} workers of {WORK * 1000:.0f} ms"

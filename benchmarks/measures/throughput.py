@@ -13,6 +13,7 @@ import msgspec
 from benchmarks.figures import Figure, median, milliseconds, percentile, spread
 from benchmarks.load import CLIENTS, QUIET_SHARE, Measured, load_hello, load_jobs
 from benchmarks.load_log import Seconds
+from benchmarks.patience import Patience
 from benchmarks.scale import Scale
 from benchmarks.servers import Server, baseline, coordinator
 from benchmarks.worker_pool import WorkerPool
@@ -37,22 +38,23 @@ class Round(msgspec.Struct, frozen=True):
 
 async def throughput(scale: Scale) -> list[Figure]:
     """Measure all rounds."""
-    rounds = [await _round(scale, number) for number in range(scale.rounds)]
+    patience = Patience(scale.extra_windows)
+    rounds = [await _round(scale, number, patience) for number in range(scale.rounds)]
     return [*_baseline_figures(rounds), *_job_figures(rounds, scale), *_cpu_figures(rounds)]
 
 
-async def _round(scale: Scale, number: int) -> Round:
+async def _round(scale: Scale, number: int, patience: Patience) -> Round:
     async with baseline() as server:
-        hello = await load_hello(server, scale.warm_up, scale.baseline_window)
+        hello = await load_hello(server, scale.warm_up, scale.baseline_window, patience)
     # Every other round goes from the large pool to the small one.
     pools = scale.pools if number % 2 == 0 else scale.pools[::-1]
     exchange, jobs = {}, {}
     for workers in pools:
         # Many open sockets slow bare Tornado down as well, so it gets as many.
         async with baseline() as server:
-            exchange[workers] = await _jobs(server, scale, workers, scale.baseline_window)
+            exchange[workers] = await _jobs(server, scale, workers, scale.baseline_window, patience)
         async with coordinator() as server:
-            jobs[workers] = await _jobs(server, scale, workers, scale.window)
+            jobs[workers] = await _jobs(server, scale, workers, scale.window, patience)
         print(
             f"  round {number + 1}: {workers:,} workers, {jobs[workers].per_second:,.0f} jobs/s, "
             f"{exchange[workers].per_second:,.0f} bare exchanges/s",
@@ -61,10 +63,10 @@ async def _round(scale: Scale, number: int) -> Round:
     return Round(hello, exchange, jobs)
 
 
-async def _jobs(server: Server, scale: Scale, workers: int, window: Seconds) -> Measured:
+async def _jobs(server: Server, scale: Scale, workers: int, window: Seconds, patience: Patience) -> Measured:
     pool = WorkerPool(server.port)
     await pool.connect(workers)
-    measured = await pool.guard(load_jobs(server, scale.warm_up, window))
+    measured = await pool.guard(load_jobs(server, scale.warm_up, window, patience))
     await pool.close()
     return measured
 
