@@ -97,7 +97,9 @@ class Hearing(Attempts):
     def _answer_late(self, event: WorkerSaid, now: SteadyMs) -> None:
         frame = event.frame
         if isinstance(frame, JobComplete):
-            self._out.append(ClassifyLate(event.worker_id, event.pubkey, frame.job_id, frame.attempt))
+            self._out.append(
+                ClassifyLate(event.worker_id, event.pubkey, frame.job_id, frame.attempt, frame.output_hash)
+            )
         else:
             self._out.append(Deliver(event.worker_id, JobAck(frame.job_id, "stale", attempt=frame.attempt)))
         if isinstance(frame, JobComplete | JobFailed | JobReject) and frame.job_id not in self._jobs:

@@ -242,6 +242,8 @@ class MatcherCore(Hearing):
             self._release(job, now)
             return
         job.sent = True
+        # The lease is the worker's time: what the disk took does not count.
+        self._begin_lease(job, now)
         self._tell_followers(job)
         job_type, model = job.demand
         self._out.append(
@@ -310,6 +312,10 @@ class MatcherCore(Hearing):
     def _held_too_long(self, job: LiveJob, now: SteadyMs) -> None:
         if job.worker_id is None:
             self._end_attempt(job, Failure.WORKER_DISCONNECTED, now)
+        elif not job.sent:
+            # Still being stored, so no worker has it yet; the store's answer begins the lease.
+            self._begin_lease(job, now)
+            self._watch_lease(job, now)
         elif now >= job.run_ends:
             self._fail(job, Failure.DEADLINE_EXCEEDED)
             self._call_off(job, now)

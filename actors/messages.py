@@ -303,6 +303,7 @@ class ClassifyLate(Message, frozen=True):
     pubkey: str
     job_id: str
     attempt: int | None
+    output_hash: str
 
 
 class RecordFailed(Message, frozen=True):

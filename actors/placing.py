@@ -59,8 +59,7 @@ class Placing(Market):
         job.worker_id = worker.worker_id
         job.worker_pubkey = worker.pubkey
         job.sent = False
-        job.lease_ends = SteadyMs(now + job.lease)
-        job.run_ends = SteadyMs(now + job.run_limit)
+        self._begin_lease(job, now)
         worker.busy.add(job.job_id)
         if worker.free:
             self._idle.add(worker)
@@ -72,6 +71,10 @@ class Placing(Market):
     def _tell_followers(self, job: LiveJob) -> None:
         if job.followed:
             self._out.append(Progress(job.job_id, job.status, job.attempt))
+
+    def _begin_lease(self, job: LiveJob, now: SteadyMs) -> None:
+        job.lease_ends = SteadyMs(now + job.lease)
+        job.run_ends = SteadyMs(now + job.run_limit)
 
     def _watch_lease(self, job: LiveJob, now: SteadyMs) -> None:
         # Renewals only move ``lease_ends``; the timer looks again when it comes.

@@ -137,7 +137,9 @@ def _classify_late(store: Store, clock: Clock, request: ClassifyLate) -> Deliver
     completed_by = store.completed_by(request.job_id)
     attempt = request.attempt if request.attempt is not None else (completed_by or ("", 0))[1]
     own = completed_by == (request.pubkey, attempt)
-    status = "accepted" if own else "stale"
+    # Whoever is told that an output is accepted must find that very output stored.
+    kept = own and view.result is not None and sha256_hex(view.result) == request.output_hash
+    status = "accepted" if kept else "stale"
     return Deliver(request.worker_id, JobAck(request.job_id, status, attempt=request.attempt))
 
 
