@@ -17,6 +17,7 @@ from compute_router.actors.messages import (
     InsertJob,
     RecordFailed,
     Reserve,
+    StoreRequest,
     Submit,
 )
 from compute_router.actors.runtime import ask
@@ -29,6 +30,7 @@ from compute_router.protocol.errors import (
     NoTrustedWorkerError,
     QueueFullError,
     RequestError,
+    StorageUnavailableError,
     UserQueueFullError,
 )
 from compute_router.protocol.failures import FailedResult, Failure, failed_result
@@ -98,8 +100,14 @@ class CommitResource:
         if job.privacy_class is PrivacyClass.PUBLIC:
             self._system.matcher.tell(submit)
         elif not await ask(self._system.matcher, submit):
-            result = failed_result(Failure.NO_TRUSTED_WORKER)
-            await ask(self._system.store, RecordFailed(job.job_id, 0, result))
+            failed = RecordFailed(job.job_id, 0, failed_result(Failure.NO_TRUSTED_WORKER))
+            try:
+                await ask(self._system.store, failed)
+            except StorageUnavailableError:
+                # A repeated commit will be answered with this job, so its end must be stored all the same:
+                # what the store is told, and not asked, it tries until it succeeds.
+                self._system.store.tell(StoreRequest(failed, self._system.matcher))
+                raise
             raise _no_trusted_worker(job.job_id)
 
     async def _replay(self, replay: Replay) -> str:
