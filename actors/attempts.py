@@ -40,7 +40,8 @@ class Attempts(Placing):
     ) -> None:
         """An attempt brought no result: free its worker, then try the job elsewhere or give it up.
 
-        An attempt that does not count leaves the job the rest of its window, so it cannot go on for ever.
+        An attempt that does not count leaves the job what it had left of its window, so it cannot go on for
+        ever.
         """
         pubkey = job.worker_pubkey
         self._absent.discard(job)
@@ -53,7 +54,7 @@ class Attempts(Placing):
             self._fail(job, reason)
         elif job.failures >= self._policy.max_failures:
             self._fail(job, Failure.ATTEMPTS_EXHAUSTED)
-        elif not counts and now >= job.window_ends:
+        elif not counts and not job.window_left:
             self._fail(job, reason)
         else:
             if keep_tried and pubkey is not None:
@@ -67,9 +68,8 @@ class Attempts(Placing):
         self, job: LiveJob, reason: Failure, now: SteadyMs, *, keep_tried: bool, counts: bool
     ) -> None:
         job.status = advance(job.status, JobEvent.REQUEUE)
-        if counts:
-            job.window_ends = SteadyMs(now + job.queue_window)
-        window = DurationMs(job.window_ends - now)
+        window = job.queue_window if counts else job.window_left
+        job.window_ends = SteadyMs(now + window)
         self._out.append(RecordRequeued(job.job_id, job.attempt, reason, window, keep_tried, counts))
         self._tell_followers(job)
 
@@ -80,7 +80,8 @@ class Attempts(Placing):
         if untried_is_free or reason in _NOT_THE_WORKERS_FAULT:
             self._place(job, now, first=True)
         else:
-            self._set_timer(job, self._policy.backoff(job.attempt), waiting=False)
+            backoff = self._policy.backoff(job.attempt)
+            self._set_timer(job, DurationMs(min(backoff, job.window_ends - now)), waiting=False)
 
     def _fail(self, job: LiveJob, failure: Failure) -> None:
         job.status = advance(job.status, JobEvent.FAIL)

@@ -22,14 +22,15 @@ class LiveJob:
     that holds it (``worker_pubkey``) is away. ``sent`` says that the assignment went out to the worker, and
     ``finishing`` that its result is being stored: then nothing but the store's answer moves the job.
     ``cancel_wanted`` says that the owner asked for its end meanwhile. ``attempt`` counts assignments,
-    ``failures`` those that ended for a reason that counts.
+    ``failures`` those that ended for a reason that counts. ``window_left`` is what was left of the wait when
+    the newest attempt began.
     """
 
     __slots__ = (
         "attempt", "cancel_wanted", "demand", "failures", "finishing", "followed", "job_id", "last_detail",
         "last_failure", "lease", "lease_ends", "privacy_class", "queue_window", "run_ends", "run_limit",
         "sent", "status", "tier", "tried", "trusted", "user_id", "waiting", "waiting_since",
-        "window_ends", "worker_id", "worker_pubkey",
+        "window_ends", "window_left", "worker_id", "worker_pubkey",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,7 @@ class LiveJob:
         self.waiting = False
         self.waiting_since = now
         self.window_ends = SteadyMs(now + job.queue_window)
+        self.window_left = job.queue_window
         self.worker_id: int | None = None
         self.worker_pubkey: str | None = None
         self.sent = False

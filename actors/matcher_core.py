@@ -108,13 +108,15 @@ class MatcherCore(Hearing):
         The restart grace is the least: workers need a moment to come back.
         """
 
-        def remaining(deadline: int | None, whole: DurationMs) -> DurationMs:
-            left = (deadline or 0) - event.alive_until
+        def remaining(deadline: int, whole: DurationMs) -> DurationMs:
+            left = deadline - event.alive_until
             return DurationMs(min(max(left, self._policy.restart_grace), whole))
 
         for record, trusted in event.jobs:
             job = LiveJob(record, now, trusted, self._policy.run_limit)
-            job.window_ends = SteadyMs(now + remaining(record.queue_deadline, job.queue_window))
+            job.waiting_since = SteadyMs(now - max(event.alive_until - record.created_at, 0))
+            job.window_left = remaining(record.queue_deadline, job.queue_window)
+            job.window_ends = SteadyMs(now + job.window_left)
             job.attempt = record.attempt
             job.failures = record.failures
             job.tried = record.tried_pubkeys
@@ -127,7 +129,9 @@ class MatcherCore(Hearing):
             job.status = record.status
             job.worker_pubkey = record.worker_pubkey
             job.sent = True
-            job.run_ends = SteadyMs(now + job.run_limit)
+            assert record.lease_deadline is not None
+            began = record.lease_deadline - job.lease
+            job.run_ends = SteadyMs(now + remaining(began + job.run_limit, job.run_limit))
             self._await_return(job, remaining(record.lease_deadline, job.lease))
 
     def trust_granted(self, event: TrustGranted, now: SteadyMs) -> None:

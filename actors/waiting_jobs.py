@@ -15,6 +15,7 @@ from compute_router.protocol.jobs import JobType, Tier
 from compute_router.protocol.units import DurationMs
 
 _ANYBODY = ""
+_NEVER = SteadyMs(-(1 << 62))
 _Lane = tuple[str, JobType, str | None, Tier]
 
 
@@ -25,7 +26,7 @@ class _User:
 
     def __init__(self) -> None:
         self.lanes: dict[_Lane, int] = {}
-        self.last_turn = SteadyMs(-1)
+        self.last_turn = _NEVER
 
 
 class WaitingJobs:
