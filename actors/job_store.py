@@ -16,18 +16,19 @@ import msgspec
 import pykka
 from pykka._envelope import Envelope
 
-from compute_router.actors.clock import Clock
+from compute_router.actors.clock import Clock, SteadyMs
 from compute_router.actors.gathering_inbox import GatheringInbox
 from compute_router.actors.messages import Message, NoteAlive, StoreRequest
 from compute_router.actors.runtime import FailStop, LoopFuture, OnDeath
 from compute_router.actors.store_requests import READ_ONLY, handle
 from compute_router.protocol.errors import StorageUnavailableError
+from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import Store
 
 logger = logging.getLogger(__name__)
 
 _MAX_BATCH: Final = 1024
-_RETRY_SECONDS: Final = 0.5
+_RETRY: Final = DurationMs(500)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -76,6 +77,7 @@ class JobStore(FailStop, pykka.ThreadingActor):
         self._report = report
         self._held: list[Envelope[Any]] = []
         self._fault: StorageUnavailableError | None = None
+        self._retry_at = SteadyMs(0)
         self._store = open_store()
 
     @staticmethod
@@ -117,7 +119,7 @@ class JobStore(FailStop, pykka.ThreadingActor):
             batch, control = self._next_batch()
             if batch:
                 self._run(batch)
-            if self._fault is not None and not self.actor_stopped.is_set():
+            if self._retry_is_due(quiet=not batch and control is None):
                 self._try_again()
             if control is None:
                 continue
@@ -131,7 +133,7 @@ class JobStore(FailStop, pykka.ThreadingActor):
     def _next_batch(self) -> tuple[list[Envelope[Any]], Envelope[Any] | None]:
         """Wait for mail and take all that is there; a message of Pykka's own ends the batch."""
         inbox = cast("GatheringInbox", self.actor_inbox)
-        envelope = inbox.get() if self._fault is None else inbox.get_within(_RETRY_SECONDS)
+        envelope = inbox.get() if self._fault is None else inbox.get_within(_RETRY / 1000)
         batch: list[Envelope[Any]] = []
         while envelope is not None:
             if not isinstance(envelope.message, Message):
@@ -179,6 +181,7 @@ class JobStore(FailStop, pykka.ThreadingActor):
 
     def _suspend(self, error: StorageUnavailableError) -> None:
         self._fault = error
+        self._retry_at = SteadyMs(self._clock.steady_ms() + _RETRY)
         self._report(str(error))
         logger.warning("the database cannot be written, it is tried again until it can: %s", error)
 
@@ -200,13 +203,19 @@ class JobStore(FailStop, pykka.ThreadingActor):
         except StorageUnavailableError as error:
             return Answer(target, None, error)
 
+    def _retry_is_due(self, *, quiet: bool) -> bool:
+        """Whether to see if writing works again: not at each mail, because all that is held is tried."""
+        if self._fault is None or self.actor_stopped.is_set():
+            return False
+        return quiet or self._clock.steady_ms() >= self._retry_at
+
     def _try_again(self) -> None:
         """Store what was held back, in its order; without any, find out whether writing works again."""
         held = self._held
         try:
             answers = self._commit([*held, _PROBE])
         except StorageUnavailableError:
-            return
+            self._retry_at = SteadyMs(self._clock.steady_ms() + _RETRY)
         except Exception:
             self._resume()
             for envelope in held:

@@ -158,7 +158,11 @@ async def test_a_coordinator_stopped_under_load_ends_cleanly_and_loses_nothing(t
                     job_id = str(answer.json()["job_id"])
                     acknowledged.append(job_id)
                     await router.http.get(f"/v1/jobs/{job_id}?wait=60")
-                assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+                assert (answer.status_code, answer.json()["error"]) in (
+                    (503, "draining"),
+                    (503, "unavailable"),
+                )
+                assert answer.headers["Retry-After"] == "1"
 
         async with worker_process(router.url, tmp_path, "--type", "seeker", "--slots", "4"):
             seekers = asyncio.gather(*(submit_until_it_ends() for _ in range(20)))

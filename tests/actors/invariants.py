@@ -6,24 +6,37 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from compute_router.actors.matcher_core import MatcherCore
-from compute_router.actors.messages import JobTimer, Message, RecordCompletion
+from compute_router.actors.messages import JobTimer, Message, RecordCompletion, SlotFreed
 from compute_router.protocol.job_state import JobStatus
 
 
 def check_core(core: MatcherCore, timers: Mapping[str, Message], store_queue: Iterable[Message]) -> None:
     """Check a core against the timers that are set and the requests that the store has not answered."""
-    _slots_hold_one_job_each(core)
+    _slots_hold_one_job_each(core, timers)
     _no_eligible_pair_is_left_waiting(core)
     _every_job_will_be_moved_on(core, timers, store_queue)
 
 
-def _slots_hold_one_job_each(core: MatcherCore) -> None:
+def check_admission(core: MatcherCore, reserved: Mapping[str, int]) -> None:
+    """Check that each unfinished job and each reserved place is counted once, for its user and in all."""
+    places = Counter(job.user_id for job in core.jobs) + Counter(reserved)
+    # Counts have no public face: nothing but their bounds can be seen from outside.
+    admission = core._admission
+    assert len(admission) == places.total()
+    assert admission._by_user == places
+
+
+def _slots_hold_one_job_each(core: MatcherCore, timers: Mapping[str, Message]) -> None:
     jobs = {job.job_id: job for job in core.jobs}
     held = Counter(job_id for worker in core.workers for job_id in worker.busy)
     assert all(count == 1 for count in held.values()), f"a job holds two slots: {held}"
     for worker in core.workers:
         assert len(worker.busy) <= worker.slots, f"{len(worker.busy)} jobs in {worker.slots} slots"
         for job_id in worker.busy:
+            if job_id not in jobs:
+                freed = SlotFreed(worker.worker_id, job_id)
+                assert freed in timers.values(), f"nothing will ever free the slot of {job_id}"
+                continue
             assert jobs[job_id].worker_id == worker.worker_id
             assert jobs[job_id].worker_pubkey == worker.pubkey
     for job in jobs.values():
@@ -33,7 +46,8 @@ def _slots_hold_one_job_each(core: MatcherCore) -> None:
 
 
 def _no_eligible_pair_is_left_waiting(core: MatcherCore) -> None:
-    free = [worker for worker in core.workers if worker.free]
+    draining = core._admission.draining
+    free = [] if draining else [worker for worker in core.workers if worker.free]
     for job in core.jobs:
         if job.waiting:
             assert job.status is JobStatus.PENDING
@@ -56,4 +70,5 @@ def _every_job_will_be_moved_on(
         assert timer.attempt == job.attempt
         assert timer.waiting == job.waiting
     live = {job.job_id for job in core.jobs}
-    assert not [job_id for job_id in timers if job_id not in live], "a timer outlived its job"
+    of_jobs = [timer.job_id for timer in timers.values() if isinstance(timer, JobTimer)]
+    assert live.issuperset(of_jobs), "a timer outlived its job"

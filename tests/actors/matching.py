@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 import msgspec
 
+from compute_router.actors.admission import Refusal
 from compute_router.actors.clock import SteadyMs
 from compute_router.actors.matcher_core import MatcherCore
 from compute_router.actors.messages import (
     AssignmentRecorded,
+    Cancel,
     CancelTimer,
+    Chunk,
     CompletionRecorded,
     Deliver,
     JobEnded,
     JobTimer,
+    LeasesRenewed,
     LoadUnfinished,
     Message,
+    Progress,
     PublishJob,
     RecordAssigned,
+    RecordCancelled,
     RecordCompletion,
     RecordFailed,
     RecordRequeued,
     RecordStarted,
     SetTimer,
+    SlotFreed,
     Submit,
     TrustGranted,
     WorkerOnline,
     WorkerSaid,
+    WorkerSettled,
 )
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.store_requests import handle
@@ -39,17 +47,21 @@ from compute_router.protocol.messages import (
     HeldJob,
     JobAck,
     JobAssign,
+    JobCancel,
+    JobChunk,
     JobComplete,
     JobFailed,
     JobReject,
     JobStarted,
 )
+from compute_router.protocol.units import UnixMs
 from compute_router.storage.interface import JobView, NewJob
-from tests.actors.invariants import check_core
+from tests.actors.invariants import check_admission, check_core
 from tests.fakes.clock import FakeClock
 from tests.storage.memory_store import MemoryStore, Tables
 
 _STEPS = {RecordStarted: JobEvent.START, RecordRequeued: JobEvent.REQUEUE, RecordFailed: JobEvent.FAIL}
+_LATE_END = b'{"error":"no_trusted_worker","message":"-"}'
 
 
 class Matching:
@@ -57,7 +69,7 @@ class Matching:
 
     After every event the invariants are checked, and each request to the store must be a step of the
     job's state table. With ``prompt_store`` the store answers at once; without it, when the test calls
-    :meth:`store_answers`.
+    :meth:`store_answers`. While ``outage`` is set, the store takes no job in and answers nothing.
     """
 
     def __init__(self, policy: MatchingPolicy | None = None, *, prompt_store: bool = True) -> None:
@@ -67,8 +79,12 @@ class Matching:
         self.store = MemoryStore(Tables())
         self.prompt_store = prompt_store
         self.store_queue: deque[Message] = deque()
-        self.timers: dict[str, tuple[SteadyMs, JobTimer]] = {}
-        self.overtaken: list[JobTimer] = []
+        self.outage = False
+        self.reserved: Counter[str] = Counter()
+        self.idle: bool | None = None
+        self.timers: dict[str, tuple[SteadyMs, Message]] = {}
+        self.overtaken: list[Message] = []
+        self.steps: list[Progress | Chunk] = []
         self.frames: list[tuple[int, Frame]] = []
         self.published: list[JobView] = []
         self.path: dict[str, tuple[JobStatus, int]] = {}
@@ -83,19 +99,60 @@ class Matching:
     # Seekers
 
     def submit(self, *jobs: NewJob) -> bool:
-        """Store jobs and submit them, and end those that are refused; whether the last one was taken in."""
+        """Reserve, store and submit jobs, and end those that are refused; whether the last was taken in."""
         taken = False
         for job in jobs:
-            with self.store.transaction():
-                self.store.insert_job(job)
-            taken = self.core.submit(Submit(job, tuple(sorted(self.trusted.get(job.user_id, ())))), self.now)
-            if taken:
-                self.path[job.job_id] = (JobStatus.PENDING, 0)
-            else:
-                with self.store.transaction():
-                    self.store.fail_job(job.job_id, 0, b"{}", self.clock.unix_ms())
-            self._settle()
+            assert self.reserve(job.user_id) is None
+            taken = self.commit(job)
         return taken
+
+    def reserve(self, user: str) -> Refusal | None:
+        """Take a place for a job, to be used with :meth:`commit` or given back."""
+        refusal = self.core.reserve(user)
+        self.reserved[user] += refusal is None
+        self._settle()
+        return refusal
+
+    def give_back(self, user: str) -> None:
+        """Give a reserved place back."""
+        self.reserved[user] -= 1
+        self.core.give_back(user)
+        self._settle()
+
+    def commit(self, job: NewJob) -> bool:
+        """Store and submit a job that has its place, as one committed now; whether it was taken in."""
+        assert not self.outage
+        now = self.clock.unix_ms()
+        deadline = UnixMs(now + job.queue_window)
+        job = msgspec.structs.replace(job, created_at=now, queue_deadline=deadline)
+        with self.store.transaction():
+            self.store.insert_job(job)
+        self.reserved[job.user_id] -= 1
+        taken = self.core.submit(Submit(job, tuple(sorted(self.trusted.get(job.user_id, ())))), self.now)
+        if taken:
+            self.path[job.job_id] = (JobStatus.PENDING, 0)
+        else:
+            with self.store.transaction():
+                self.store.fail_job(job.job_id, 0, _LATE_END, self.clock.unix_ms())
+        self._settle()
+        return taken
+
+    def cancel(self, job_id: str = "job") -> bool:
+        """The owner wants the job no more; whether it was unfinished."""
+        unfinished = self.core.cancel(Cancel(job_id), self.now)
+        self._settle()
+        return unfinished
+
+    def start_drain(self) -> None:
+        """The coordinator is about to stop; ``idle`` says whether any worker still holds a job."""
+        self.idle = False
+
+        def on_idle() -> None:
+            assert self.idle is False, "idle was told twice"
+            self.idle = True
+
+        self.core.start_drain(on_idle)
+        self._settle()
 
     def grant_trust(self, user: str, pubkey: str) -> None:
         """A user pairs with a worker key."""
@@ -143,7 +200,7 @@ class Matching:
 
     def settle(self, worker_id: int) -> None:
         """The first moments after a worker's registration are over."""
-        self.core.worker_settled(worker_id, self.now)
+        self.core.worker_settled(WorkerSettled(worker_id), self.now)
         self._settle()
 
     def offline(self, worker_id: int) -> None:
@@ -152,7 +209,20 @@ class Matching:
         self.core.worker_offline(worker_id, self.now)
         self._settle()
 
-    def says(self, worker_id: int, frame: JobStarted | JobComplete | JobFailed | JobReject) -> None:
+    def drains(self, worker_id: int) -> None:
+        """A worker wants no more jobs."""
+        self.core.worker_draining(worker_id)
+        self._settle()
+
+    def beats(self, worker_id: int, *working_on: tuple[str, int]) -> None:
+        """A worker sends a heartbeat that names attempts."""
+        held = tuple(HeldJob(job_id, attempt) for job_id, attempt in working_on)
+        self.core.leases_renewed(LeasesRenewed(worker_id, held), self.now)
+        self._settle()
+
+    def says(
+        self, worker_id: int, frame: JobStarted | JobChunk | JobComplete | JobFailed | JobReject
+    ) -> None:
         """A registered worker sends a frame."""
         worker = self.workers[worker_id]
         self.core.worker_said(WorkerSaid(worker_id, worker.pubkey, worker.proven, frame), self.now)
@@ -162,26 +232,34 @@ class Matching:
 
     def store_answers(self, count: int | None = None) -> None:
         """Have the store carry out its next requests, or all of them, and answer each."""
-        while self.store_queue and count != 0:
+        while self.store_queue and count != 0 and not self.outage:
             count = None if count is None else count - 1
             self._answer(self.store_queue.popleft())
             self._carry_out()
         self.check()
 
-    def restart(self) -> None:
-        """The coordinator is killed and started again: what the store was not yet told is lost."""
+    def restart(self, *, outage: int = 0) -> None:
+        """The coordinator is killed and started again: what the store was not yet told is lost.
+
+        ``outage`` is how many milliseconds lie between the two.
+        """
+        with self.store.transaction():
+            self.store.note_alive(self.clock.unix_ms())
+        self.clock.advance(outage)
         self.core = MatcherCore(self.policy)
         self.store_queue.clear()
         self.timers.clear()
         self.workers.clear()
-        unfinished = handle(self.store, self.clock, LoadUnfinished())
+        self.reserved.clear()
+        self.idle = None
+        recover = handle(self.store, self.clock, LoadUnfinished())
         for job_id in self.path:
             view = self.store.job_view(job_id)
             assert view is not None
             self.path[job_id] = (view.status, self.path[job_id][1])
-        for job, _ in unfinished:
+        for job, _ in recover.jobs:
             self.path[job.job_id] = (job.status, job.attempt)
-        self.core.recover(unfinished, self.now, self.clock.unix_ms())
+        self.core.recover(recover, self.now)
         self._settle()
 
     # Time
@@ -193,16 +271,26 @@ class Matching:
             due = min(self.timers.items(), key=lambda item: item[1][0], default=None)
             if due is None or due[1][0] > end:
                 break
-            job_id, (at, message) = due
+            key, (at, message) = due
             self.clock.advance(at - self.now)
-            del self.timers[job_id]
-            self.core.job_timer(message, self.now)
-            self._settle()
+            del self.timers[key]
+            self._go_off(message)
         self.clock.advance(end - self.now)
 
     def late_timer(self, which: int) -> None:
         """A timer that was replaced or cancelled had gone off just before, and its message comes now."""
-        self.core.job_timer(self.overtaken[which], self.now)
+        self._go_off(self.overtaken[which])
+
+    def _go_off(self, message: Message) -> None:
+        match message:
+            case JobTimer():
+                self.core.job_timer(message, self.now)
+            case SlotFreed():
+                self.core.slot_freed(message, self.now)
+            case WorkerSettled():
+                self.core.worker_settled(message, self.now)
+            case _:
+                raise AssertionError(f"nobody sets a timer for {message}")
         self._settle()
 
     # What happened
@@ -218,6 +306,12 @@ class Matching:
     def acks(self, worker_id: int) -> list[tuple[str, str]]:
         """Job id and status of every ack that a worker got."""
         return [(f.job_id, f.status) for to, f in self.frames if to == worker_id and isinstance(f, JobAck)]
+
+    def cancels(self, worker_id: int) -> list[tuple[str, int]]:
+        """Job id and attempt of everything that a worker was told to stop."""
+        return [
+            (f.job_id, f.attempt) for to, f in self.frames if to == worker_id and isinstance(f, JobCancel)
+        ]
 
     def errors(self, worker_id: int) -> list[str]:
         """Codes of the error frames that a worker got."""
@@ -244,8 +338,16 @@ class Matching:
 
     def check(self) -> None:
         """Check everything that must be true between two events."""
-        messages = {job_id: timer for job_id, (_, timer) in self.timers.items()}
+        messages = {key: timer for key, (_, timer) in self.timers.items()}
         check_core(self.core, messages, self.store_queue)
+        check_admission(self.core, self.reserved)
+        for job in self.core.jobs:
+            if job.worker_id is not None:
+                assert self.timers[job.job_id][0] <= max(job.run_ends, self.now), (
+                    f"{job.job_id} runs too long"
+                )
+        held = any(job.status is not JobStatus.PENDING for job in self.core.jobs)
+        assert self.idle is None or self.idle or held, "nobody was told that no worker holds a job"
         for job_id, (status, _) in self.path.items():
             assert (status not in FINAL) == self.core.is_live(job_id), f"{job_id} is lost, or undead"
             if not self.store_queue:
@@ -260,13 +362,15 @@ class Matching:
     def _carry_out(self) -> None:
         for message in self.core.drain():
             match message:
-                case SetTimer(job_id, delay, JobTimer() as timer):
-                    self._overtake_timer(job_id)
-                    self.timers[job_id] = (SteadyMs(self.now + delay), timer)
-                case CancelTimer(job_id):
-                    self._overtake_timer(job_id)
+                case SetTimer(key, delay, timer):
+                    self._overtake_timer(key)
+                    self.timers[key] = (SteadyMs(self.now + delay), timer)
+                case CancelTimer(key):
+                    self._overtake_timer(key)
                 case Deliver(worker_id, frame):
                     self._deliver(worker_id, frame)
+                case Progress() | Chunk():
+                    self.steps.append(message)
                 case PublishJob(view):
                     assert view.status in FINAL
                     assert all(view.job_id != earlier.job_id for earlier in self.published)
@@ -275,8 +379,8 @@ class Matching:
                     self._follow(message)
                     self.store_queue.append(message)
 
-    def _overtake_timer(self, job_id: str) -> None:
-        timer = self.timers.pop(job_id, None)
+    def _overtake_timer(self, key: str) -> None:
+        timer = self.timers.pop(key, None)
         if timer is not None:
             self.overtaken.append(timer[1])
 
@@ -305,6 +409,9 @@ class Matching:
                 status, before = self.path[job_id]
                 assert attempt == before
                 self.path[job_id] = (advance(status, _STEPS[type(message)]), attempt)
+            case RecordCancelled(job_id):
+                status, before = self.path[job_id]
+                self.path[job_id] = (advance(status, JobEvent.CANCEL), before)
             case RecordCompletion(attempt=attempt, frame=frame):
                 status, before = self.path[frame.job_id]
                 assert attempt == before
@@ -326,7 +433,7 @@ class Matching:
                 self.core.completion_recorded(answer, self.now)
             case JobEnded():
                 assert answer.view is not None, "the store had ended the job before"
-                self.core.job_ended(answer)
+                self.core.job_ended(answer, self.now)
             case Deliver(worker_id, frame):
                 self._deliver(worker_id, frame)
             case _:

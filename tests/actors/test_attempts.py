@@ -7,11 +7,11 @@ import logging
 import msgspec
 import pytest
 
-from compute_router.actors.messages import AssignmentRecorded
+from compute_router.actors.messages import AssignmentRecorded, JobTimer
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.messages import JobAssign, JobComplete
 from tests.actors.matching import Matching
-from tests.actors.samples import LLM, OUTPUT, TASK, a_job, completion, failed, key, reject, started
+from tests.actors.samples import LLM, OUTPUT, TASK, a_job, chunk, completion, failed, key, reject, started
 
 A, B, C, D = key("a"), key("b"), key("c"), key("d")
 
@@ -38,7 +38,7 @@ def test_an_assignment_says_which_attempt_it_is_and_how_long_its_lease_lasts() -
     market.submit(job)
     ((_, frame),) = market.frames
     assert isinstance(frame, JobAssign)
-    assert (frame.attempt, frame.deadline_ms) == (1, market.policy.llm_lease)
+    assert (frame.attempt, frame.deadline_ms) == (1, market.policy.lease(LLM, None))
     assert bytes(frame.payload) == job.payload
     assert frame.policy is job.tier
 
@@ -54,17 +54,52 @@ def test_a_worker_that_says_it_started_makes_the_job_running() -> None:
     assert market.status() is JobStatus.COMPLETED
 
 
-def test_saying_started_begins_the_lease_anew_once() -> None:
+@pytest.mark.parametrize("sign", ["job_started", "job_chunk", "heartbeat"])
+def test_every_sign_of_life_begins_the_lease_anew(sign: str) -> None:
     market = Matching()
     market.online(1, A)
     market.submit(a_job())
+    for _ in range(5):
+        market.advance(market.policy.task_lease - 1)
+        match sign:
+            case "job_started":
+                market.says(1, started("job"))
+            case "job_chunk":
+                market.says(1, chunk("job"))
+            case _:
+                market.beats(1, ("job", 1))
     market.advance(market.policy.task_lease - 1)
-    market.says(1, started("job"))
-    market.advance(market.policy.task_lease - 1)
-    market.says(1, started("job"))
-    assert market.status() is JobStatus.RUNNING
+    assert market.assignments() == [("job", 1)]
     market.advance(1)
     assert market.assignments() == [("job", 1), ("job", 1)]
+
+
+def test_a_heartbeat_that_names_another_attempt_or_comes_from_another_worker_renews_nothing() -> None:
+    market = Matching()
+    market.online(1, A, slots=2)
+    market.online(2, B, can=(LLM,))
+    market.submit(a_job())
+    market.advance(market.policy.task_lease - 1)
+    market.beats(1, ("job", 2), ("unknown", 1))
+    market.beats(2, ("job", 1))
+    market.advance(1)
+    assert market.cancels(1) == [("job", 1)]
+
+
+def test_a_chunk_makes_the_job_running() -> None:
+    market = Matching()
+    market.online(1, A)
+    market.submit(a_job())
+    market.says(1, chunk("job"))
+    assert market.status() is JobStatus.RUNNING
+
+
+def test_a_worker_whose_lease_ran_out_is_told_to_stop() -> None:
+    market = Matching()
+    market.online(1, A)
+    market.submit(a_job())
+    market.advance(market.policy.task_lease)
+    assert market.cancels(1) == [("job", 1)]
 
 
 # Nobody comes
@@ -310,7 +345,9 @@ def test_an_error_reported_as_an_output_by_a_worker_from_elsewhere_is_a_failed_a
 
 
 @pytest.mark.parametrize("proven", [True, False])
-@pytest.mark.parametrize("frame", [completion("job"), reject("job"), failed("job"), started("job")])
+@pytest.mark.parametrize(
+    "frame", [completion("job"), reject("job"), failed("job"), started("job"), chunk("job")]
+)
 def test_a_frame_about_a_job_that_another_worker_holds_changes_nothing(
     proven: bool, frame: JobComplete
 ) -> None:
@@ -329,7 +366,14 @@ def test_a_frame_about_a_job_that_another_worker_holds_changes_nothing(
 @pytest.mark.parametrize("waits", [True, False], ids=["the job waits", "the job is in backoff"])
 @pytest.mark.parametrize(
     "frame",
-    [completion("job", attempt=1), completion("job"), reject("job", 1), failed("job"), started("job")],
+    [
+        completion("job", attempt=1),
+        completion("job"),
+        reject("job", 1),
+        failed("job"),
+        started("job"),
+        chunk("job"),
+    ],
 )
 def test_a_frame_about_an_attempt_that_has_ended_is_stale(
     proven: bool, waits: bool, frame: JobComplete
@@ -408,6 +452,7 @@ def test_a_timer_of_an_earlier_attempt_changes_nothing() -> None:
     _, stale = market.timers["job"]
     market.says(1, reject("job"))
     market.advance(market.policy.backoff(1))
+    assert isinstance(stale, JobTimer)
     market.core.job_timer(stale, market.now)
     assert market.core.drain() == []
     market.check()

@@ -39,7 +39,7 @@ def a_live_job(
     trusted: tuple[str, ...] | None = None,
 ) -> LiveJob:
     job = a_job(job_id, tier=tier, user=user, job_type=job_type, private=trusted is not None)
-    return LiveJob(job, SteadyMs(since), SteadyMs(since + 30_000), trusted or ())
+    return LiveJob(job, SteadyMs(since), trusted or (), MatchingPolicy().run_limit)
 
 
 def waiting(*jobs: LiveJob) -> WaitingJobs:

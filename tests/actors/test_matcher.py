@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import pytest
 
+from compute_router.actors.admission import Refusal
 from compute_router.actors.matcher import Matcher
 from compute_router.actors.messages import (
     ArmTimer,
     AssignmentRecorded,
+    Cancel,
     CancelTimer,
+    Chunk,
     CompletionRecorded,
     CountWorkers,
     Deliver,
+    Follow,
+    GiveBack,
     IsLive,
     JobEnded,
     JobTimer,
+    KeepReceipt,
+    LeasesRenewed,
+    NoteAlive,
+    Progress,
     RecordAssigned,
+    RecordCancelled,
     RecordCompletion,
     RecordFailed,
+    RecordStarted,
     Recover,
+    Reserve,
     SetTimer,
+    SlotFreed,
+    StartDrain,
     StoreRequest,
     Submit,
     Sweep,
     TrustGranted,
+    WorkerDraining,
     WorkerOffline,
     WorkerOnline,
     WorkerSaid,
@@ -32,10 +47,10 @@ from compute_router.actors.messages import (
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, ProviderType
-from compute_router.protocol.messages import JobAck, JobAssign
+from compute_router.protocol.messages import HeldJob, JobAck, JobAssign, JobCancel
 from compute_router.protocol.units import UnixMs
 from compute_router.storage.interface import JobView
-from tests.actors.samples import NOON, OUTPUT, a_job, completion, key
+from tests.actors.samples import NOON, OUTPUT, a_job, an_unfinished_job, chunk, completion, key, started
 from tests.fakes.clock import FakeClock
 from tests.fakes.stepped import RecordingRef, Stepped, mailbox
 
@@ -56,9 +71,13 @@ class SteppedMatcher(Stepped, Matcher):
 class Watchers:
     def __init__(self) -> None:
         self.published: list[JobView] = []
+        self.steps: list[Progress | Chunk] = []
 
     def publish(self, view: JobView) -> None:
         self.published.append(view)
+
+    def progress(self, step: Progress | Chunk) -> None:
+        self.steps.append(step)
 
 
 class Desk:
@@ -76,6 +95,15 @@ class Desk:
         for message in messages:
             self.ref.tell(message)
             mailbox(self.ref).step()
+
+    def running(self, *, proven: bool = True) -> Desk:
+        """A worker holds a job; nobody has been told anything else yet."""
+        self.ask(Reserve("alice"))
+        self.tell(a_worker(proven=proven), WorkerSettled(1), Submit(a_job()))
+        self.tell(AssignmentRecorded("job", 1, b"{}"))
+        for neighbour in (self.store, self.scheduler, self.registry):
+            neighbour.take()
+        return self
 
     def ask(self, message: object) -> object:
         answer = self.ref.ask(message, block=False)
@@ -161,8 +189,8 @@ def test_workers_come_settle_and_go() -> None:
 
 def test_recovery_and_trust_reach_the_core() -> None:
     desk = Desk()
-    desk.tell(Recover(()), TrustGranted("alice", key("a")))
-    assert desk.ask(IsLive("job")) is False
+    desk.tell(Recover(((an_unfinished_job(), ()),), NOON), TrustGranted("alice", key("a")))
+    assert desk.ask(IsLive("job")) is True
 
 
 def test_an_answer_of_the_store_for_a_worker_is_passed_on() -> None:
@@ -176,3 +204,93 @@ def test_an_unknown_message_is_a_mistake() -> None:
     desk = Desk()
     with pytest.raises(TypeError, match="CountWorkers"):
         desk.ask(CountWorkers())
+
+
+def test_while_jobs_are_unfinished_each_sweep_notes_that_the_coordinator_is_alive() -> None:
+    desk = Desk()
+    desk.tell(Sweep())
+    assert desk.store.take() == []
+    desk.tell(Submit(a_job()), Sweep())
+    assert [request.body for request in desk.store.take()] == [NoteAlive()]
+
+
+def test_places_are_reserved_and_given_back() -> None:
+    desk = Desk()
+    for _ in range(POLICY.max_jobs_per_user):
+        assert desk.ask(Reserve("alice")) is None
+    assert desk.ask(Reserve("alice")) is Refusal.USER_QUEUE_FULL
+    desk.tell(GiveBack("alice"))
+    assert desk.ask(Reserve("alice")) is None
+
+
+def test_a_cancel_is_answered_at_once_and_published_when_it_is_stored() -> None:
+    desk = Desk().running()
+    assert desk.ask(Cancel("unknown")) is False
+    assert desk.ask(Cancel("job")) is True
+    assert desk.ask(Cancel("job")) is False
+    (request,) = desk.store.take()
+    assert request.body == RecordCancelled("job")
+    assert desk.registry.take() == [Deliver(1, JobCancel("job", 1))]
+    assert desk.watchers.published == []
+    desk.tell(JobEnded("job", VIEW))
+    assert desk.watchers.published == [VIEW]
+
+
+def test_the_slot_of_a_worker_that_does_not_know_cancels_is_freed_by_a_timer() -> None:
+    desk = Desk().running(proven=False)
+    assert desk.ask(Cancel("job")) is True
+    (freed,) = [message.timer.message for message in desk.scheduler.take() if isinstance(message, ArmTimer)]
+    assert freed == SlotFreed(1, "job")
+    desk.tell(Submit(a_job("next")))
+    desk.store.take()
+    desk.tell(freed)
+    assert [request.body.job_id for request in desk.store.take()] == ["next"]
+
+
+def test_a_heartbeat_renews_a_lease_without_a_word_to_anybody() -> None:
+    desk = Desk().running()
+    desk.tell(LeasesRenewed(1, (HeldJob("job", 1),)))
+    assert desk.store.take() == desk.scheduler.take() == desk.registry.take() == []
+
+
+def test_a_worker_that_drains_gets_no_more_jobs() -> None:
+    desk = Desk()
+    desk.tell(a_worker(), WorkerDraining(1), Submit(a_job()))
+    assert desk.store.take() == []
+
+
+def test_a_drain_that_finds_no_worker_at_work_is_over_at_once() -> None:
+    desk = Desk()
+    idle: list[bool] = []
+    desk.tell(StartDrain(lambda: idle.append(True)))
+    assert idle == [True]
+    assert desk.ask(Reserve("alice")) is Refusal.DRAINING
+
+
+def test_a_drain_is_over_when_the_last_running_job_is_stored() -> None:
+    desk = Desk().running()
+    idle: list[bool] = []
+    desk.tell(StartDrain(lambda: idle.append(True)))
+    desk.tell(WorkerSaid(1, key("a"), True, completion("job", attempt=1)))
+    assert idle == []
+    desk.tell(CompletionRecorded(1, "job", 1, VIEW))
+    assert idle == [True]
+
+
+def test_a_receipt_goes_on_to_the_store() -> None:
+    desk = Desk()
+    receipt = KeepReceipt(1, key("a"), b"{}", "c2ln")
+    desk.tell(receipt)
+    assert [request.body for request in desk.store.take()] == [receipt]
+
+
+def test_steps_and_pieces_of_a_followed_job_are_published_and_of_others_not() -> None:
+    desk = Desk().running()
+    desk.tell(WorkerSaid(1, key("a"), True, chunk("job")))
+    assert desk.watchers.steps == []
+    assert [request.body for request in desk.store.take()] == [RecordStarted("job", 1)]
+    assert desk.ask(Follow("unknown")) is None
+    assert desk.ask(Follow("job")) == Progress("job", JobStatus.RUNNING, 1)
+    desk.tell(WorkerSaid(1, key("a"), True, chunk("job", seq=1)))
+    desk.tell(WorkerSaid(1, key("a"), True, started("job")))
+    assert desk.watchers.steps == [Chunk("job", 1, 1, "piece")]

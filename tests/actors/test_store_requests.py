@@ -16,7 +16,11 @@ from compute_router.actors.messages import (
     ClassifyLate,
     CompletionRecorded,
     CreatePairing,
+    Deleted,
+    DeleteFinished,
     Deliver,
+    FindReplay,
+    ForgetKeys,
     GetJob,
     InsertJob,
     IsLive,
@@ -25,7 +29,9 @@ from compute_router.actors.messages import (
     ListPairings,
     LoadUnfinished,
     Message,
+    NoteAlive,
     RecordAssigned,
+    RecordCancelled,
     RecordCompletion,
     RecordFailed,
     RecordRequeued,
@@ -37,7 +43,14 @@ from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.messages import ErrorFrame, JobAck, JobComplete
 from compute_router.protocol.receipts import SignedReceipt, public_key_hex, sha256_hex, sign_receipt
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import ClaimRefusal, JobView, Pairing, StoredReceipt
+from compute_router.storage.interface import (
+    ClaimRefusal,
+    IdempotencyKey,
+    JobView,
+    Pairing,
+    Replay,
+    StoredReceipt,
+)
 from compute_router.storage.sqlite_store import SqliteStore, open_sqlite_store
 from tests.actors.samples import NOON, OUTPUT, a_job, completion, key
 from tests.fakes.clock import FakeClock
@@ -96,6 +109,7 @@ def signed_completion(signed: SignedReceipt, output: bytes = OUTPUT) -> JobCompl
 
 
 GOOD = sign_receipt(SIGNER, "job", OUTPUT, UnixMs(NOON))
+HASH = sha256_hex(OUTPUT)
 
 
 def test_a_request_that_the_store_does_not_know_is_a_mistake(office: Office) -> None:
@@ -121,7 +135,7 @@ def test_an_assignment_hands_out_the_payload_and_keeps_the_lease(office: Office)
     office.clock.advance(7)
     answer = office.do(InsertJob(job), RecordAssigned("job", 1, PUBKEY, LEASE))
     assert answer == AssignmentRecorded("job", 1, job.payload)
-    ((kept, trusted),) = office.do(LoadUnfinished())
+    ((kept, trusted),) = office.do(LoadUnfinished()).jobs
     assert trusted == ()
     assert (kept.attempt, kept.worker_pubkey, kept.lease_deadline) == (1, PUBKEY, NOON + 7 + LEASE)
 
@@ -142,11 +156,20 @@ def test_a_requeue_gives_a_window_and_keeps_who_tried(
     office: Office, keep: bool, tried: tuple[str, ...]
 ) -> None:
     office.assigned()
-    office.do(RecordRequeued("job", 1, Failure.WORKER_ERROR, DurationMs(30_000), keep))
-    ((kept, _),) = office.do(LoadUnfinished())
+    office.do(RecordRequeued("job", 1, Failure.WORKER_ERROR, DurationMs(30_000), keep, counts=True))
+    ((kept, _),) = office.do(LoadUnfinished()).jobs
     assert kept.status is JobStatus.PENDING
     assert (kept.tried_pubkeys, kept.last_failure) == (tried, Failure.WORKER_ERROR)
     assert kept.queue_deadline == NOON + 30_000
+    assert kept.failures == 1
+
+
+def test_a_requeue_that_does_not_count_leaves_the_number_of_failures(office: Office) -> None:
+    office.assigned()
+    office.do(RecordRequeued("job", 1, Failure.WORKER_BUSY, DurationMs(5), keep_tried=True, counts=False))
+    ((kept, _),) = office.do(LoadUnfinished()).jobs
+    assert (kept.failures, kept.attempt, kept.last_failure) == (0, 1, Failure.WORKER_BUSY)
+    assert kept.queue_deadline == NOON + 5
 
 
 def test_a_result_with_a_good_receipt_is_kept_together_with_it(office: Office) -> None:
@@ -202,7 +225,7 @@ def test_a_result_that_is_not_proven_is_not_kept_and_the_answer_says_why(
 
 def test_a_result_of_an_attempt_that_has_ended_is_not_kept_and_has_no_reason(office: Office) -> None:
     office.assigned()
-    office.do(RecordRequeued("job", 1, Failure.LEASE_EXPIRED, LEASE, keep_tried=False))
+    office.do(RecordRequeued("job", 1, Failure.LEASE_EXPIRED, LEASE, keep_tried=False, counts=True))
     answer = office.do(RecordCompletion(5, PUBKEY, 1, signed_completion(GOOD)))
     assert (answer.view, answer.reason) == (None, None)
     assert office.view().receipt is None
@@ -220,14 +243,14 @@ def test_a_failed_job_keeps_its_result_and_ends_once(office: Office) -> None:
 
 
 def test_a_late_result_for_an_unknown_job_is_an_error(office: Office) -> None:
-    answer = office.do(ClassifyLate(5, PUBKEY, "nobody's", 1))
+    answer = office.do(ClassifyLate(5, PUBKEY, "nobody's", 1, HASH))
     assert answer == Deliver(5, ErrorFrame("UNKNOWN_JOB", "There is no job with this id."))
 
 
 @pytest.mark.parametrize("attempt", [1, None])
 def test_a_result_that_was_kept_before_is_accepted_again(office: Office, attempt: int | None) -> None:
     office.completed()
-    answer = office.do(ClassifyLate(5, PUBKEY, "job", attempt))
+    answer = office.do(ClassifyLate(5, PUBKEY, "job", attempt, HASH))
     assert answer == Deliver(5, JobAck("job", "accepted", attempt=attempt))
 
 
@@ -236,7 +259,14 @@ def test_a_result_of_another_worker_or_attempt_is_stale(
     office: Office, pubkey: str, attempt: int | None
 ) -> None:
     office.completed()
-    answer = office.do(ClassifyLate(5, pubkey, "job", attempt))
+    answer = office.do(ClassifyLate(5, pubkey, "job", attempt, HASH))
+    assert answer == Deliver(5, JobAck("job", "stale", attempt=attempt))
+
+
+@pytest.mark.parametrize("attempt", [1, None])
+def test_another_output_of_the_attempt_that_was_kept_is_stale(office: Office, attempt: int | None) -> None:
+    office.completed()
+    answer = office.do(ClassifyLate(5, PUBKEY, "job", attempt, sha256_hex(b'"another"')))
     assert answer == Deliver(5, JobAck("job", "stale", attempt=attempt))
 
 
@@ -244,7 +274,7 @@ def test_a_result_of_another_worker_or_attempt_is_stale(
 def test_a_result_for_a_job_that_ended_otherwise_is_stale(office: Office, attempt: int | None) -> None:
     office.assigned()
     office.do(RecordFailed("job", 1, b"{}"))
-    answer = office.do(ClassifyLate(5, PUBKEY, "job", attempt))
+    answer = office.do(ClassifyLate(5, PUBKEY, "job", attempt, HASH))
     assert answer == Deliver(5, JobAck("job", "stale", attempt=attempt))
 
 
@@ -331,8 +361,66 @@ def test_unfinished_jobs_come_with_their_users_trusted_keys(office: Office) -> N
         InsertJob(a_job("done")),
         RecordFailed("done", 0, b"{}"),
     )
-    unfinished = office.do(LoadUnfinished())
-    assert [(job.job_id, trusted) for job, trusted in unfinished] == [("open", ()), ("secret", (PUBKEY,))]
+    found = office.do(LoadUnfinished()).jobs
+    assert [(job.job_id, trusted) for job, trusted in found] == [("open", ()), ("secret", (PUBKEY,))]
+
+
+def test_a_restart_hears_when_the_last_run_was_alive(office: Office) -> None:
+    office.clock.advance(60_000)
+    assert office.do(LoadUnfinished()).alive_until == NOON + 60_000, "a first start: now"
+    office.do(NoteAlive())
+    office.clock.advance(3_600_000)
+    assert office.do(LoadUnfinished()).alive_until == NOON + 60_000
+
+
+@pytest.mark.parametrize("assigned", [True, False])
+def test_a_cancel_ends_an_unfinished_job_at_whatever_attempt(office: Office, assigned: bool) -> None:
+    office.do(InsertJob(a_job()))
+    if assigned:
+        office.do(RecordAssigned("job", 1, PUBKEY, LEASE))
+    answer = office.do(RecordCancelled("job"))
+    assert answer == JobEnded("job", office.view())
+    assert answer.view.status is JobStatus.CANCELLED
+    assert msgspec.json.decode(answer.view.result)["error"] == "cancelled"
+
+
+@pytest.mark.parametrize("pubkey", [PUBKEY, key("b")])
+def test_a_completion_after_a_cancel_is_not_kept_and_stale(office: Office, pubkey: str) -> None:
+    office.assigned()
+    cancelled = office.do(RecordCancelled("job")).view
+    answer = office.do(RecordCompletion(5, PUBKEY, 1, signed_completion(GOOD)))
+    assert (answer.view, answer.reason) == (None, None)
+    assert office.view() == cancelled
+    late = office.do(ClassifyLate(5, pubkey, "job", 1, HASH))
+    assert late == Deliver(5, JobAck("job", "stale", attempt=1))
+
+
+def test_a_cancel_after_a_completion_changes_nothing(office: Office) -> None:
+    office.completed(signed_completion(GOOD))
+    before = office.view()
+    assert office.do(RecordCancelled("job")) == JobEnded("job", None)
+    assert office.view() == before
+
+
+def test_the_same_commit_again_is_answered_with_the_job_that_is_there(office: Office) -> None:
+    same, other = IdempotencyKey("k", "1" * 64), IdempotencyKey("k", "2" * 64)
+    assert office.do(FindReplay("alice", same)) is None
+    assert office.do(InsertJob(a_job(), same)) == ()
+    assert office.do(InsertJob(a_job("again"), same)) == Replay("job", same_request=True)
+    assert office.do(InsertJob(a_job("again"), other)) == Replay("job", same_request=False)
+    assert office.do(FindReplay("alice", same)) == Replay("job", same_request=True)
+    assert office.store.job_view("again") is None
+
+
+def test_what_is_too_old_is_deleted_as_much_as_asked_for(office: Office) -> None:
+    for number in range(3):
+        office.do(InsertJob(a_job(str(number)), IdempotencyKey(str(number), "1" * 64)))
+        office.do(RecordFailed(str(number), 0, b"{}"))
+    jobs, keys = DeleteFinished(UnixMs(NOON + 1), 2), ForgetKeys(UnixMs(NOON + 1), 1)
+    assert office.do(keys) == Deleted(keys, 1)
+    assert office.do(jobs) == Deleted(jobs, 2)
+    assert office.do(jobs) == Deleted(jobs, 1)
+    assert office.do(jobs) == Deleted(jobs, 0)
 
 
 def test_pairing_goes_through_to_the_database(office: Office) -> None:

@@ -12,11 +12,13 @@ import pytest
 from nacl.signing import SigningKey
 
 from compute_router.actors.messages import (
+    Chunk,
     CountWorkers,
     FrameArrived,
     GetJob,
     InsertJob,
     IsLive,
+    Progress,
     SocketClosed,
     SocketOpened,
     Submit,
@@ -57,6 +59,9 @@ class Watchers:
 
     def publish(self, view: JobView) -> None:
         self.end_of(view.job_id).set_result(view)
+
+    def progress(self, step: Progress | Chunk) -> None:
+        raise AssertionError(f"nobody follows a job here: {step}")
 
     def end_of(self, job_id: str) -> asyncio.Future[JobView]:
         return self.ended.setdefault(job_id, asyncio.get_running_loop().create_future())

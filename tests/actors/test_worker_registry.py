@@ -13,11 +13,12 @@ from compute_router.actors.messages import (
     FrameArrived,
     HeartbeatDue,
     KeepReceipt,
+    LeasesRenewed,
     SettleDue,
     SocketClosed,
     SocketOpened,
-    StoreRequest,
     Sweep,
+    WorkerDraining,
     WorkerOffline,
     WorkerOnline,
     WorkerSaid,
@@ -30,9 +31,11 @@ from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.messages import (
     COORDINATOR_FRAMES,
     CoordinatorFrame,
+    Drain,
     ErrorFrame,
     Heartbeat,
     HeartbeatAck,
+    HeldJob,
     JobAck,
     ReceiptSubmit,
     Register,
@@ -69,10 +72,10 @@ class Socket:
 
 class Desk:
     def __init__(self) -> None:
-        self.store, self.scheduler, self.matcher = RecordingRef(), RecordingRef(), RecordingRef()
+        self.scheduler, self.matcher = RecordingRef(), RecordingRef()
         self.clock = FakeClock()
         core = RegistryCore("test:1", MatchingPolicy())
-        self.ref = SteppedRegistry.start(pytest.fail, core, self.clock, self.store, self.scheduler)
+        self.ref = SteppedRegistry.start(pytest.fail, core, self.clock, self.scheduler)
         self.tell(AttachMatcher(self.matcher))
         self.socket = Socket(1)
 
@@ -110,6 +113,28 @@ def test_heartbeats_are_answered_on_the_socket() -> None:
     desk = Desk().registered()
     desk.tell(FrameArrived(1, Heartbeat(key("a"))))
     assert desk.socket.sent == [HeartbeatAck("ok")]
+    assert desk.matcher.take() == []
+
+
+def test_a_heartbeat_that_names_jobs_renews_their_leases() -> None:
+    desk = Desk().registered()
+    held = HeldJob("job", 2)
+    desk.tell(FrameArrived(1, Heartbeat(key("a"), jobs=[held])))
+    assert desk.matcher.take() == [LeasesRenewed(1, (held,))]
+    assert desk.socket.sent == [HeartbeatAck("ok")]
+
+
+def test_a_heartbeat_of_another_key_renews_nothing() -> None:
+    desk = Desk().registered()
+    desk.tell(FrameArrived(1, Heartbeat(key("b"), jobs=[HeldJob("job", 2)])))
+    assert desk.matcher.take() == []
+    assert [type(frame) for frame in desk.socket.sent] == [ErrorFrame]
+
+
+def test_a_worker_that_drains_is_reported() -> None:
+    desk = Desk().registered()
+    desk.tell(FrameArrived(1, Drain()))
+    assert desk.matcher.take() == [WorkerDraining(1)]
 
 
 def test_what_a_worker_says_about_a_job_goes_to_the_matcher() -> None:
@@ -119,14 +144,14 @@ def test_what_a_worker_says_about_a_job_goes_to_the_matcher() -> None:
     assert desk.matcher.take() == [WorkerSaid(1, key("a"), False, frame)]
 
 
-def test_a_receipt_goes_to_the_store_and_the_answer_comes_back_to_the_socket() -> None:
+def test_a_receipt_follows_its_result_to_the_matcher_and_the_answer_comes_back_to_the_socket() -> None:
     desk = Desk().registered()
-    desk.tell(FrameArrived(1, ReceiptSubmit(msgspec.Raw(b"{}"), "c2ln")))
-    (request,) = desk.store.take()
-    assert isinstance(request, StoreRequest)
-    assert request.body == KeepReceipt(1, key("a"), b"{}", "c2ln")
-    assert request.reply_to is not None
-    assert request.reply_to.actor_urn == desk.ref.actor_urn
+    result = completion("job")
+    desk.tell(FrameArrived(1, result), FrameArrived(1, ReceiptSubmit(msgspec.Raw(b"{}"), "c2ln")))
+    assert desk.matcher.take() == [
+        WorkerSaid(1, key("a"), False, result),
+        KeepReceipt(1, key("a"), b"{}", "c2ln"),
+    ]
     desk.tell(Deliver(1, ErrorFrame("RECEIPT_MALFORMED", "no")))
     assert desk.socket.sent == [ErrorFrame("RECEIPT_MALFORMED", "no")]
 

@@ -146,6 +146,8 @@ async def test_a_result_after_the_lease_ran_out_is_stale(tmp_path: Path) -> None
         slow.send({"type": "job_started", "job_id": job_id, "attempt": 1})
         await next_one.register(proven=True)
         assert (await next_one.receive("job_assign"))["attempt"] == 2
+        stop = await slow.receive("job_cancel")
+        assert (stop["job_id"], stop["attempt"]) == (job_id, 1)
         ack = await slow.ask(slow.completion(job_id, attempt=1))
         assert (ack["type"], ack["status"]) == ("job_ack", "stale")
         assert (await next_one.ask(next_one.completion(job_id, OTHER)))["status"] == "accepted"
