@@ -21,16 +21,16 @@ class LiveJob:
     ``worker_id`` names the connection that holds the lease; None while nobody does, or while the worker
     that holds it (``worker_pubkey``) is away. ``sent`` says that the assignment went out to the worker, and
     ``finishing`` that its result is being stored: then nothing but the store's answer moves the job.
-    ``cancel_wanted`` says that the owner asked for its end meanwhile. ``attempt`` counts assignments,
-    ``failures`` those that ended for a reason that counts. ``window_left`` is what was left of the wait when
-    the newest attempt began.
+    ``cancel_wanted`` says that the owner asked for its end meanwhile, and ``recovered`` that an earlier run
+    of the coordinator made the assignment. ``attempt`` counts assignments, ``failures`` those that ended for
+    a reason that counts. ``window_left`` is what was left of the wait when the newest attempt began.
     """
 
     __slots__ = (
         "attempt", "cancel_wanted", "demand", "failures", "finishing", "followed", "job_id", "last_detail",
-        "last_failure", "lease", "lease_ends", "privacy_class", "queue_window", "run_ends", "run_limit",
-        "sent", "status", "tier", "tried", "trusted", "user_id", "waiting", "waiting_since",
-        "window_ends", "window_left", "worker_id", "worker_pubkey",
+        "last_failure", "lease", "lease_ends", "privacy_class", "queue_window", "recovered", "run_ends",
+        "run_limit", "sent", "status", "tier", "tried", "trusted", "user_id", "waiting", "waiting_since",
+        "window_ends", "window_left", "worker_id", "worker_instance", "worker_pubkey",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,8 @@ class LiveJob:
         self.window_left = job.queue_window
         self.worker_id: int | None = None
         self.worker_pubkey: str | None = None
+        self.worker_instance: str | None = None
+        self.recovered = False
         self.sent = False
         self.finishing = False
         self.cancel_wanted = False
@@ -77,8 +79,8 @@ class LiveWorker:
     """A registered connection. One key may hold several; each is an entry of its own."""
 
     __slots__ = (
-        "busy", "demands", "draining", "idle_since", "job_types", "models", "proven", "provider_type",
-        "pubkey", "settled", "slots", "worker_id",
+        "busy", "demands", "draining", "idle_since", "instance", "job_types", "models", "proven",
+        "provider_type", "pubkey", "settled", "slots", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -91,8 +93,10 @@ class LiveWorker:
         slots: int,
         *,
         proven: bool,
+        instance: str | None = None,
     ) -> None:
         self.worker_id = worker_id
+        self.instance = instance
         self.pubkey = pubkey
         self.provider_type = provider_type
         self.job_types = job_types

@@ -132,6 +132,7 @@ class MatcherCore(Hearing):
             assert record.lease_deadline is not None
             began = record.lease_deadline - job.lease
             job.run_ends = SteadyMs(now + remaining(began + job.run_limit, job.run_limit))
+            job.recovered = True
             self._await_return(job, remaining(record.lease_deadline, job.lease))
 
     def trust_granted(self, event: TrustGranted, now: SteadyMs) -> None:
@@ -188,6 +189,7 @@ class MatcherCore(Hearing):
             event.models,
             event.slots,
             proven=event.proven,
+            instance=event.instance,
         )
         previous = self._workers.get(event.worker_id)
         if previous is not None and previous.pubkey != event.pubkey:
@@ -357,4 +359,10 @@ class MatcherCore(Hearing):
                 self._watch_lease(job, now)
         # Only now are the worker's used slots known; a lost job may well go to one of its free ones.
         for job in lost:
-            self._end_attempt(job, Failure.WORKER_DISCONNECTED, now)
+            # The same program without the attempt never got it; and after a restart of ours nobody can know.
+            never_held = job.recovered or (
+                worker.instance is not None and job.worker_instance == worker.instance
+            )
+            self._end_attempt(
+                job, Failure.WORKER_DISCONNECTED, now, keep_tried=not never_held, counts=not never_held
+            )

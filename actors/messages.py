@@ -153,6 +153,7 @@ class WorkerOnline(Message, frozen=True):
     slots: int
     proven: bool
     held: tuple[HeldJob, ...]
+    instance: str | None = None
 
 
 class WorkerSettled(Message, frozen=True):

@@ -58,6 +58,8 @@ class Placing(Market):
         job.attempt += 1
         job.worker_id = worker.worker_id
         job.worker_pubkey = worker.pubkey
+        job.worker_instance = worker.instance
+        job.recovered = False
         job.window_left = DurationMs(max(job.window_ends - now, 0))
         job.sent = False
         self._begin_lease(job, now)

@@ -170,6 +170,7 @@ class RegistryCore:
                 frame.slots,
                 proven,
                 tuple(frame.active_jobs),
+                frame.instance,
             )
         )
         if not proven:

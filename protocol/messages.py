@@ -68,7 +68,8 @@ class Register(Frame, frozen=True, tag="register"):
     """A worker offers itself. The fields from ``nonce`` on are sent by our own workers only.
 
     ``capabilities`` holds names of job types; names that this version does not know are kept out of
-    matching. ``signature`` is over :func:`registration_message`.
+    matching. ``signature`` is over :func:`registration_message`. ``instance`` names the running program: if
+    it comes back under the same name without an attempt, that attempt never reached it.
     """
 
     provider_pubkey: PublicKeyHex
@@ -81,6 +82,7 @@ class Register(Frame, frozen=True, tag="register"):
     slots: Annotated[int, Meta(ge=1, le=MAX_SLOTS)] = 1
     models: Annotated[list[Model], Meta(max_length=MAX_MODELS)] = []
     active_jobs: Annotated[list[HeldJob], Meta(max_length=4 * MAX_SLOTS)] = []
+    instance: Annotated[str, Meta(max_length=64)] | None = None
 
     def __post_init__(self) -> None:
         if _is_null(self.pricing_hint):

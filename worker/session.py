@@ -67,12 +67,13 @@ _log = logging.getLogger(__name__)
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who this worker is. ``slots`` is how many jobs it runs at once."""
+    """Who this worker is. ``slots`` is how many jobs it runs at once, ``instance`` a name of this run."""
 
     key: SigningKey
     provider_type: ProviderType
     slots: int
     agent: str
+    instance: str
 
 
 class _Phase(Enum):
@@ -244,6 +245,7 @@ class Session:
                 nonce=nonce,
                 signature=signature,
                 agent=self._identity.agent,
+                instance=self._identity.instance,
                 slots=self._identity.slots,
                 models=list(self._models),
                 active_jobs=_counted(self._work.held),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import random
+import secrets
 import time
 from importlib.metadata import version
 from queue import SimpleQueue
@@ -68,7 +69,7 @@ class WorkerSystem:
         self._loop = LoopThread()
         self._runner = JobRunner(settings.ollama)
         self._session = Session(
-            Identity(key, settings.provider_type, settings.slots, _agent()),
+            Identity(key, settings.provider_type, settings.slots, _agent(), secrets.token_hex(16)),
             Backoff(random.SystemRandom().random),
             MachineMeter().read,
             self._timing,

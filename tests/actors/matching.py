@@ -180,6 +180,7 @@ class Matching:
         proven: bool = True,
         held: tuple[tuple[str, int], ...] = (),
         settled: bool = True,
+        instance: str | None = None,
     ) -> None:
         """A worker registers; one that is not proven is also settled at once, unless told otherwise."""
         event = WorkerOnline(
@@ -191,6 +192,7 @@ class Matching:
             slots,
             proven,
             tuple(HeldJob(job_id, attempt) for job_id, attempt in held),
+            instance,
         )
         self.workers[worker_id] = event
         self.core.worker_online(event, self.now)

@@ -70,7 +70,7 @@ class World:
         self.timers: list[tuple[DurationMs, Event]] = []
         self.executors = [RecordingRef() for _ in range(slots)]
         self.clock = MonotonicMs(0)
-        identity = Identity(SigningKey(bytes(32)), ProviderType.SEEKER, slots, "test")
+        identity = Identity(SigningKey(bytes(32)), ProviderType.SEEKER, slots, "test", "run-1")
         session = Session(identity, Backoff(lambda: 0.5), lambda: MachineLoad(1, 1))
         self.actor = ConnectionActor(session, lambda _ref: self, self.executors, self)
 

@@ -82,7 +82,7 @@ class Conversation:
     """A session with a clock, spoken to in terms of the protocol."""
 
     def __init__(self, slots: int = 1, models: tuple[Model, ...] = (), timing: Timing | None = None) -> None:
-        identity = Identity(KEY, ProviderType.DESKTOP, slots, "test/1")
+        identity = Identity(KEY, ProviderType.DESKTOP, slots, "test/1", "run-1")
         self.session = Session(identity, Backoff(lambda: 0.5), lambda: MachineLoad(12.5, 40.0), timing)
         self.now = MonotonicMs(1_000)
         self.models = models
