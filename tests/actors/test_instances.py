@@ -49,5 +49,5 @@ def test_connections_that_die_again_and_again_do_not_fail_a_job() -> None:
         market.offline(connection)
     market.online(99, A, instance="run-1")
     assert failures(market) == [0]
-    market.says(99, completion("job", attempt=11))
+    market.says(99, completion("job", attempt=12))
     assert market.acks(99) == [("job", "accepted")]
