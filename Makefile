@@ -3,13 +3,15 @@
 PYTHON ?= python3
 CHAIN ?= solana
 ARGS ?=
+SEEDS ?= 100
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 PACKAGES := actors protocol sdk storage transport worker
 
-.PHONY: help demo run test check format bench clean
+.PHONY: help demo run test check format bench chaos clean
 
 help:
 	@echo "make demo                      run real jobs through a coordinator and workers on this machine"
@@ -18,6 +20,7 @@ help:
 	@echo "make check                     the gates without the tests"
 	@echo "make format                    rewrite the code in the project's format"
 	@echo "make bench                     measure speed and write the table in benchmarks/"
+	@echo "make chaos SEEDS=500           inject faults, reproducible by seed; SEED=123 runs one seed alone"
 	@echo "make clean                     remove .venv and everything that was built"
 	@echo "PYTHON=python3.12              use another Python for the set-up"
 
@@ -43,6 +46,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(VENV)/.dev
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .ns build dist compute_router.egg-info

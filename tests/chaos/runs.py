@@ -1,0 +1,58 @@
+"""Runs one seed of either layer, and tells how to repeat it if it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.errors_logged import unexplained_errors
+from tests.chaos.journal import Journal, Violation
+from tests.chaos.processes import ProcessRun
+from tests.chaos.simulation import Simulation
+from tests.chaos.virtual_time import run
+
+Run = Callable[[int, Path], Journal]
+
+
+def simulation(seed: int, directory: Path) -> Journal:
+    """One seed in simulated time.
+
+    Raises:
+        Violation: a promise was broken.
+    """
+    world = Simulation(seed, directory)
+    try:
+        with unexplained_errors() as errors:
+            run(world.run(), world.clock)
+        world.journal.promise(not errors, f"errors were logged: {errors}")
+    except Exception as error:
+        raise _told(world.journal, "simulation", error) from error
+    return world.journal
+
+
+def processes(seed: int, directory: Path) -> Journal:
+    """One seed with real processes.
+
+    Raises:
+        Violation: a promise was broken.
+    """
+
+    async def live() -> Journal:
+        world = ProcessRun(seed, directory)
+        try:
+            await world.run()
+        except Exception as error:
+            raise _told(world.journal, "processes", error) from error
+        return world.journal
+
+    return asyncio.run(live())
+
+
+LAYERS: Final[dict[str, Run]] = {"simulation": simulation, "processes": processes}
+
+
+def _told(journal: Journal, layer: str, error: Exception) -> Violation:
+    cause = journal.broken or error
+    return Violation(f"{type(cause).__name__}: {cause}\n{journal.story(layer)}")

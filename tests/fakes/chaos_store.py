@@ -1,0 +1,104 @@
+"""A store that fails, or dies, where a plan says so, and remembers what was committed.
+
+The places are the same for both layers of the fault injection: in the simulation a death is the exception
+:class:`Killed`, in a real process it is SIGKILL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any, Final, Protocol, cast
+
+import msgspec
+
+from compute_router.storage.interface import Store
+
+
+class Place(Enum):
+    """Where in a transaction something can happen."""
+
+    BEFORE_BEGIN = "before_begin"
+    AFTER_BEGIN = "after_begin"
+    BEFORE_COMMIT = "before_commit"
+    AFTER_COMMIT = "after_commit"
+    BEFORE_ANSWERS = "before_answers"
+
+
+CHANGES: Final = (
+    "insert_job",
+    "assign_job",
+    "start_job",
+    "requeue_job",
+    "complete_job",
+    "put_receipt",
+    "fail_job",
+    "cancel_job",
+)
+"""Calls that change a job: a point is named by a place and one of these that the transaction made."""
+
+
+class Killed(BaseException):
+    """The coordinator's process is gone. Not an Exception, so that nothing handles it."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One committed call that changed something."""
+
+    call: str
+    arguments: tuple[Any, ...]
+    answer: Any
+
+
+class FaultPlan(Protocol):
+    """Decides at each place; it may raise, or kill."""
+
+    def at(self, place: Place, calls: frozenset[str]) -> None:
+        """A transaction that made these calls has come to a place."""
+
+    def before(self, call: str) -> None:
+        """A call is about to be made."""
+
+
+class FaultyStore:
+    """Stands before a real store; see :func:`faulty`."""
+
+    def __init__(self, inner: Store, plan: FaultPlan, committed: Callable[[list[Change]], None]) -> None:
+        self._inner = inner
+        self._plan = plan
+        self._committed = committed
+        self._changes: list[Change] = []
+        self._calls: set[str] = set()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._changes, self._calls = [], set()
+        self._plan.at(Place.BEFORE_BEGIN, frozenset())
+        with self._inner.transaction():
+            self._plan.at(Place.AFTER_BEGIN, frozenset())
+            yield
+            self._plan.at(Place.BEFORE_COMMIT, frozenset(self._calls))
+        self._committed(self._changes)
+        self._plan.at(Place.AFTER_COMMIT, frozenset(self._calls))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._inner, name)
+
+        def planned(*arguments: Any, **named: Any) -> Any:
+            self._plan.before(name)
+            answer = call(*arguments, **named)
+            self._calls.add(name)
+            if name in CHANGES:
+                self._changes.append(Change(name, (*arguments, *named.values()), answer))
+            return answer
+
+        return planned
+
+
+def faulty(inner: Store, plan: FaultPlan, committed: Callable[[list[Change]], None]) -> Store:
+    """A store whose calls and transactions go through a plan; ``committed`` hears what became durable."""
+    return cast("Store", FaultyStore(inner, plan, committed))
