@@ -29,6 +29,7 @@ _NEXT_ROUND: Final = DurationMs(10 * 60 * 1000)
 class Janitor(LoopActor):
     """Forgets idempotency keys after a day and, if asked to, finished jobs after ``keep``.
 
+    Keys go before the jobs they stand for: if ``keep`` is less than a day, they are forgotten as early.
     Each round goes on in small batches until one finds less than it may delete.
     """
 
@@ -45,6 +46,7 @@ class Janitor(LoopActor):
         self._store = store
         self._scheduler = scheduler
         self._keep = keep
+        self._keep_keys = KEY_LIFETIME if keep is None else min(KEY_LIFETIME, keep)
         self._full_batches = 0
 
     def on_start(self) -> None:
@@ -57,7 +59,7 @@ class Janitor(LoopActor):
                 self._full_batches = 0
                 # The round's last request, because its answer ends the round.
                 last = DeleteFinished(UnixMs(0 if self._keep is None else now - self._keep), BATCH)
-                for request in (ForgetKeys(UnixMs(now - KEY_LIFETIME), BATCH), last):
+                for request in (ForgetKeys(UnixMs(now - self._keep_keys), BATCH), last):
                     self._store.tell(StoreRequest(request, self.actor_ref))
             case Deleted(by, count):
                 self._full_batches += count == by.limit

@@ -133,11 +133,11 @@ class Store(Protocol):
         """Keep a new job as ``pending`` with attempt 0.
 
         A user's idempotency key is kept with it. If the user used that key before, nothing is kept, and the
-        earlier job is answered.
+        earlier job is answered. A key whose job was deleted counts as never used.
         """
 
     def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
-        """The job that a user's key stands for already, or None."""
+        """The job that a user's key stands for already; None also when that job was deleted."""
 
     def assign_job(
         self, job_id: str, attempt: int, worker_pubkey: str, lease_deadline: UnixMs
@@ -208,8 +208,10 @@ class Store(Protocol):
         """The latest time of :meth:`note_alive`, or None. The time since then was an outage."""
 
     def delete_finished(self, before: UnixMs, limit: int) -> int:
-        """Delete up to ``limit`` jobs that ended before a time, oldest first, with their receipts and keys.
+        """Delete up to ``limit`` jobs that ended before a time, oldest first, with their receipts.
 
+        Their idempotency keys stand for nothing from then on. They are not looked for, so forget them first:
+        those left over take up room until :meth:`delete_idempotency_keys` comes to them, and count there.
         Returns how many jobs were deleted.
         """
 

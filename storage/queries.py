@@ -39,12 +39,14 @@ INSERT INTO idempotency_keys (user_id, key, request_hash, job_id, created_at_ms)
 ON CONFLICT (user_id, key) DO NOTHING
 """
 
-# What a user's name for a commit stands for: the job, and whether the request was the same.
+# What a user's name for a commit stands for: the job, if it is still there; and whether the request was the
+# same.
 REPLAY: Final = """
-SELECT job_id, request_hash = ?3 FROM idempotency_keys WHERE user_id = ?1 AND key = ?2
+SELECT job_id, request_hash = ?3 FROM idempotency_keys AS named JOIN jobs AS job ON job.id = named.job_id
+WHERE named.user_id = ?1 AND key = ?2
 """
 
-# Take a name back whose job was refused.
+# Take a name back whose job was refused or deleted.
 DELETE_KEY: Final = "DELETE FROM idempotency_keys WHERE user_id = ?1 AND key = ?2"
 
 # Give a waiting job to a worker as the next attempt; answers the payload.
@@ -187,7 +189,7 @@ DELETE_RECEIPTS: Final = f"""
 DELETE FROM receipts WHERE job_id IN (SELECT id {_FIRST_ENDED})
 """  # noqa: S608 - a text of this module
 
-# Delete jobs that ended before a time, oldest first. Their idempotency keys go with them, by reference.
+# Delete jobs that ended before a time, oldest first. Their idempotency keys then stand for nothing.
 DELETE_FINISHED: Final = f"""
 DELETE FROM jobs WHERE rowid IN (SELECT rowid {_FIRST_ENDED})
 """  # noqa: S608 - a text of this module

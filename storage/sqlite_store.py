@@ -80,9 +80,13 @@ class SqliteStore(Store):
         if key is None:
             self._insert_job(job)
             return None
-        binding = (job.user_id, key.key, key.request_hash)
-        if not self._session.change(queries.INSERT_KEY, (*binding, job.job_id, job.created_at)):
-            return self.find_replay(job.user_id, key)
+        if not self._insert_key(job, key):
+            replay = self.find_replay(job.user_id, key)
+            if replay is not None:
+                return replay
+            # The earlier job was deleted.
+            self._session.change(queries.DELETE_KEY, (job.user_id, key.key))
+            self._insert_key(job, key)
         try:
             self._insert_job(job)
         except apsw.ConstraintError:
@@ -94,6 +98,11 @@ class SqliteStore(Store):
     def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
         row = self._session.read(queries.REPLAY, (user_id, key.key, key.request_hash))
         return None if row is None else Replay(row[0], bool(row[1]))
+
+    def _insert_key(self, job: NewJob, key: IdempotencyKey) -> bool:
+        return self._session.change(
+            queries.INSERT_KEY, (job.user_id, key.key, key.request_hash, job.job_id, job.created_at)
+        )
 
     def _insert_job(self, job: NewJob) -> None:
         self._session.change(

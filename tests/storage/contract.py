@@ -65,6 +65,14 @@ def keep_keys(store: Store, *names: str) -> None:
             assert store.insert_job(a_job(name, created_at=later(number)), named(name)) is None
 
 
+def keep_key_of_deleted_job(store: Store) -> None:
+    """Commit a job under KEY at NOON, end it and delete it."""
+    with store.transaction():
+        store.insert_job(a_job(), KEY)
+        store.fail_job("job-1", 0, ERROR, later(5))
+        assert store.delete_finished(later(6), 10) == 1
+
+
 def bring_to(store: Store, status: JobStatus, *, attempt: int = 1) -> None:
     """Bring a new ``job-1`` to a status, at an attempt by DESKTOP (a pending one: after it)."""
     insert(store, a_job())
@@ -526,7 +534,7 @@ class StoreContract:
 
     # Retention
 
-    def test_jobs_that_ended_before_a_time_are_deleted_with_receipt_and_key(self, store: Store) -> None:
+    def test_jobs_that_ended_before_a_time_are_deleted_with_their_receipt(self, store: Store) -> None:
         with store.transaction():
             store.insert_job(a_job(), KEY)
         move_to(store, JobStatus.COMPLETED)
@@ -535,9 +543,30 @@ class StoreContract:
         with store.transaction():
             assert store.delete_finished(later(6), 10) == 1
         assert store.job_view("job-1") is None
-        with store.transaction():
-            assert store.insert_job(a_job(), KEY) is None
+        insert(store, a_job())
         assert view(store).receipt is None
+
+    def test_a_key_whose_job_was_deleted_is_free_for_any_request(self, store: Store) -> None:
+        keep_key_of_deleted_job(store)
+        other = IdempotencyKey(KEY.key, "b" * 64)
+        with store.transaction():
+            assert store.find_replay(ALICE, KEY) is None
+            assert store.insert_job(a_job("job-2"), other) is None
+            assert store.insert_job(a_job("job-3"), other) == Replay("job-2", same_request=True)
+            assert store.find_replay(ALICE, KEY) == Replay("job-2", same_request=False)
+
+    def test_a_key_whose_job_was_deleted_ages_from_its_new_use(self, store: Store) -> None:
+        keep_key_of_deleted_job(store)
+        with store.transaction():
+            assert store.insert_job(a_job("job-2", created_at=later(20)), KEY) is None
+            assert store.delete_idempotency_keys(later(20), 10) == 0
+            assert store.delete_idempotency_keys(later(21), 10) == 1
+
+    def test_a_key_whose_job_was_deleted_is_forgotten_in_its_turn(self, store: Store) -> None:
+        keep_key_of_deleted_job(store)
+        with store.transaction():
+            assert store.delete_idempotency_keys(later(1), 10) == 1
+            assert store.delete_idempotency_keys(later(1), 10) == 0
 
     @pytest.mark.parametrize("status", [status for status in JobStatus if status in FINAL])
     def test_every_kind_of_end_counts_from_its_own_time(self, store: Store, status: JobStatus) -> None:

@@ -109,7 +109,9 @@ class MemoryStore(Store):
 
     def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
         earlier = self._tables.keys.get((user_id, key.key))
-        return Replay(earlier.job_id, earlier.request_hash == key.request_hash) if earlier else None
+        if earlier is None or earlier.job_id not in self._tables.jobs:
+            return None
+        return Replay(earlier.job_id, earlier.request_hash == key.request_hash)
 
     def assign_job(
         self, job_id: str, attempt: int, worker_pubkey: str, lease_deadline: UnixMs
@@ -241,19 +243,15 @@ class MemoryStore(Store):
         oldest = sorted(ended, key=lambda end: end[0])[:limit]
         for _, job_id in oldest:
             del self._tables.jobs[job_id]
-        self._forget([name for name, key in self._tables.keys.items() if key.job_id not in self._tables.jobs])
         return len(oldest)
 
     def delete_idempotency_keys(self, before: UnixMs, limit: int) -> int:
         self._need_transaction()
         old = [(key.created_at, name) for name, key in self._tables.keys.items() if key.created_at < before]
         oldest = sorted(old, key=lambda first_use: first_use[0])[:limit]
-        self._forget([name for _, name in oldest])
-        return len(oldest)
-
-    def _forget(self, names: list[tuple[str, str]]) -> None:
-        for name in names:
+        for _, name in oldest:
             del self._tables.keys[name]
+        return len(oldest)
 
     def _job_for(self, event: JobEvent, job_id: str, attempt: int) -> Job | None:
         self._need_transaction()
