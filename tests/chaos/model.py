@@ -75,6 +75,8 @@ class Promises:
         self.answered: dict[str, tuple[Any, ...]] = {}
         self.leases: dict[str, Lease] = {}
         self.sent: set[tuple[str, int]] = set()
+        self._gone: set[int] = set()
+        self._newest_of: dict[str, int] = {}
         self.outputs: dict[tuple[str, str, int | None], list[bytes]] = {}
         self.accepted: dict[tuple[str, str], int] = {}
 
@@ -175,6 +177,8 @@ class Promises:
                 lease.over = True
 
     def _registered(self, worker_id: int, frame: Register, proven: bool) -> None:
+        if proven:
+            self._newest_of[frame.provider_pubkey] = worker_id
         names = {(held.job_id, held.attempt) for held in frame.active_jobs}
         for job_id, lease in self.leases.items():
             if not proven or lease.pubkey != frame.provider_pubkey or lease.worker_id == worker_id:
@@ -186,10 +190,14 @@ class Promises:
 
     def connection_lost(self, worker_id: int) -> None:
         """The coordinator sees the end of a connection, or closes it."""
+        self._gone.add(worker_id)
         for lease in self.leases.values():
             if lease.worker_id == worker_id and lease.lost_at is None:
-                lease.lost_at = self.now
-                lease.grace = self.policy.reconnect_grace if lease.proven else 0
+                self._lose(lease)
+
+    def _lose(self, lease: Lease) -> None:
+        lease.lost_at = self.now
+        lease.grace = self.policy.reconnect_grace if lease.proven else 0
 
     def restarted(self) -> None:
         """A new coordinator has taken the jobs up: every connection of the old one is gone."""
@@ -219,7 +227,12 @@ class Promises:
         self.journal.promise(
             earlier is None or earlier.over, f"{name} was sent while {earlier} was still held"
         )
-        self.leases[frame.job_id] = Lease(attempt, pubkey, proven, worker_id, length, self.now)
+        lease = Lease(attempt, pubkey, proven, worker_id, length, self.now)
+        self.leases[frame.job_id] = lease
+        # What brings the end of this connection may be under way to the Matcher already.
+        if worker_id in self._gone:
+            self._lose(lease)
+        lease.over = proven and self._newest_of.get(pubkey, worker_id) != worker_id
 
     def decided(self, request: Message) -> None:
         """The Matcher tells the store what is to be: an attempt may end only by a rule."""

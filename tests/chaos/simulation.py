@@ -390,8 +390,10 @@ class Simulation:
 
     async def _every_slot_is_free(self) -> None:
         """As many fresh jobs as there are slots go out at once, and admission has forgotten all others."""
-        for _ in range(10):
-            await self._quiet_while(4_000)
+        # Until every slot was given up by a worker that does not know cancels, and every job has ended
+        # that was stored and whose 201 was never seen.
+        for _ in range(25):
+            await self._quiet_while(9_000)
         assert self.life is not None
         assert self.life.system is not None
         counting = asyncio.ensure_future(ask(self.life.system.registry, CountWorkers()))
