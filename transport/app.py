@@ -45,6 +45,15 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     limits: AddressLimits = AddressLimits()
 
 
+class _ListeningServer(HTTPServer):
+    """Tells the :class:`HttpApi` of the end of each connection, which Tornado's own server keeps to itself."""
+
+    def on_close(self, server_conn: object) -> None:
+        super().on_close(server_conn)
+        assert isinstance(self.request_callback, HttpApi)
+        self.request_callback.on_close(server_conn)
+
+
 class Server:
     """A listening coordinator."""
 
@@ -67,7 +76,7 @@ class Server:
         self._api = HttpApi(
             routes(system, watch), sockets, Cors(settings.cors_origins), guard, settings.max_body_bytes
         )
-        self._server = HTTPServer(
+        self._server = _ListeningServer(
             self._api,
             max_header_size=_HEADER_BYTES,
             max_body_size=MAX_DRAINED_BYTES,

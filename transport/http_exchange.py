@@ -92,6 +92,7 @@ class HttpApi(HTTPServerConnectionDelegate):
                 connection.stream.close()
 
     def on_close(self, server_conn: object) -> None:
+        """A connection has ended, or has become a WebSocket, which counts for itself."""
         assert isinstance(server_conn, HTTP1ServerConnection)
         self.idle.pop(server_conn, None)
         address = self._addresses.pop(server_conn, None)

@@ -58,6 +58,11 @@ class AddressGuard:
         self._connections[address] += 1
         return True
 
+    def upgraded(self, address: str) -> None:
+        """Count a WebSocket; the connection that it was counts as closed in the next moment."""
+        if is_limited(address):
+            self._connections[address] += 1
+
     def closed(self, address: str) -> None:
         """A connection that was counted is gone."""
         if is_limited(address):

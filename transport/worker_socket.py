@@ -36,6 +36,8 @@ class WorkerSocket(WebSocketHandler):
         self._registry = registry
         self._guard = guard
         self._max_unread_bytes = max_unread_bytes
+        self._address = str(self.request.remote_ip)
+        self._is_open = False
         self.worker_id = next(_worker_ids)
 
     def get_compression_options(self) -> None:
@@ -51,12 +53,14 @@ class WorkerSocket(WebSocketHandler):
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
+        self._guard.upgraded(self._address)
+        self._is_open = True
         assert isinstance(self.ws_connection, WebSocketProtocol13)
         self.ws_connection.stream.max_write_buffer_size = self._max_unread_bytes
         self._registry.tell(SocketOpened(self))
 
     def on_message(self, message: str | bytes) -> None:
-        if not self._guard.may_send(str(self.request.remote_ip)):
+        if not self._guard.may_send(self._address):
             self.close(_POLICY_VIOLATION, "too many frames")
             return
         try:
@@ -70,6 +74,8 @@ class WorkerSocket(WebSocketHandler):
             self._registry.tell(FrameArrived(self.worker_id, frame))
 
     def on_close(self) -> None:
+        if self._is_open:
+            self._guard.closed(self._address)
         if self._registry.is_alive():
             self._registry.tell(SocketClosed(self.worker_id))
 
