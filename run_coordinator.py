@@ -178,7 +178,14 @@ def _duration(text: str, unit: str, unit_ms: int, most: float, *, zero: bool = F
 
 _seconds = partial(_duration, unit="seconds", unit_ms=1000, most=86_400)
 _pause = partial(_duration, unit="seconds", unit_ms=1000, most=86_400, zero=True)
-_days = partial(_duration, unit="days", unit_ms=86_400_000, most=36_500)
+
+
+def _days(text: str) -> DurationMs:
+    keep = _duration(text, unit="days", unit_ms=86_400_000, most=36_500)
+    if keep < 86_400_000:
+        # Idempotency keys are promised for a day, and a key must not outlive its job.
+        raise argparse.ArgumentTypeError(f"{text!r} is less than one day")
+    return keep
 
 
 def _log_level(text: str) -> str:

@@ -100,10 +100,15 @@ class Hearing(Attempts):
             self._out.append(
                 ClassifyLate(event.worker_id, event.pubkey, frame.job_id, frame.attempt, frame.output_hash)
             )
-        else:
+        elif not self._being_stored(frame):
             self._out.append(Deliver(event.worker_id, JobAck(frame.job_id, "stale", attempt=frame.attempt)))
         if isinstance(frame, JobComplete | JobFailed | JobReject) and frame.job_id not in self._jobs:
             self.slot_freed(SlotFreed(event.worker_id, frame.job_id), now)
+
+    def _being_stored(self, frame: JobStarted | JobChunk | JobFailed | JobReject) -> bool:
+        # A sign of life that a result overtook: calling it stale would have the worker drop that result.
+        job = self._jobs.get(frame.job_id)
+        return job is not None and job.finishing and job.attempt == frame.attempt
 
     def _holds_lease(self, job: LiveJob, event: WorkerSaid) -> bool:
         if job.finishing or not job.sent:

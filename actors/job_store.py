@@ -18,10 +18,11 @@ from pykka._envelope import Envelope
 
 from compute_router.actors.clock import Clock, SteadyMs
 from compute_router.actors.gathering_inbox import GatheringInbox
-from compute_router.actors.messages import Message, NoteAlive, StoreRequest
+from compute_router.actors.messages import Deliver, KeepReceipt, Message, NoteAlive, StoreRequest
 from compute_router.actors.runtime import FailStop, LoopFuture, OnDeath
 from compute_router.actors.store_requests import READ_ONLY, handle
-from compute_router.protocol.errors import StorageUnavailableError
+from compute_router.protocol.errors import RequestError, StorageUnavailableError
+from compute_router.protocol.messages import ErrorFrame
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import Store
 
@@ -176,7 +177,8 @@ class JobStore(FailStop, pykka.ThreadingActor):
                 self._handle_failure(*sys.exc_info())
                 self.on_failure(*sys.exc_info())
                 return
-            logger.exception("request %s failed", type(envelope.message).__name__)
+            if not isinstance(error, RequestError):
+                logger.exception("request %s failed", type(envelope.message).__name__)
             self._post([Answer(cast("LoopFuture[Any]", envelope.reply_to), None, error)])
 
     def _suspend(self, error: StorageUnavailableError) -> None:
@@ -189,10 +191,20 @@ class JobStore(FailStop, pykka.ThreadingActor):
         answers = []
         for envelope in batch:
             if envelope.reply_to is None:
-                self._held.append(envelope)
+                answers += self._hold(envelope)
             else:
                 answers.append(self._read_or_refuse(envelope, fault))
         self._post(answers)
+
+    def _hold(self, envelope: Envelope[Any]) -> list[Answer]:
+        """Keep a decision for later. A receipt that came alone decides nothing, and can be sent again."""
+        request = envelope.message
+        if isinstance(request, StoreRequest) and isinstance(request.body, KeepReceipt):
+            message = "The receipt cannot be stored now; send it again later."
+            refusal = Deliver(request.body.worker_id, ErrorFrame("STORAGE_UNAVAILABLE", message))
+            return [Answer(request.reply_to, refusal)]
+        self._held.append(envelope)
+        return []
 
     def _read_or_refuse(self, envelope: Envelope[Any], fault: StorageUnavailableError) -> Answer:
         target = cast("LoopFuture[Any]", envelope.reply_to)

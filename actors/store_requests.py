@@ -34,7 +34,7 @@ from compute_router.actors.messages import (
     RecordStarted,
     Recover,
 )
-from compute_router.protocol.errors import ReceiptError, ReceiptMalformedError
+from compute_router.protocol.errors import ReceiptError, ReceiptMalformedError, TooManyPairingsError
 from compute_router.protocol.failures import Failure, failed_result
 from compute_router.protocol.jobs import PrivacyClass
 from compute_router.protocol.messages import ErrorFrame, JobAck, JobComplete
@@ -46,7 +46,9 @@ from compute_router.protocol.receipts import (
     verify_signature,
 )
 from compute_router.protocol.units import UnixMs
-from compute_router.storage.interface import JobView, Replay, Store, StoredReceipt
+from compute_router.storage.interface import JobView, Pairing, Replay, Store, StoredReceipt
+
+MAX_PAIRINGS_PER_USER: Final = 64
 
 
 def handle(store: Store, clock: Clock, request: Message) -> Any:
@@ -226,7 +228,11 @@ def _create_pairing(store: Store, clock: Clock, request: CreatePairing) -> None:
 
 
 def _claim_pairing(store: Store, clock: Clock, request: ClaimPairing) -> Any:
-    return store.claim_pairing(request.code, request.pubkey, request.now)
+    pairing = store.claim_pairing(request.code, request.pubkey, request.now)
+    # A PRIVATE job stands in line for each key that its user trusts.
+    if isinstance(pairing, Pairing) and len(store.trusted_pubkeys(pairing.user_id)) > MAX_PAIRINGS_PER_USER:
+        raise TooManyPairingsError(f"A user can be paired with {MAX_PAIRINGS_PER_USER} workers at the most.")
+    return pairing
 
 
 def _list_pairings(store: Store, clock: Clock, request: ListPairings) -> Any:

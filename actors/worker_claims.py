@@ -55,12 +55,12 @@ def _sole_error(output: msgspec.Raw) -> str | None:
         return None
     try:
         keys = msgspec.json.decode(output, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        # A raw value was not looked into when its frame was read: it may hold text that is not UTF-8.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # A raw value was not looked into when its frame was read, and was read from another stack depth.
         return None
     if list(keys) != ["error"]:
         return None
     try:
         return msgspec.json.decode(keys["error"], type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return bytes(keys["error"]).decode("utf-8", "replace")

@@ -107,6 +107,13 @@ class JobFinishedError(RequestError):
     http_status = 409
 
 
+class TooManyPairingsError(RequestError):
+    """The user trusts as many workers as one user can."""
+
+    code = "too_many_pairings"
+    http_status = 409
+
+
 class RateLimitedError(RequestError):
     """The caller sends too much in too short a time; slower will work."""
 

@@ -113,7 +113,7 @@ class JobChunk(Frame, frozen=True, tag="job_chunk"):
     job_id: JobId
     attempt: Attempt
     seq: Annotated[int, Meta(ge=0)]
-    delta: str
+    delta: Annotated[str, Meta(max_length=65_536)]
 
 
 class JobComplete(Frame, frozen=True, tag="job_complete"):

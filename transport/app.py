@@ -27,7 +27,6 @@ from compute_router.transport.worker_address import WorkerAddress
 from compute_router.transport.worker_socket import WorkerSocket
 
 _FRAME_HEADROOM: Final = 64 * 1024
-_UNREAD_FRAMES: Final = 4
 _HEADER_BYTES: Final = 16 * 1024
 _IDLE_TIMEOUT_SECONDS: Final = 300.0
 _IDLE_CHECK_SECONDS: Final = 10.0
@@ -46,7 +45,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _ListeningServer(HTTPServer):
-    """Tells the :class:`HttpApi` of the end of each connection, which Tornado's own server keeps to itself."""
+    """Tells the :class:`HttpApi` of the end of each connection; Tornado's own server keeps it to itself."""
 
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
@@ -59,15 +58,11 @@ class Server:
 
     def __init__(self, system: System, watch: JobWatch, settings: HttpSettings) -> None:
         guard = AddressGuard(settings.limits, system.clock.steady_ms)
-        max_unread_bytes = _UNREAD_FRAMES * (settings.max_body_bytes + _FRAME_HEADROOM)
-        worker_settings = {
-            "registry": system.registry,
-            "guard": guard,
-            "max_unread_bytes": max_unread_bytes,
-        }
+        max_frame_bytes = settings.max_body_bytes + _FRAME_HEADROOM
+        worker_settings = {"registry": system.registry, "guard": guard, "max_frame_bytes": max_frame_bytes}
         sockets = Application(
             [(r"/", WorkerSocket, worker_settings)],
-            websocket_max_message_size=settings.max_body_bytes + _FRAME_HEADROOM,
+            websocket_max_message_size=max_frame_bytes,
             log_function=lambda handler: None,
         )
         self._system = system

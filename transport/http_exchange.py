@@ -42,6 +42,9 @@ MAX_DRAINED_BYTES: Final = 1 << 30
 """A body over the limit is read and thrown away up to this size, so that its sender hears why."""
 
 _BODY_SECONDS: Final = 30.0
+_TAKEN_WITHIN_SECONDS: Final = 30.0
+"""A client that does not take a piece of its stream for so long is cut off."""
+
 _MAX_LENGTH_DIGITS: Final = 18
 """Longer numbers are certainly too large, and Python is slow or unwilling to read them."""
 
@@ -229,13 +232,16 @@ class _Exchange(HTTPMessageDelegate):
             await self._connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), headers)
             if self._request.method != "HEAD":
                 async for piece in stream.pieces:
-                    await self._connection.write(piece)
+                    async with asyncio.timeout(_TAKEN_WITHIN_SECONDS):
+                        await self._connection.write(piece)
             self._connection.finish()
         except StreamClosedError:
             logger.debug("the client left before the end of its stream")
-        except SlowReaderError:
+        except (SlowReaderError, TimeoutError):
             logger.info("a client did not read its event stream fast enough and is cut off")
             self._connection.close()  # type: ignore[attr-defined]
+        finally:
+            stream.close()
 
     def _write(self, answer: Answer) -> None:
         assert self._request is not None

@@ -37,10 +37,14 @@ class SlowReaderError(ComputeRouterError):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """An answer that is sent piece by piece. The request ends when the pieces do."""
+    """An answer that is sent piece by piece. The request ends when the pieces do.
+
+    ``close`` is called at the end in any case, also if not a single piece was asked for.
+    """
 
     content_type: str
     pieces: AsyncIterator[bytes]
+    close: Callable[[], None]
 
 
 class Request:

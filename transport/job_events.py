@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from compute_router.actors.messages import Chunk, Follow, GetJob, Progress
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
-from compute_router.protocol.errors import NotFoundError
+from compute_router.protocol.errors import MethodNotAllowedError, NotFoundError
 from compute_router.storage.interface import JobView
 from compute_router.transport.http_types import Request, SlowReaderError, Stream
 from compute_router.transport.job import job_answer
@@ -29,8 +30,11 @@ class JobEventsResource:
         self._watch = watch
 
     async def get(self, request: Request, job_id: str) -> Stream:
+        if request.method == "HEAD":
+            raise MethodNotAllowedError("An event stream is served for GET only.", "GET")
         # Following begins before the question, so that no step in between is missed.
         follower = self._watch.follow(job_id)
+        unfollow = partial(self._watch.unfollow, job_id, follower)
         try:
             first: Progress | JobView | None = await ask(self._system.matcher, Follow(job_id))
             if first is None:
@@ -38,29 +42,25 @@ class JobEventsResource:
             if first is None:
                 raise NotFoundError("There is no job with this id.")
         except BaseException:
-            self._watch.unfollow(job_id, follower)
+            unfollow()
             raise
-        return Stream("text/event-stream; charset=utf-8", self._events(job_id, first, follower))
+        return Stream("text/event-stream; charset=utf-8", _events(first, follower), unfollow)
 
-    async def _events(
-        self, job_id: str, first: Progress | JobView, follower: Follower
-    ) -> AsyncIterator[bytes]:
-        try:
-            step: Progress | Chunk | JobView | None = first
-            while step is not None:
-                yield _event(step)
-                if isinstance(step, JobView):
-                    return
-                while True:
-                    if follower.cut_off:
-                        raise SlowReaderError
-                    try:
-                        step = await follower.next(_KEEP_ALIVE_SECONDS)
-                        break
-                    except TimeoutError:
-                        yield _KEEP_ALIVE
-        finally:
-            self._watch.unfollow(job_id, follower)
+
+async def _events(first: Progress | JobView, follower: Follower) -> AsyncIterator[bytes]:
+    step: Progress | Chunk | JobView | None = first
+    while step is not None:
+        yield _event(step)
+        if isinstance(step, JobView):
+            return
+        while True:
+            if follower.cut_off:
+                raise SlowReaderError("This client reads its stream too slowly.")
+            try:
+                step = await follower.next(_KEEP_ALIVE_SECONDS)
+                break
+            except TimeoutError:
+                yield _KEEP_ALIVE
 
 
 def _event(step: Progress | Chunk | JobView) -> bytes:

@@ -9,6 +9,7 @@ from compute_router.actors.messages import Chunk, Progress
 from compute_router.storage.interface import JobView
 
 _MAX_UNREAD_STEPS: Final = 256
+_MAX_UNREAD_BYTES: Final = 1024 * 1024
 
 
 class Follower:
@@ -16,14 +17,17 @@ class Follower:
 
     def __init__(self) -> None:
         self._steps: asyncio.Queue[Progress | Chunk | JobView | None] = asyncio.Queue(_MAX_UNREAD_STEPS)
+        self._unread_bytes = 0
         self.cut_off = False
 
     def put(self, step: Progress | Chunk | JobView | None) -> None:
         """Add a step; None ends the stream."""
-        try:
-            self._steps.put_nowait(step)
-        except asyncio.QueueFull:
+        size = _size(step)
+        if self._steps.full() or self._unread_bytes + size > _MAX_UNREAD_BYTES:
             self.cut_off = True
+        if not self.cut_off:
+            self._unread_bytes += size
+            self._steps.put_nowait(step)
 
     async def next(self, seconds: float) -> Progress | Chunk | JobView | None:
         """The next step.
@@ -32,7 +36,14 @@ class Follower:
             TimeoutError: none came in that time.
         """
         async with asyncio.timeout(seconds):
-            return await self._steps.get()
+            step = await self._steps.get()
+        self._unread_bytes -= _size(step)
+        return step
+
+
+def _size(step: Progress | Chunk | JobView | None) -> int:
+    # Only pieces of output can be both large and many; the finished job comes once.
+    return len(step.delta) if isinstance(step, Chunk) else 0
 
 
 class JobWatch:

@@ -14,13 +14,20 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketP
 
 from compute_router.actors.messages import FrameArrived, SocketClosed, SocketOpened
 from compute_router.protocol.http_api import ErrorAnswer
-from compute_router.protocol.messages import WORKER_FRAME_TYPES, WORKER_FRAMES, ErrorFrame, encode_frame
+from compute_router.protocol.messages import (
+    WORKER_FRAME_TYPES,
+    WORKER_FRAMES,
+    ErrorFrame,
+    Register,
+    encode_frame,
+)
 from compute_router.transport.complaints import complaint
 from compute_router.transport.limits import AddressGuard
 
 logger = logging.getLogger(__name__)
 
 _POLICY_VIOLATION: Final = 1008
+_UNREAD_FRAMES: Final = 4
 _worker_ids: Final = count(1)
 
 
@@ -30,12 +37,12 @@ class WorkerSocket(WebSocketHandler):
     worker_id: int
     _registry: pykka.ActorRef[Any]
     _guard: AddressGuard
-    _max_unread_bytes: int
+    _max_frame_bytes: int
 
-    def initialize(self, registry: pykka.ActorRef[Any], guard: AddressGuard, max_unread_bytes: int) -> None:
+    def initialize(self, registry: pykka.ActorRef[Any], guard: AddressGuard, max_frame_bytes: int) -> None:
         self._registry = registry
         self._guard = guard
-        self._max_unread_bytes = max_unread_bytes
+        self._max_frame_bytes = max_frame_bytes
         self._address = str(self.request.remote_ip)
         self._is_open = False
         self.worker_id = next(_worker_ids)
@@ -55,8 +62,7 @@ class WorkerSocket(WebSocketHandler):
         self.set_nodelay(True)
         self._guard.upgraded(self._address)
         self._is_open = True
-        assert isinstance(self.ws_connection, WebSocketProtocol13)
-        self.ws_connection.stream.max_write_buffer_size = self._max_unread_bytes
+        self._bound_unread(slots=0)
         self._registry.tell(SocketOpened(self))
 
     def on_message(self, message: str | bytes) -> None:
@@ -70,14 +76,32 @@ class WorkerSocket(WebSocketHandler):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.send(encode_frame(_refusal(message, error)))
             return
+        if isinstance(frame, Register):
+            self._bound_unread(frame.slots)
         if self._registry.is_alive():
             self._registry.tell(FrameArrived(self.worker_id, frame))
+
+    def _bound_unread(self, slots: int) -> None:
+        """A worker may be sent a job for each slot at once, and some frames more, before it has read any."""
+        if isinstance(self.ws_connection, WebSocketProtocol13):
+            self.ws_connection.stream.max_write_buffer_size = (_UNREAD_FRAMES + slots) * self._max_frame_bytes
 
     def on_close(self) -> None:
         if self._is_open:
             self._guard.closed(self._address)
         if self._registry.is_alive():
             self._registry.tell(SocketClosed(self.worker_id))
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close the connection, if need be without a word: the worker may not read what it is sent."""
+        try:
+            super().close(code, reason)
+        except StreamBufferFullError:
+            self._drop()
+
+    def _drop(self) -> None:
+        assert isinstance(self.ws_connection, WebSocketProtocol13)
+        self.ws_connection.stream.close()
 
     def send(self, frame_json: bytes) -> None:
         """Send one text frame; what the worker no longer reads is dropped with its connection."""
@@ -89,8 +113,7 @@ class WorkerSocket(WebSocketHandler):
             logger.warning(
                 "worker connection %d does not read what it is sent and is dropped", self.worker_id
             )
-            assert isinstance(self.ws_connection, WebSocketProtocol13)
-            self.ws_connection.stream.close()
+            self._drop()
         else:
             future.add_done_callback(_ignore_closed)
 
