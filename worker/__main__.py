@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import Final
 
@@ -17,6 +18,7 @@ from compute_router.protocol.errors import ComputeRouterError, ConfigurationErro
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.receipts import public_key_hex
 from compute_router.worker.addresses import is_loopback
+from compute_router.worker.key_lock import KeyLock
 from compute_router.worker.keys import load_or_create_key
 from compute_router.worker.pairing import claim_pairing
 from compute_router.worker.settings import Settings, read_settings
@@ -36,17 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     for number in _SIGNALS:
         signal.signal(number, lambda *_: sys.exit(0))
-    try:
-        settings = read_settings(sys.argv[1:] if argv is None else argv, os.environ)
-        _set_up_logging(settings.log_level)
-        key = load_or_create_key(settings.key)
-        _log.info("This worker's key is %s (from %s).", public_key_hex(key), settings.key)
-        if settings.pair is not None:
-            _pair(settings, settings.pair, key)
-    except ComputeRouterError as error:
-        print(f"compute-router worker: {error}", file=sys.stderr)  # noqa: T201
-        return 2 if isinstance(error, ConfigurationError) else 1
-    return _run(settings, key)
+    with ExitStack() as until_the_end:
+        try:
+            settings = read_settings(sys.argv[1:] if argv is None else argv, os.environ)
+            _set_up_logging(settings.log_level)
+            key = load_or_create_key(settings.key)
+            until_the_end.enter_context(KeyLock(settings.key))
+            _log.info("This worker's key is %s (from %s).", public_key_hex(key), settings.key)
+            if settings.pair is not None:
+                _pair(settings, settings.pair, key)
+        except ComputeRouterError as error:
+            print(f"compute-router worker: {error}", file=sys.stderr)  # noqa: T201
+            return 2 if isinstance(error, ConfigurationError) else 1
+        return _run(settings, key)
 
 
 def _set_up_logging(level: str) -> None:

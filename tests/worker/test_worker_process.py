@@ -430,3 +430,36 @@ def test_a_key_open_to_others_ends_the_process_with_the_command_that_mends_it(tm
         _, log = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
     assert f"chmod 600 {key}" in log
+
+
+@pytest.mark.acceptance
+def test_a_second_process_with_the_same_key_ends_with_2_and_one_sentence(
+    coordinator: CoordinatorSocket, tmp_path: Path
+) -> None:
+    key = tmp_path / "worker.key"
+    with start_process(coordinator.url, key) as first:
+        let_in(coordinator)
+        with start_process(coordinator.url, key, "--pair", "CODE") as second:
+            _, log = second.communicate(timeout=PATIENCE_SECONDS)
+        assert second.returncode == 2
+        assert log == (
+            f"compute-router worker: Another worker on this machine uses {key}; "
+            "give this one a key of its own with --key PATH.\n"
+        )
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=PATIENCE_SECONDS)
+    assert first.returncode == 0
+
+
+@pytest.mark.acceptance
+def test_a_killed_process_gives_its_key_up(coordinator: CoordinatorSocket, tmp_path: Path) -> None:
+    key = tmp_path / "worker.key"
+    with start_process(coordinator.url, key) as first:
+        let_in(coordinator)
+        first.kill()
+        first.communicate(timeout=PATIENCE_SECONDS)
+    with start_process(coordinator.url, key) as second:
+        let_in(coordinator)
+        second.send_signal(signal.SIGTERM)
+        second.communicate(timeout=PATIENCE_SECONDS)
+    assert second.returncode == 0
