@@ -36,7 +36,7 @@ from compute_router.protocol.messages import (
 )
 from compute_router.protocol.receipts import public_key_hex, sign_base64
 from compute_router.protocol.units import DurationMs
-from compute_router.worker.backoff import Backoff
+from compute_router.worker.backoff import RIVAL_GONE_AFTER, Backoff
 from compute_router.worker.jobs import AttemptKey, Outcome
 from compute_router.worker.machine import MachineLoad
 from compute_router.worker.session_events import (
@@ -87,6 +87,10 @@ class _Phase(Enum):
     CLOSED = "closed"
 
 
+_REPLACED: Final = (
+    "closed this connection because another worker uses the same key; "
+    "give each worker a key of its own with --key PATH"
+)
 _OPEN: Final = frozenset({_Phase.CHALLENGE_AWAITED, _Phase.ACK_AWAITED, _Phase.REGISTERED})
 
 
@@ -120,6 +124,8 @@ class Session:
         self._challenge: Challenge | None = None
         self._unanswered_heartbeats = 0
         self._closing_because = ""
+        self._registered_at: MonotonicMs | None = None
+        self._has_rival = False
         self._models: tuple[Model, ...] = ()
         self._work = Workload(identity.key, identity.slots)
 
@@ -164,8 +170,8 @@ class Session:
                 self._phase = _Phase.CHALLENGE_AWAITED
                 self._set_alarm(now, self._timing.challenge_wait)
                 return []
-            case Disconnected(reason):
-                return self._on_disconnected(reason)
+            case Disconnected():
+                return self._on_disconnected(event, now)
             case ReconnectDue():
                 return self._connect()
             case DrainAsked():
@@ -179,13 +185,23 @@ class Session:
         self._phase = _Phase.CONNECTING
         return [Connect()]
 
-    def _on_disconnected(self, reason: str) -> list[Effect]:
-        if self._phase is _Phase.CLOSING:
-            reason = self._closing_because
+    def _on_disconnected(self, event: Disconnected, now: MonotonicMs) -> list[Effect]:
+        reason = self._closing_because if self._phase is _Phase.CLOSING else event.reason
+        self._look_for_rival(event, now)
+        if event.replaced:
+            reason = _REPLACED
         self._challenge = None
         self._alarm = None
         self._phase = _Phase.WAITING
         return [ScheduleReconnect(self._backoff.next_delay(), reason)]
+
+    def _look_for_rival(self, event: Disconnected, now: MonotonicMs) -> None:
+        """Two workers with one key end each other's connections, so registering is no success for them."""
+        registered_at, self._registered_at = self._registered_at, None
+        if self._has_rival and registered_at is not None and now - registered_at >= RIVAL_GONE_AFTER:
+            self._has_rival = False
+            self._backoff.reset()
+        self._has_rival = self._has_rival or event.replaced
 
     def _on_tick(self, now: MonotonicMs) -> list[Effect]:
         if self._leave_at is not None and now >= self._leave_at:
@@ -262,7 +278,10 @@ class Session:
         if self._phase is not _Phase.ACK_AWAITED:
             return []
         self._phase = _Phase.REGISTERED
-        self._backoff.reset()
+        self._registered_at = now
+        # Delays that start over each time would have two rivals fight several times a second.
+        if not self._has_rival:
+            self._backoff.reset()
         self._unanswered_heartbeats = 0
         self._set_alarm(now, self._timing.heartbeat_every)
         served = ", ".join(job_type.value for job_type in job_types(self._models))

@@ -12,6 +12,7 @@ from compute_router.worker.jobs import Assignment, AttemptKey, Outcome
 
 NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
 
 MonotonicMs = NewType("MonotonicMs", int)
 """A reading of a clock that never goes back, in milliseconds from an arbitrary start."""
@@ -38,9 +39,19 @@ class FrameReceived(Event, frozen=True):
 
 
 class Disconnected(Event, frozen=True):
-    """The socket closed, or could not be opened. ``reason`` is for the log."""
+    """The socket closed, or could not be opened. ``reason`` is for the log.
+
+    The close code and reason are those of the coordinator's close frame, if there was one.
+    """
 
     reason: str
+    close_code: int | None = None
+    close_reason: str = ""
+
+    @property
+    def replaced(self) -> bool:
+        """The coordinator closed this socket because another one proved the same key."""
+        return self.close_code == POLICY_VIOLATION and self.close_reason.startswith("replaced")
 
 
 class ReconnectDue(Event, frozen=True):

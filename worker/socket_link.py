@@ -96,7 +96,7 @@ class SocketLink:
             self._socket = None
             self._closed.set()
             socket.close()
-        self._tell(Disconnected(_why_closed(socket)))
+        self._tell(Disconnected(_why_closed(socket), socket.close_code, socket.close_reason or ""))
 
     async def _write(self, frame: bytes) -> None:
         if self._socket is None:
