@@ -14,12 +14,15 @@ import apsw
 import httpx
 
 from compute_router.actors.policy import MatchingPolicy
-from compute_router.actors.system import start_system
+from compute_router.actors.system import System, start_system
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.units import DurationMs
+from compute_router.storage.interface import Store
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport.app import HttpSettings, Server
 from compute_router.transport.job_watch import JobWatch
+from compute_router.transport.limits import AddressLimits
+from tests.transport.disks import Disk
 
 NETWORK: Final = NETWORKS[Chain.SOLANA]
 
@@ -36,7 +39,7 @@ LLM: Final[dict[str, Any]] = {"job_type": "LLM_INFER", "user_id": "alice", "payl
 
 @dataclass(frozen=True)
 class Coordinator:
-    """What a test sees of the coordinator: its port, an HTTP client, its long polls and its database.
+    """What a test sees of the coordinator: its port, an HTTP client, its long polls, database and actors.
 
     ``stop`` ends it in good order before the test does.
     """
@@ -45,6 +48,7 @@ class Coordinator:
     http: httpx.AsyncClient
     watch: JobWatch
     database: Path
+    system: System
     stop: Callable[[], Awaitable[None]]
 
     async def commit(self, tier: str = "cheap", **changes: Any) -> str:
@@ -65,6 +69,12 @@ class Coordinator:
         created = await self.http.post("/v1/trust/create", json={"user_id": user_id})
         claim = {"pairing_code": created.json()["pairing_code"], "provider_pubkey": pubkey}
         assert (await self.http.post("/v1/trust/claim", json=claim)).status_code == 200
+
+    async def problems(self) -> list[str]:
+        """What is wrong with it, by its own account."""
+        answer = (await self.http.get("/v1/health")).json()
+        assert (answer["status"] == "degraded") == ("problems" in answer), answer
+        return list(answer.get("problems", []))
 
     async def workers_online(self) -> int:
         """How many workers health counts."""
@@ -90,20 +100,27 @@ async def coordinator(
     policy: MatchingPolicy = QUICK,
     max_body_bytes: int = 1024 * 1024,
     cors_origins: tuple[str, ...] = (),
+    limits: AddressLimits | None = None,
+    disk: Disk | None = None,
 ) -> AsyncIterator[Coordinator]:
-    """Run a coordinator. At the end no actor may have died and no long poll may be left."""
+    """Run a coordinator. At the end no actor may have died, and no long poll or stream may be left."""
+    open_store: Callable[[], Store] = partial(open_sqlite_store, directory / NETWORK.default_database)
     database = directory / NETWORK.default_database
     watch = JobWatch()
     deaths: list[BaseException] = []
     system = await start_system(
         network=NETWORK,
-        open_store=partial(open_sqlite_store, database),
+        open_store=disk.opened(open_store) if disk else open_store,
         watchers=watch,
         on_death=deaths.append,
         policy=policy,
     )
     settings = HttpSettings(
-        host="127.0.0.1", port=0, max_body_bytes=max_body_bytes, cors_origins=cors_origins
+        host="127.0.0.1",
+        port=0,
+        max_body_bytes=max_body_bytes,
+        cors_origins=cors_origins,
+        limits=limits or AddressLimits(),
     )
     server = Server(system, watch, settings)
     stopping: list[asyncio.Task[None]] = []
@@ -122,7 +139,7 @@ async def coordinator(
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20.0
         ) as http:
-            yield Coordinator(port, http, watch, database, stop)
+            yield Coordinator(port, http, watch, database, system, stop)
         assert not deaths, f"an actor died: {deaths}"
         assert len(watch) == 0, "a long poll was left behind"
     finally:

@@ -52,6 +52,10 @@ class RawConnection:
         """Everything until the other side closes."""
         return await self._reader.read()
 
+    def pause(self) -> None:
+        """Read nothing more, not even into a buffer of one's own."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
     def abort(self) -> None:
         """Leave without a word."""
         self._writer.transport.abort()

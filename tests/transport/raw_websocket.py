@@ -67,6 +67,10 @@ class RawWebSocket:
             (size,) = struct.unpack("!Q", await self._reader.readexactly(8))
         return first & 0x0F, await self._reader.readexactly(size)
 
+    def pause(self) -> None:
+        """Read nothing more, not even into a buffer of one's own."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
     def abort(self) -> None:
         """Cut the connection without a close frame, as a crash does."""
         self._writer.transport.abort()
