@@ -36,7 +36,7 @@ async def test_it_stops_cleanly_with_workers_and_long_polls_open(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     async with (
-        coordinator_process(tmp_path) as router,
+        coordinator_process(tmp_path, "--drain-seconds", "0.2") as router,
         worker(router.port) as registered,
         worker(router.port) as silent,
         connect(router.port) as poll,
@@ -124,6 +124,17 @@ async def test_settings_that_cannot_work_are_refused(tmp_path: Path, flags: list
         (["--max-body-bytes", "0"], {}, "bytes"),
         (["--queue-window-seconds", "0"], {}, "seconds"),
         (["--queue-window-seconds", "nan"], {}, "seconds"),
+        (["--max-ttl-seconds", "86401"], {}, "seconds"),
+        (["--max-run-seconds", "-1"], {}, "seconds"),
+        (["--drain-seconds", "-0.1"], {}, "seconds"),
+        (["--drain-seconds", "inf"], {}, "seconds"),
+        (["--max-jobs", "0"], {}, "--max-jobs"),
+        (["--max-jobs-per-user", "many"], {}, "many"),
+        (["--max-connections-per-address", "1.5"], {}, "1.5"),
+        (["--max-messages-per-second", "-5"], {}, "--max-messages-per-second"),
+        (["--keep-days", "0"], {}, "--keep-days"),
+        (["--keep-days", "0.5"], {}, "0.5"),
+        (["--keep-days", "100000"], {}, "days"),
         (["--cors-origins", "example.org"], {}, "origin"),
         (["--turbo"], {}, "--turbo"),
         (["extra"], {}, "extra"),
@@ -160,7 +171,11 @@ async def test_without_a_chain_it_says_which_there_are(tmp_path: Path) -> None:
 async def test_help_names_every_flag_and_its_variable(tmp_path: Path) -> None:
     async with program([run_coordinator()[0], "--help"], tmp_path) as process:
         assert await process.ended() == 0
-    for name in ("CHAIN", "HOST", "PORT", "DB", "LOG_LEVEL", "PAYMENTS"):
+    for name in (
+        *("CHAIN", "HOST", "PORT", "DB", "LOG_LEVEL", "PAYMENTS", "QUEUE_WINDOW_SECONDS", "MAX_TTL_SECONDS"),
+        *("MAX_RUN_SECONDS", "MAX_JOBS", "MAX_JOBS_PER_USER", "MAX_CONNECTIONS_PER_ADDRESS"),
+        *("MAX_MESSAGES_PER_SECOND", "DRAIN_SECONDS", "KEEP_DAYS"),
+    ):
         assert f"--{name.lower().replace('_', '-')} " in process.stdout
         assert f"[COMPUTE_ROUTER_{name}]" in process.stdout
 

@@ -20,6 +20,7 @@ from compute_router.actors.messages import (
     InsertJob,
     IsLive,
     JobEnded,
+    KeepReceipt,
     ListPairings,
     Message,
     RecordAssigned,
@@ -349,6 +350,17 @@ def test_a_disk_that_cannot_even_be_read_refuses_reads() -> None:
     with pytest.raises(StorageUnavailableError):
         read.get()
     assert desk.ref.is_alive()
+
+
+def test_a_receipt_that_comes_alone_during_an_outage_is_refused_and_not_held() -> None:
+    desk = Desk().with_a_job().broken()
+    desk.tell(RecordAssigned("job", 1, key("a"), LEASE))
+    desk.tell(KeepReceipt(7, key("a"), b"{}", "c2ln"))
+    desk.run()
+    (refusal,) = desk.asker.take()
+    assert (refusal.worker_id, refusal.frame.code) == (7, "STORAGE_UNAVAILABLE")
+    desk.repaired().quiet_moment()
+    assert [type(answer) for answer in desk.asker.take()] == [AssignmentRecorded]
 
 
 def test_what_is_refused_during_an_outage_is_not_stored_after_it() -> None:

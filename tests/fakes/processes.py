@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -49,6 +50,12 @@ class Process:
             stderr=asyncio.subprocess.PIPE,
         )
         return cls(process)
+
+    def limit_file_sizes(self, size: int | None) -> None:
+        """Have every write beyond this size of a file fail, as on a full disk, or none again."""
+        _, most = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        soft = most if size is None else size
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (soft, most))
 
     @property
     def stdout(self) -> str:
