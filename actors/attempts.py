@@ -128,8 +128,14 @@ class Attempts(Placing):
         self._set_timer(job, grace, waiting=False)
 
     def _tell_when_idle(self) -> None:
-        if self._on_idle is None or any(job.status is not JobStatus.PENDING for job in self._jobs.values()):
+        if self._on_idle is None:
             return
+        # No job is given out during a drain, so those that were held at its beginning only become fewer.
+        while self._held_at_drain:
+            job = self._jobs.get(self._held_at_drain[-1])
+            if job is not None and job.status is not JobStatus.PENDING:
+                return
+            self._held_at_drain.pop()
         on_idle, self._on_idle = self._on_idle, None
         on_idle()
 

@@ -26,4 +26,5 @@ class Market:
         self._absent = AbsentHolders()
         self._admission = Admission(policy)
         self._on_idle: Callable[[], None] | None = None
+        self._held_at_drain: list[str] = []
         self._out: list[Message] = []
