@@ -94,7 +94,9 @@ class Attempts(Placing):
         del self._jobs[job.job_id]
         self._admission.leave(job.user_id)
         self._absent.discard(job)
-        self._out.append(CancelTimer(job.job_id))
+        if not job.finishing:
+            # A job whose result is being stored has no timer any more.
+            self._out.append(CancelTimer(job.job_id))
 
     def _release(self, job: LiveJob, now: SteadyMs) -> None:
         """Free the slot that a job held, and give it to the next job."""

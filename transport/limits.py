@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -99,6 +100,7 @@ class AddressGuard:
                 del self._buckets[address]
 
 
+@lru_cache(maxsize=4096)
 def is_limited(address: str) -> bool:
     """Whether an address is another machine's. Unix sockets and the like have no address at all."""
     try:
