@@ -188,6 +188,10 @@ class LoopInbox:
     def empty(self) -> bool:
         return not self._envelopes
 
+    def run_now(self) -> None:
+        """Have all mail on this loop handled before going on; see :meth:`Dispatcher.run_now`."""
+        self._dispatcher.run_now()
+
     def open_for_teardown(self) -> None:
         """Let go of everything, whatever the turn still allows."""
         self._closing = True
@@ -269,6 +273,7 @@ async def ask(ref: pykka.ActorRef[Any], message: object) -> Any:
     An actor on the loop is let handle it at once: going to sleep for it would cost more than the answer.
     """
     future = cast("LoopFuture[Any]", ref.ask(message, block=False))
-    if type(ref.actor_inbox) is LoopInbox:
-        running_dispatcher().run_now()
+    inbox = ref.actor_inbox
+    if type(inbox) is LoopInbox:
+        inbox.run_now()
     return await future

@@ -245,14 +245,13 @@ class _Exchange(HTTPMessageDelegate):
 
     def _write(self, answer: Answer) -> None:
         assert self._request is not None
-        headers = HTTPHeaders(
-            {
-                "Content-Type": "application/json; charset=utf-8",
-                "Content-Length": str(len(answer.body)),
-                "Cache-Control": "no-store",
-                "X-Content-Type-Options": "nosniff",
-            }
-        )
+        headers = HTTPHeaders()
+        headers["Content-Type"] = "application/json; charset=utf-8"
+        headers["Content-Length"] = str(len(answer.body))
+        headers["X-Content-Type-Options"] = "nosniff"
+        if self._request.method != "POST":
+            # Answers to POST are not cached by anybody (RFC 9111, section 4).
+            headers["Cache-Control"] = "no-store"
         for name, value in (*answer.headers, *self._api.cors.headers(self._request)):
             headers.add(name, value)
         body = None if self._request.method == "HEAD" else answer.body
