@@ -43,6 +43,27 @@ class ExpiredError(RequestError):
     code = "expired"
 
 
+class AuthenticationError(RequestError):
+    """Who sent the request is not known: no key or token came with it, or not one that is valid.
+
+    ``presented`` says whether one came, which RFC 6750 has the answer tell apart.
+    """
+
+    code = "unauthorized"
+    http_status = 401
+
+    def __init__(self, message: str, *, presented: bool = False) -> None:
+        super().__init__(message)
+        self.presented = presented
+
+
+class PermissionDeniedError(RequestError):
+    """Who sent the request is known, and may not do this."""
+
+    code = "forbidden"
+    http_status = 403
+
+
 class NotFoundError(RequestError):
     """No such route or job."""
 
@@ -115,16 +136,41 @@ class TooManyPairingsError(RequestError):
 
 
 class RateLimitedError(RequestError):
-    """The caller sends too much in too short a time; slower will work."""
+    """The caller sends too much in too short a time; slower will work.
+
+    ``retry_after_s`` is how many seconds later it may work.
+    """
 
     code = "rate_limited"
     http_status = 429
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UserQueueFullError(RateLimitedError):
     """This user has as many unfinished jobs as one user may have."""
 
     code = "user_queue_full"
+
+
+class JobsPerMinuteError(RateLimitedError):
+    """The API key has made as many jobs as it may in a minute."""
+
+    code = "jobs_per_minute"
+
+
+class JobsAtOnceError(RateLimitedError):
+    """The API key's user has as many unfinished jobs as the key allows."""
+
+    code = "jobs_at_once"
+
+
+class JobsPerDayError(RateLimitedError):
+    """The API key has made as many jobs as it may on one day, in UTC."""
+
+    code = "jobs_per_day"
 
 
 class UnavailableError(ComputeRouterError):

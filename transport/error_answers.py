@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 
 from compute_router.protocol.errors import (
+    AuthenticationError,
     ComputeRouterError,
     MethodNotAllowedError,
     NoTrustedWorkerError,
+    PermissionDeniedError,
     RateLimitedError,
     UnavailableError,
     UpgradeRequiredError,
@@ -18,6 +20,11 @@ from compute_router.transport.http_types import Answer, json_answer
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_SECONDS = "1"
+
+# RFC 6750, section 3: no error code for a request that came without a token.
+_CHALLENGE = 'Bearer realm="compute-router"'
+_INVALID = ', error="invalid_token"'
+_INSUFFICIENT = ', error="insufficient_scope"'
 
 
 def answer_for(error: Exception) -> Answer:
@@ -33,6 +40,12 @@ def answer_for(error: Exception) -> Answer:
         headers = (("Allow", error.allowed),)
     elif isinstance(error, UpgradeRequiredError):
         headers = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
-    elif isinstance(error, UnavailableError | RateLimitedError):
+    elif isinstance(error, UnavailableError):
         headers = (("Retry-After", _RETRY_AFTER_SECONDS),)
+    elif isinstance(error, RateLimitedError):
+        headers = (("Retry-After", str(error.retry_after_s)),)
+    elif isinstance(error, AuthenticationError):
+        headers = (("WWW-Authenticate", _CHALLENGE + _INVALID if error.presented else _CHALLENGE),)
+    elif isinstance(error, PermissionDeniedError):
+        headers = (("WWW-Authenticate", _CHALLENGE + _INSUFFICIENT),)
     return Answer(answer.status, answer.body, headers)
