@@ -261,3 +261,21 @@ class BadSignatureError(ReceiptError):
     """The signature was not made by the key that the receipt names, over these bytes."""
 
     code = "bad_signature"
+
+
+class SealingError(RequestError):
+    """Something sealed end to end was not sealed, or cannot be opened."""
+
+    code = "sealing_failed"
+
+
+class UnusableKeyError(SealingError):
+    """Nothing can be sealed to this key: it is no key, or one whose boxes anybody could open."""
+
+    code = "unusable_key"
+
+
+class SealedUnreadableError(SealingError):
+    """A sealed payload or result cannot be opened with this key, or not for this job, or was changed."""
+
+    code = "sealed_unreadable"
