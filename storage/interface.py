@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from compute_router.protocol.api_keys import KeyScope
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
@@ -24,7 +25,8 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job as committed. ``payload`` is the seeker's JSON, byte for byte.
 
     ``queue_window`` is how long it may wait for a worker each time it waits, ``lease`` how long a worker may
-    hold it without a sign of life, ``run_limit`` how long it may run in all, or None.
+    hold it without a sign of life, ``run_limit`` how long it may run in all, or None. ``recipients`` are the
+    keys that can open a sealed payload; None when it is plain.
     """
 
     job_id: str
@@ -39,6 +41,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     queue_window: DurationMs
     lease: DurationMs
     run_limit: DurationMs | None = None
+    recipients: tuple[str, ...] | None = None
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True):
@@ -61,7 +64,7 @@ class UnfinishedJob(msgspec.Struct, frozen=True, kw_only=True):
     ``attempt`` is the number of the newest attempt, 0 before the first. ``worker_pubkey`` and
     ``lease_deadline`` are set while an attempt is under way. ``tried_pubkeys`` are the workers whose
     attempts ended, oldest first; ``last_failure`` is why the newest of these ended. ``failures`` counts the
-    attempts that ended for a reason that counts.
+    attempts that ended for a reason that counts. ``recipients`` is as in :class:`NewJob`.
     """
 
     job_id: str
@@ -82,12 +85,14 @@ class UnfinishedJob(msgspec.Struct, frozen=True, kw_only=True):
     run_limit: DurationMs | None
     tried_pubkeys: tuple[str, ...]
     last_failure: Failure | None
+    recipients: tuple[str, ...] | None = None
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """A job as its owner may see it. ``result`` is JSON, byte for byte as it arrived."""
 
     job_id: str
+    user_id: str
     status: JobStatus
     result: bytes | None
     created_at: UnixMs
@@ -110,6 +115,32 @@ class Pairing(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     provider_pubkey: str
     paired_at: UnixMs
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of an API key; ``key_hash`` is the SHA-256 hex of the whole key.
+
+    A user key has a ``user_id`` and perhaps limits; an admin key has neither.
+    """
+
+    key_id: str
+    key_hash: str
+    name: str
+    scope: KeyScope
+    user_id: str | None
+    jobs_per_minute: int | None
+    jobs_at_once: int | None
+    jobs_per_day: int | None
+    created_at: UnixMs
+    revoked_at: UnixMs | None = None
+
+
+class DayQuota(msgspec.Struct, frozen=True):
+    """How many jobs a key may make on one day; days are counted from the epoch, in UTC."""
+
+    key_id: str
+    day: int
+    jobs: int
 
 
 class ClaimRefusal(Enum):
@@ -200,6 +231,21 @@ class Store(Protocol):
 
     def pairings(self, user_id: str) -> tuple[Pairing, ...]:
         """A user's claimed pairings, one for each key, oldest first."""
+
+    def put_api_key(self, key: ApiKey) -> None:
+        """Keep a new API key."""
+
+    def revoke_api_key(self, key_id: str, now: UnixMs) -> bool:
+        """Note that a key may be used no more; False when it is unknown or was revoked before."""
+
+    def api_keys(self) -> tuple[ApiKey, ...]:
+        """Every key, oldest first, with those that were revoked."""
+
+    def count_key_job(self, quota: DayQuota) -> bool:
+        """Count one more job of a key on a day; False, and nothing counted, when it had all it may have.
+
+        What was counted on earlier days is forgotten.
+        """
 
     def note_alive(self, now: UnixMs) -> None:
         """Remember that the coordinator was running at this time."""

@@ -29,8 +29,8 @@ _UNFINISHED: Final = _literals(tuple(status for status in JobStatus if status in
 # Keep a new job.
 INSERT_JOB: Final = """
 INSERT INTO jobs (id, type, policy, privacy_class, user_id, payload, model, created_at, queue_deadline_ms,
-    queue_window_ms, lease_ms, run_limit_ms)
-VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8, ?9, ?10, ?11, ?12)
+    queue_window_ms, lease_ms, run_limit_ms, recipients)
+VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 """
 
 # Keep a user's name for a commit, unless the user used that name before.
@@ -76,40 +76,41 @@ WHERE id = ?1 AND status IN $old AND attempt = ?2
 """,
 )
 
-# Keep the output of the attempt that this worker holds; answers when the job was committed.
+# Keep the output of the attempt that this worker holds; answers when the job was committed and for whom.
 COMPLETE_JOB: Final = _step(
     JobEvent.COMPLETE,
     """
 UPDATE jobs SET status = $new, result = CAST(?4 AS TEXT), completed_at = ?5, lease_deadline_ms = NULL
 WHERE id = ?1 AND status IN $old AND attempt = ?2 AND worker_pubkey = ?3
-RETURNING created_at
+RETURNING created_at, user_id
 """,
 )
 
-# End a job without an output; answers when the job was committed.
+# End a job without an output; answers when the job was committed and for whom.
 FAIL_JOB: Final = _step(
     JobEvent.FAIL,
     """
 UPDATE jobs SET status = $new, result = CAST(?3 AS TEXT), completed_at = ?4, lease_deadline_ms = NULL
 WHERE id = ?1 AND status IN $old AND attempt = ?2
-RETURNING created_at
+RETURNING created_at, user_id
 """,
 )
 
-# End a job because its owner wants it no more, whatever its attempt; answers when it was committed.
+# End a job because its owner wants it no more, whatever its attempt; answers when it was committed, for whom.
 CANCEL_JOB: Final = _step(
     JobEvent.CANCEL,
     """
 UPDATE jobs SET status = $new, result = CAST(?2 AS TEXT), completed_at = ?3, lease_deadline_ms = NULL
 WHERE id = ?1 AND status IN $old
-RETURNING created_at
+RETURNING created_at, user_id
 """,
 )
 
 # A job as its owner sees it, with its receipt if it has one.
 JOB_VIEW: Final = """
 SELECT job.status, CAST(job.result AS BLOB), job.created_at, job.completed_at,
-    receipt.provider_pubkey, CAST(receipt.receipt_json AS BLOB), receipt.signature, receipt.verified
+    receipt.provider_pubkey, CAST(receipt.receipt_json AS BLOB), receipt.signature, receipt.verified,
+    job.user_id
 FROM jobs AS job LEFT JOIN receipts AS receipt ON receipt.job_id = job.id
 WHERE job.id = ?1
 """
@@ -126,7 +127,7 @@ UNFINISHED_ROWIDS: Final = f"SELECT rowid FROM jobs WHERE status IN {_UNFINISHED
 UNFINISHED_JOB: Final = f"""
 SELECT id, type, policy, privacy_class, user_id, model, status, attempt, failures, worker_pubkey,
     lease_deadline_ms, created_at, queue_deadline_ms, queue_window_ms, lease_ms, run_limit_ms, tried_pubkeys,
-    last_failure
+    last_failure, recipients
 FROM jobs WHERE rowid = ?1 AND status IN {_UNFINISHED}
 """  # noqa: S608 - as above
 
@@ -172,6 +173,33 @@ PAIRINGS: Final = """
 SELECT provider_pubkey, min(claimed_at_ms) AS paired_at FROM trust_pairings
 WHERE user_id = ?1 AND claimed = 1 GROUP BY provider_pubkey ORDER BY paired_at, provider_pubkey
 """
+
+# Keep a new API key.
+PUT_API_KEY: Final = """
+INSERT INTO api_keys (key_id, key_hash, name, scope, user_id, jobs_per_minute, jobs_at_once, jobs_per_day,
+    created_at_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+"""
+
+# Note that an API key may be used no more.
+REVOKE_API_KEY: Final = "UPDATE api_keys SET revoked_at_ms = ?2 WHERE key_id = ?1 AND revoked_at_ms IS NULL"
+
+# Every API key. Read once, at the start.
+ALL_API_KEYS: Final = """
+SELECT key_id, key_hash, name, scope, user_id, jobs_per_minute, jobs_at_once, jobs_per_day, created_at_ms,
+    revoked_at_ms
+FROM api_keys ORDER BY created_at_ms, key_id
+"""
+
+# Count a job of a key on a day, while it has made fewer than it may; answers how many there are now.
+COUNT_KEY_JOB: Final = """
+INSERT INTO api_key_days (key_id, day, jobs) VALUES (?1, ?2, 1)
+ON CONFLICT (key_id, day) DO UPDATE SET jobs = jobs + 1 WHERE jobs < ?3
+RETURNING jobs
+"""
+
+# Forget how many jobs a key made on earlier days.
+FORGET_KEY_DAYS: Final = "DELETE FROM api_key_days WHERE key_id = ?1 AND day < ?2"
 
 # Remember a number under a name.
 PUT_STATE: Final = """

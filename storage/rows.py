@@ -6,24 +6,33 @@ from typing import Final
 
 import msgspec
 
+from compute_router.protocol.api_keys import KeyScope
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.units import DurationMs, UnixMs, unix_ms_from_iso
 from compute_router.storage.faults import unreadable
-from compute_router.storage.interface import JobView, StoredReceipt, UnfinishedJob
+from compute_router.storage.interface import ApiKey, JobView, StoredReceipt, UnfinishedJob
 
-JobViewRow = tuple[str, bytes | None, str, str | None, str | None, bytes, str, int]
+JobViewRow = tuple[str, bytes | None, str, str | None, str | None, bytes, str, int, str]
+ApiKeyRow = tuple[
+    str, str, str, str, str | None, int | None, int | None, int | None, int, int | None
+]  # fmt: skip
 UnfinishedRow = tuple[
     str, str, str, str, str, str | None, str, int, int, str | None, int | None, str, int, int, int,
-    int | None, str, str | None
+    int | None, str, str | None, str | None
 ]  # fmt: skip
 
 _PUBKEYS: Final = msgspec.json.Decoder(tuple[str, ...])
 
 
+def pubkeys_json(pubkeys: tuple[str, ...]) -> str:
+    """Keys as a column holds them: a JSON array."""
+    return msgspec.json.encode(pubkeys).decode()
+
+
 def job_view(job_id: str, row: JobViewRow) -> JobView:
-    """A row of ``JOB_VIEW``; its last four columns are NULL when the job has no receipt.
+    """A row of ``JOB_VIEW``; its receipt is NULL when the job has no receipt.
 
     Raises:
         StorageUnavailableError: the row holds what nobody can have written.
@@ -46,10 +55,35 @@ def unfinished_job(row: UnfinishedRow) -> UnfinishedJob:
         raise unreadable(f"Job {row[0]}", error) from error
 
 
+def api_key(row: ApiKeyRow) -> ApiKey:
+    """A row of ``ALL_API_KEYS``.
+
+    Raises:
+        StorageUnavailableError: the row holds what nobody can have written.
+    """
+    key_id, key_hash, name, scope, user_id, per_minute, at_once, per_day, created_at, revoked_at = row
+    try:
+        return ApiKey(
+            key_id=key_id,
+            key_hash=key_hash,
+            name=name,
+            scope=KeyScope(scope),
+            user_id=user_id,
+            jobs_per_minute=per_minute,
+            jobs_at_once=at_once,
+            jobs_per_day=per_day,
+            created_at=UnixMs(created_at),
+            revoked_at=None if revoked_at is None else UnixMs(revoked_at),
+        )
+    except (ValueError, TypeError) as error:
+        raise unreadable(f"API key {key_id}", error) from error
+
+
 def _job_view(job_id: str, row: JobViewRow) -> JobView:
-    status, result, created_at, completed_at, provider_pubkey, receipt_json, signature, verified = row
+    status, result, created_at, completed_at, provider_pubkey, receipt_json, signature, verified, user_id = row
     return JobView(
         job_id=job_id,
+        user_id=user_id,
         status=JobStatus(status),
         result=result,
         created_at=unix_ms_from_iso(created_at),
@@ -85,6 +119,7 @@ def _unfinished_job(row: UnfinishedRow) -> UnfinishedJob:
         run_limit,
         tried_pubkeys,
         last_failure,
+        recipients,
     ) = row
     return UnfinishedJob(
         job_id=job_id,
@@ -105,4 +140,5 @@ def _unfinished_job(row: UnfinishedRow) -> UnfinishedJob:
         run_limit=None if run_limit is None else DurationMs(run_limit),
         tried_pubkeys=_PUBKEYS.decode(tried_pubkeys),
         last_failure=None if last_failure is None else Failure(last_failure),
+        recipients=None if recipients is None else _PUBKEYS.decode(recipients),
     )

@@ -118,7 +118,12 @@ class Session:
         return self._connection.changes()
 
     def change_returning(self, sql: str, bindings: Sequence[Binding]) -> Any:
-        """Run a statement that changes at most one row; the value it returns, None if it changed nothing.
+        """As :meth:`change_returning_row`, for a statement that returns one value; that value, or None."""
+        row = self.change_returning_row(sql, bindings)
+        return None if row is None else row[0]
+
+    def change_returning_row(self, sql: str, bindings: Sequence[Binding]) -> Any:
+        """Run a statement that changes at most one row; the row it returns, None if it changed nothing.
 
         SQLite makes all changes before it hands out the first row. Asking for the end of the rows would
         release the interpreter lock once more, and getting that back is slow beside a busy thread.
@@ -126,10 +131,9 @@ class Session:
         """
         cursor = self._execute_change(sql, bindings)
         try:
-            row = cursor.fetchone()
+            return cursor.fetchone()
         except _READ_FAULTS as error:
             raise self._note(error) from error
-        return None if row is None else row[0]
 
     def close(self) -> None:
         """Close the connection, undoing a transaction under way. Calling it twice is harmless.

@@ -17,7 +17,9 @@ from compute_router.storage import queries, rows
 from compute_router.storage.connection import DEFAULT_BUSY_TIMEOUT, open_connection
 from compute_router.storage.file_lock import FileLock
 from compute_router.storage.interface import (
+    ApiKey,
     ClaimRefusal,
+    DayQuota,
     IdempotencyKey,
     JobView,
     NewJob,
@@ -120,6 +122,7 @@ class SqliteStore(Store):
                 job.queue_window,
                 job.lease,
                 job.run_limit,
+                None if job.recipients is None else rows.pubkeys_json(job.recipients),
             ),
         )
 
@@ -151,22 +154,22 @@ class SqliteStore(Store):
     def complete_job(
         self, job_id: str, attempt: int, worker_pubkey: str, result: bytes, completed_at: UnixMs
     ) -> JobView | None:
-        created_at = self._session.change_returning(
+        committed = self._session.change_returning_row(
             queries.COMPLETE_JOB, (job_id, attempt, worker_pubkey, result, iso_from_unix_ms(completed_at))
         )
-        return _ended(job_id, JobStatus.COMPLETED, result, created_at, completed_at)
+        return _ended(job_id, JobStatus.COMPLETED, result, committed, completed_at)
 
     def fail_job(self, job_id: str, attempt: int, result: bytes, completed_at: UnixMs) -> JobView | None:
-        created_at = self._session.change_returning(
+        committed = self._session.change_returning_row(
             queries.FAIL_JOB, (job_id, attempt, result, iso_from_unix_ms(completed_at))
         )
-        return _ended(job_id, JobStatus.FAILED, result, created_at, completed_at)
+        return _ended(job_id, JobStatus.FAILED, result, committed, completed_at)
 
     def cancel_job(self, job_id: str, result: bytes, completed_at: UnixMs) -> JobView | None:
-        created_at = self._session.change_returning(
+        committed = self._session.change_returning_row(
             queries.CANCEL_JOB, (job_id, result, iso_from_unix_ms(completed_at))
         )
-        return _ended(job_id, JobStatus.CANCELLED, result, created_at, completed_at)
+        return _ended(job_id, JobStatus.CANCELLED, result, committed, completed_at)
 
     def job_view(self, job_id: str) -> JobView | None:
         row = self._session.read(queries.JOB_VIEW, (job_id,))
@@ -220,6 +223,34 @@ class SqliteStore(Store):
             for pubkey, paired_at in self._session.rows(queries.PAIRINGS, (user_id,))
         )
 
+    def put_api_key(self, key: ApiKey) -> None:
+        self._session.change(
+            queries.PUT_API_KEY,
+            (
+                key.key_id,
+                key.key_hash,
+                key.name,
+                key.scope.value,
+                key.user_id,
+                key.jobs_per_minute,
+                key.jobs_at_once,
+                key.jobs_per_day,
+                key.created_at,
+            ),
+        )
+
+    def revoke_api_key(self, key_id: str, now: UnixMs) -> bool:
+        return self._session.change(queries.REVOKE_API_KEY, (key_id, now))
+
+    def api_keys(self) -> tuple[ApiKey, ...]:
+        return tuple(map(rows.api_key, self._session.rows(queries.ALL_API_KEYS)))
+
+    def count_key_job(self, quota: DayQuota) -> bool:
+        jobs = self._session.change_returning(queries.COUNT_KEY_JOB, (quota.key_id, quota.day, quota.jobs))
+        if jobs == 1:
+            self._session.change_many(queries.FORGET_KEY_DAYS, (quota.key_id, quota.day))
+        return jobs is not None
+
     def note_alive(self, now: UnixMs) -> None:
         self._session.change(queries.PUT_STATE, (_ALIVE, now))
 
@@ -243,12 +274,14 @@ class SqliteStore(Store):
 
 
 def _ended(
-    job_id: str, status: JobStatus, result: bytes, created_at: str | None, completed_at: UnixMs
+    job_id: str, status: JobStatus, result: bytes, committed: tuple[str, str] | None, completed_at: UnixMs
 ) -> JobView | None:
-    if created_at is None:
+    if committed is None:
         return None
+    created_at, user_id = committed
     return JobView(
         job_id=job_id,
+        user_id=user_id,
         status=status,
         result=result,
         created_at=unix_ms_from_iso(created_at),

@@ -57,6 +57,7 @@ from tests.fakes.stepped import RecordingRef, Stepped, mailbox
 POLICY = MatchingPolicy()
 VIEW = JobView(
     job_id="job",
+    user_id="alice",
     status=JobStatus.COMPLETED,
     result=OUTPUT,
     created_at=NOON,

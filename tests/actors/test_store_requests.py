@@ -181,6 +181,7 @@ def test_a_result_with_a_good_receipt_is_kept_together_with_it(office: Office) -
     assert answer.view == office.view()
     assert answer.view == JobView(
         job_id="job",
+        user_id="alice",
         status=JobStatus.COMPLETED,
         result=OUTPUT,
         created_at=UnixMs(NOON),

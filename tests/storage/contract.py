@@ -215,7 +215,12 @@ class StoreContract:
     def test_the_view_of_a_new_job_has_no_result_and_no_receipt(self, store: Store) -> None:
         insert(store, a_job())
         assert view(store) == JobView(
-            job_id="job-1", status=JobStatus.PENDING, result=None, created_at=NOON, completed_at=None
+            job_id="job-1",
+            user_id=ALICE,
+            status=JobStatus.PENDING,
+            result=None,
+            created_at=NOON,
+            completed_at=None,
         )
 
     def test_an_unknown_job_has_no_view(self, store: Store) -> None:
@@ -297,6 +302,7 @@ class StoreContract:
             answer = store.complete_job("job-1", 1, DESKTOP, OUTPUT, later(5))
         assert answer == JobView(
             job_id="job-1",
+            user_id=ALICE,
             status=JobStatus.COMPLETED,
             result=OUTPUT,
             created_at=NOON,
@@ -319,7 +325,12 @@ class StoreContract:
         with store.transaction():
             answer = store.fail_job("job-1", 0, ERROR, later(5))
         assert answer == JobView(
-            job_id="job-1", status=JobStatus.FAILED, result=ERROR, created_at=NOON, completed_at=later(5)
+            job_id="job-1",
+            user_id=ALICE,
+            status=JobStatus.FAILED,
+            result=ERROR,
+            created_at=NOON,
+            completed_at=later(5),
         )
         assert view(store) == answer
         assert list(store.unfinished_jobs()) == []
@@ -332,7 +343,12 @@ class StoreContract:
         with store.transaction():
             answer = store.cancel_job("job-1", ERROR, later(5))
         assert answer == JobView(
-            job_id="job-1", status=JobStatus.CANCELLED, result=ERROR, created_at=NOON, completed_at=later(5)
+            job_id="job-1",
+            user_id=ALICE,
+            status=JobStatus.CANCELLED,
+            result=ERROR,
+            created_at=NOON,
+            completed_at=later(5),
         )
         assert view(store) == answer
         assert list(store.unfinished_jobs()) == []
@@ -398,6 +414,14 @@ class StoreContract:
         assert snapshot(store) == before
 
     # Unfinished jobs
+
+    @pytest.mark.parametrize("recipients", [None, (PHONE,), (PHONE, DESKTOP)])
+    def test_who_can_open_a_sealed_job_is_remembered(
+        self, store: Store, recipients: tuple[str, ...] | None
+    ) -> None:
+        insert(store, a_job(privacy_class=PrivacyClass.PRIVATE, recipients=recipients))
+        (job,) = store.unfinished_jobs()
+        assert job.recipients == recipients
 
     def test_unfinished_jobs_come_in_the_order_of_commit(self, store: Store) -> None:
         names = ["zebra", "ant", "mule", "bee"]

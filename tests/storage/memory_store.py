@@ -12,7 +12,9 @@ from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import UNFINISHED, JobEvent, JobStatus, sources
 from compute_router.protocol.units import UnixMs
 from compute_router.storage.interface import (
+    ApiKey,
     ClaimRefusal,
+    DayQuota,
     IdempotencyKey,
     JobView,
     NewJob,
@@ -67,6 +69,8 @@ class Tables(msgspec.Struct):
     jobs: dict[str, Job] = {}
     codes: dict[str, Code] = {}
     keys: dict[tuple[str, str], Key] = {}
+    api_keys: dict[str, ApiKey] = {}
+    key_days: dict[str, dict[int, int]] = {}
     alive_at: UnixMs | None = None
 
 
@@ -226,6 +230,36 @@ class MemoryStore(Store):
             first_by_key.setdefault(pairing.provider_pubkey, pairing)
         return tuple(first_by_key.values())
 
+    def put_api_key(self, key: ApiKey) -> None:
+        self._need_transaction()
+        if key.key_id in self._tables.api_keys:
+            raise BrokenConstraintError(key.key_id)
+        self._tables.api_keys[key.key_id] = key
+
+    def revoke_api_key(self, key_id: str, now: UnixMs) -> bool:
+        self._need_transaction()
+        key = self._tables.api_keys.get(key_id)
+        if key is None or key.revoked_at is not None:
+            return False
+        self._tables.api_keys[key_id] = msgspec.structs.replace(key, revoked_at=now)
+        return True
+
+    def api_keys(self) -> tuple[ApiKey, ...]:
+        return tuple(sorted(self._tables.api_keys.values(), key=lambda key: (key.created_at, key.key_id)))
+
+    def count_key_job(self, quota: DayQuota) -> bool:
+        self._need_transaction()
+        if quota.key_id not in self._tables.api_keys:
+            raise BrokenConstraintError(quota.key_id)
+        counted = self._tables.key_days.setdefault(quota.key_id, {})
+        if counted.get(quota.day, 0) >= quota.jobs:
+            return False
+        counted[quota.day] = counted.get(quota.day, 0) + 1
+        if counted[quota.day] == 1:
+            for day in [day for day in counted if day < quota.day]:
+                del counted[day]
+        return True
+
     def note_alive(self, now: UnixMs) -> None:
         self._need_transaction()
         self._tables.alive_at = now
@@ -272,6 +306,7 @@ class MemoryStore(Store):
 def _view(job: Job) -> JobView:
     return JobView(
         job_id=job.new.job_id,
+        user_id=job.new.user_id,
         status=job.status,
         result=job.result,
         created_at=job.new.created_at,
@@ -300,4 +335,5 @@ def _unfinished(job: Job) -> UnfinishedJob:
         run_limit=new.run_limit,
         tried_pubkeys=job.tried_pubkeys,
         last_failure=job.last_failure,
+        recipients=new.recipients,
     )

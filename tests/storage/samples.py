@@ -6,9 +6,10 @@ from typing import Final
 
 import msgspec
 
+from compute_router.protocol.api_keys import KeyScope
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import NewJob, Store, StoredReceipt
+from compute_router.storage.interface import ApiKey, NewJob, Store, StoredReceipt
 
 NOON: Final = UnixMs(1_770_638_400_123)
 LEASE_END: Final = UnixMs(NOON + 60_000)
@@ -45,6 +46,22 @@ def a_receipt(*, verified: bool = True, **changes: object) -> StoredReceipt:
         provider_pubkey=DESKTOP, receipt_json=b'{"job_id":"job-1"}', signature="c2ln", verified=verified
     )
     return msgspec.structs.replace(receipt, **changes)
+
+
+def an_api_key(key_id: str = "alice0000000", **changes: object) -> ApiKey:
+    """A key of alice without limits, but for the changes."""
+    key = ApiKey(
+        key_id=key_id,
+        key_hash="e" * 64,
+        name="",
+        scope=KeyScope.USER,
+        user_id=ALICE,
+        jobs_per_minute=None,
+        jobs_at_once=None,
+        jobs_per_day=None,
+        created_at=NOON,
+    )
+    return msgspec.structs.replace(key, **changes)
 
 
 def later(ms: int) -> UnixMs:

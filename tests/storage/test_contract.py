@@ -7,10 +7,11 @@ import pytest
 
 from compute_router.storage.sqlite_store import open_sqlite_store
 from tests.storage.contract import OpenStore, StoreContract
+from tests.storage.key_contract import ApiKeyContract
 from tests.storage.memory_store import BrokenConstraintError, MemoryStore, Tables
 
 
-class TestSqliteStore(StoreContract):
+class TestSqliteStore(StoreContract, ApiKeyContract):
     constraint_error = apsw.ConstraintError
 
     @pytest.fixture
@@ -18,7 +19,7 @@ class TestSqliteStore(StoreContract):
         return lambda: open_sqlite_store(tmp_path / "coordinator.db")
 
 
-class TestTheReferenceThatHistoriesAreComparedWith(StoreContract):
+class TestTheReferenceThatHistoriesAreComparedWith(StoreContract, ApiKeyContract):
     constraint_error = BrokenConstraintError
 
     @pytest.fixture

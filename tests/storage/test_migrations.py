@@ -99,6 +99,7 @@ def test_the_jobs_of_a_database_of_version_1_are_intact(tmp_path: Path) -> None:
     assert (runs.queue_window, runs.lease, runs.run_limit) == (30_000, 120_000, None)
     assert store.job_view("done") == JobView(
         job_id="done",
+        user_id="alice",
         status=JobStatus.COMPLETED,
         result=b'{"b": 2}',
         created_at=NOON,

@@ -14,6 +14,10 @@ from compute_router.storage.connection import open_connection
 NAMED = {name: sql for name, sql in vars(queries).items() if name[0].isupper() and isinstance(sql, str)}
 
 
+# Read once, when a coordinator starts.
+READ_WHOLE = {"ALL_API_KEYS"}
+
+
 @pytest.fixture
 def connection(tmp_path: Path) -> apsw.Connection:
     return open_connection(tmp_path / "coordinator.db")
@@ -31,6 +35,8 @@ def test_there_are_queries_to_look_at() -> None:
 @pytest.mark.parametrize("name", NAMED)
 def test_no_query_reads_a_whole_table(connection: apsw.Connection, name: str) -> None:
     steps = plan(connection, NAMED[name])
+    if name in READ_WHOLE:
+        return
     assert not [step for step in steps if step.startswith("SCAN")]
 
 

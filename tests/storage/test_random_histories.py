@@ -11,10 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import IdempotencyKey, Store, StoredReceipt
+from compute_router.storage.interface import DayQuota, IdempotencyKey, Store, StoredReceipt
 from compute_router.storage.sqlite_store import open_sqlite_store
 from tests.storage.memory_store import MemoryStore, Tables
-from tests.storage.samples import NOON, a_job, a_receipt
+from tests.storage.samples import NOON, a_job, a_receipt, an_api_key
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ ATTEMPTS = st.integers(0, 3)
 PUBKEYS = st.sampled_from(["a" * 64, "b" * 64])
 USERS = st.sampled_from(["alice", "böb"])
 KEYS = st.builds(IdempotencyKey, st.sampled_from(["one", "two"]), st.sampled_from(["a" * 64, "b" * 64]))
+KEY_IDS = st.sampled_from(["key-1", "key-2"])
 CODES = st.sampled_from(["ONE", "TWO", "THREE"])
 MOMENTS = st.integers(NOON, NOON + 5).map(UnixMs)
 JSON_BYTES = st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace"))
@@ -138,6 +139,24 @@ class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
     def claim_pairing(self, code: str, pubkey: str, now: UnixMs) -> None:
         self._both(lambda store: store.claim_pairing(code, pubkey, now))
 
+    @rule(key_id=KEY_IDS, per_day=st.none() | st.integers(1, 3), created_at=MOMENTS)
+    def put_api_key(self, key_id: str, per_day: int | None, created_at: UnixMs) -> None:
+        if key_id not in self._key_ids():
+            key = an_api_key(key_id, jobs_per_day=per_day, created_at=created_at)
+            self._both(lambda store: store.put_api_key(key))
+
+    @rule(key_id=KEY_IDS, now=MOMENTS)
+    def revoke_api_key(self, key_id: str, now: UnixMs) -> None:
+        self._both(lambda store: store.revoke_api_key(key_id, now))
+
+    @rule(key_id=KEY_IDS, day=st.integers(1, 3), jobs=st.integers(1, 3))
+    def count_key_job(self, key_id: str, day: int, jobs: int) -> None:
+        if key_id in self._key_ids():
+            self._both(lambda store: store.count_key_job(DayQuota(key_id, day, jobs)))
+
+    def _key_ids(self) -> set[str]:
+        return {key.key_id for key in self._reference.api_keys()}
+
     @rule()
     def restart(self) -> None:
         self._sqlite.close()
@@ -146,6 +165,7 @@ class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
     @invariant()
     def both_show_the_same(self) -> None:
         assert list(self._sqlite.unfinished_jobs()) == list(self._reference.unfinished_jobs())
+        assert self._sqlite.api_keys() == self._reference.api_keys()
         assert self._sqlite.last_alive() == self._reference.last_alive()
         for job_id in ("job-1", "job-2", "job-3"):
             assert self._sqlite.job_view(job_id) == self._reference.job_view(job_id)

@@ -8,7 +8,12 @@ from compute_router.storage.interface import JobView
 from compute_router.transport.job_watch import JobWatch
 
 DONE = JobView(
-    job_id="job", status=JobStatus.COMPLETED, result=b"{}", created_at=UnixMs(1), completed_at=UnixMs(2)
+    job_id="job",
+    user_id="alice",
+    status=JobStatus.COMPLETED,
+    result=b"{}",
+    created_at=UnixMs(1),
+    completed_at=UnixMs(2),
 )
 
 
