@@ -21,6 +21,7 @@ from compute_router.actors.gathering_inbox import GatheringInbox
 from compute_router.actors.messages import Deliver, KeepReceipt, Message, NoteAlive, StoreRequest
 from compute_router.actors.runtime import FailStop, LoopFuture, OnDeath
 from compute_router.actors.store_requests import READ_ONLY, handle
+from compute_router.actors.wording import counted
 from compute_router.protocol.errors import RequestError, StorageUnavailableError
 from compute_router.protocol.messages import ErrorFrame
 from compute_router.protocol.units import DurationMs
@@ -94,9 +95,9 @@ class JobStore(FailStop, pykka.ThreadingActor):
             self._try_again()
         if self._held:
             logger.error(
-                "%d decisions could not be stored before the stop; none was announced, and the next start "
-                "takes their jobs up again",
-                len(self._held),
+                "%s could not be stored before the stop; nothing of it was announced, and the next start "
+                "takes up what it was about",
+                counted(len(self._held), "decision"),
             )
         self._store.close()
 
@@ -237,7 +238,9 @@ class JobStore(FailStop, pykka.ThreadingActor):
             self._post(answers)
 
     def _resume(self) -> None:
-        logger.warning("the database can be written again; %d held decisions are stored", len(self._held))
+        logger.warning(
+            "the database can be written again; %s held back is stored", counted(len(self._held), "decision")
+        )
         self._held = []
         self._fault = None
         self._report(None)

@@ -21,9 +21,11 @@ from compute_router.actors.messages import (
     AssignmentRecorded,
     Cancel,
     CompletionRecorded,
+    ConnectedWorker,
     Deliver,
     JobEnded,
     JobTimer,
+    ListWorkers,
     Message,
     Progress,
     PublishJob,
@@ -31,8 +33,10 @@ from compute_router.actors.messages import (
     Recover,
     Submit,
     TrustGranted,
+    TrustRevoked,
     WorkerOnline,
     WorkerSettled,
+    WorkersPage,
 )
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobEvent, JobStatus, advance
@@ -41,7 +45,7 @@ from compute_router.protocol.messages import (
     JobAssign,
     JobCancel,
 )
-from compute_router.protocol.units import DurationMs
+from compute_router.protocol.units import DurationMs, UnixMs
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +55,9 @@ class MatcherCore(Hearing):
 
     # What the actor and the tests ask
 
-    def is_live(self, job_id: str) -> bool:
-        """Whether a job is unfinished."""
-        return job_id in self._jobs
+    def is_live(self, job_id: str, user_id: str | None = None) -> bool:
+        """Whether a job is unfinished, and this user's if one is named."""
+        return self._job_of(job_id, user_id) is not None
 
     def __len__(self) -> int:
         """Number of unfinished jobs."""
@@ -69,13 +73,17 @@ class MatcherCore(Hearing):
         """All registered connections."""
         return self._workers
 
-    def follow(self, job_id: str) -> Progress | None:
-        """Publish every step of a job from now on; None if it is not unfinished."""
-        job = self._jobs.get(job_id)
+    def follow(self, job_id: str, user_id: str | None = None) -> Progress | None:
+        """Publish every step of a job from now on; None if it is not unfinished, or another user's."""
+        job = self._job_of(job_id, user_id)
         if job is None:
             return None
         job.followed = True
         return Progress(job_id, job.status, job.attempt)
+
+    def _job_of(self, job_id: str, user_id: str | None) -> LiveJob | None:
+        job = self._jobs.get(job_id)
+        return None if job is None or user_id not in (None, job.user_id) else job
 
     def drain(self) -> list[Message]:
         """Take the messages that have piled up since the last call."""
@@ -84,9 +92,9 @@ class MatcherCore(Hearing):
 
     # Jobs come in
 
-    def reserve(self, user_id: str) -> Refusal | None:
+    def reserve(self, user_id: str, at_once: int | None = None) -> Refusal | None:
         """Take a place for a job that is about to be stored, or say why there is none."""
-        return self._admission.reserve(user_id)
+        return self._admission.reserve(user_id, at_once)
 
     def give_back(self, user_id: str) -> None:
         """Give back a place whose job was not stored."""
@@ -134,6 +142,9 @@ class MatcherCore(Hearing):
             job.run_ends = SteadyMs(now + remaining(began + job.run_limit, job.run_limit))
             job.recovered = True
             self._await_return(job, remaining(record.lease_deadline, job.lease))
+            if job.private and job.worker_pubkey not in job.trusted:
+                # The trust ended as the last run did.
+                self._take_back(job, now)
 
     def trust_granted(self, event: TrustGranted, now: SteadyMs) -> None:
         """Let a newly paired worker have the user's PRIVATE jobs, and later attempts at those under way."""
@@ -144,17 +155,66 @@ class MatcherCore(Hearing):
             waiting = job.waiting
             if waiting:
                 self._waiting.remove(job)
-            job.trusted |= {event.pubkey}
+            job.trust(event.pubkey)
             if waiting:
                 self._waiting.add(job)
         for worker in self._workers.with_key(event.pubkey):
             self._feed(worker, now)
 
+    def trust_revoked(self, event: TrustRevoked, now: SteadyMs) -> None:
+        """Keep the user's PRIVATE jobs from a worker, and take back those that it works on.
+
+        A result that is being stored was made while the trust held.
+        """
+        lost = []
+        for job in self._jobs.values():
+            if not job.private or job.user_id != event.user_id or event.pubkey not in job.trusted:
+                continue
+            waiting = job.waiting
+            if waiting:
+                self._waiting.remove(job)
+            job.distrust(event.pubkey)
+            if waiting:
+                self._waiting.add(job)
+            elif job.worker_pubkey == event.pubkey and not job.finishing:
+                lost.append(job)
+        # Only now, or the worker could be given one of the others for the slot that it gives back.
+        for job in lost:
+            self._take_back(job, now)
+
+    def _take_back(self, job: LiveJob, now: SteadyMs) -> None:
+        """End an attempt for want of trust; it counts neither against the job nor as a try."""
+        if job.worker_id is not None and job.sent:
+            self._out.append(Deliver(job.worker_id, JobCancel(job.job_id, job.attempt)))
+        self._end_attempt(job, Failure.NO_TRUSTED_WORKER, now, keep_tried=False, counts=False)
+
+    def list_workers(self, event: ListWorkers, now: SteadyMs, unix_now: UnixMs) -> WorkersPage:
+        """Some of the connected workers, as everybody may know them."""
+        page = self._workers.page(event.after, event.limit + 1)
+        more = len(page) > event.limit
+        shown = page[: event.limit]
+        return WorkersPage(
+            tuple(
+                ConnectedWorker(
+                    worker.pubkey,
+                    worker.provider_type,
+                    worker.job_types,
+                    worker.models,
+                    worker.slots,
+                    len(worker.busy),
+                    worker.proven,
+                    UnixMs(unix_now - (now - worker.since)),
+                )
+                for worker in shown
+            ),
+            shown[-1].worker_id if more else None,
+        )
+
     # Jobs are wanted no more
 
     def cancel(self, event: Cancel, now: SteadyMs) -> bool:
         """End an unfinished job; False if there is none. A result that is being stored goes first."""
-        job = self._jobs.get(event.job_id)
+        job = self._job_of(event.job_id, event.user_id)
         if job is None:
             return False
         if job.finishing:
@@ -192,6 +252,9 @@ class MatcherCore(Hearing):
             event.slots,
             proven=event.proven,
             instance=event.instance,
+            features=event.features,
+            vouched_for=event.proven or self._policy.legacy_workers,
+            since=now,
         )
         previous = self._workers.get(event.worker_id)
         if previous is not None and previous.pubkey != event.pubkey:
@@ -202,6 +265,7 @@ class MatcherCore(Hearing):
             worker.busy = previous.busy
             worker.settled = previous.settled or worker.settled
             worker.draining = previous.draining
+            worker.since = previous.since
         self._workers.add(worker)
         if worker.proven and previous is None:
             self._return_held(worker, {(held.job_id, held.attempt) for held in event.held}, now)
@@ -311,6 +375,9 @@ class MatcherCore(Hearing):
                 return
             if not job.waiting:
                 self._place(job, now, first=True)
+            elif self._admission.draining:
+                # Nobody is given jobs now, so it is not for want of a worker that this one waits.
+                self._set_timer(job, self._policy.queue_window, waiting=True)
             else:
                 self._waiting.remove(job)
                 self._fail(job, job.last_failure or self._nobody_came(job))

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 import pykka
 
@@ -102,7 +102,8 @@ class Dispatcher:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        # Not held: the table of dispatchers, whose keys are the loops, would never let go of one.
+        self._loop = weakref.ref(loop)
         self._ready: deque[Callable[[], None]] = deque()
         self._scheduled = False
         self._running = False
@@ -114,7 +115,7 @@ class Dispatcher:
         self._ready.append(drain)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._run)
+            self._call_soon()
 
     def run_now(self) -> None:
         """Have everything drained before going on, without a turn of the loop. For the edge of the system.
@@ -127,9 +128,14 @@ class Dispatcher:
     def _run(self) -> None:
         self._drain_all()
         if self._ready:
-            self._loop.call_soon(self._run)
+            self._call_soon()
         else:
             self._scheduled = False
+
+    def _call_soon(self) -> None:
+        loop = self._loop()
+        if loop is not None:
+            loop.call_soon(self._run)
 
     def _drain_all(self) -> None:
         self._running = True
@@ -141,7 +147,7 @@ class Dispatcher:
             self._running = False
 
 
-_DISPATCHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = WeakKeyDictionary()
+_DISPATCHERS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = weakref.WeakKeyDictionary()
 
 
 def running_dispatcher() -> Dispatcher:

@@ -24,6 +24,7 @@ from compute_router.actors.ports import JobWatchers
 from compute_router.actors.registry_core import RegistryCore
 from compute_router.actors.retry_scheduler import RetryScheduler
 from compute_router.actors.runtime import FailStop, ask
+from compute_router.actors.wording import counted
 from compute_router.actors.worker_registry import AttachMatcher, WorkerRegistry
 from compute_router.protocol.networks import Network
 from compute_router.protocol.units import DurationMs
@@ -141,7 +142,7 @@ async def start_system(
     await ask(matcher, unfinished)
     await ask(registry, CountWorkers())
     if unfinished.jobs:
-        logger.info("took up %d unfinished jobs", len(unfinished.jobs))
+        logger.info("took up %s", counted(len(unfinished.jobs), "unfinished job"))
     return system
 
 

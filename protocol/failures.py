@@ -40,15 +40,25 @@ _SENTENCES: Final = {
 
 
 class FailedResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The ``result`` of a failed job. ``last_reason`` is why its last attempt ended, if it had one."""
+    """The ``result`` of a failed job. ``last_reason`` is why its last attempt ended, if it had one.
+
+    ``refused`` says that the commit itself was answered with this error.
+    """
 
     error: str
     message: str
     last_reason: str | None = None
     detail: str | None = None
+    refused: bool = False
 
 
-def failed_result(failure: Failure, last_reason: Failure | None = None, detail: str | None = None) -> bytes:
+def failed_result(
+    failure: Failure,
+    last_reason: Failure | None = None,
+    detail: str | None = None,
+    *,
+    refused: bool = False,
+) -> bytes:
     """JSON bytes of a failed job's result. ``detail`` is the worker's own words, if it gave any."""
     return msgspec.json.encode(
         FailedResult(
@@ -56,5 +66,6 @@ def failed_result(failure: Failure, last_reason: Failure | None = None, detail: 
             message=_SENTENCES[failure],
             last_reason=last_reason.value if last_reason else None,
             detail=detail or None,
+            refused=refused,
         )
     )

@@ -42,8 +42,8 @@ from compute_router.protocol.jobs import (
     PrivacyClass,
     TaskPayload,
     Tier,
-    decode_payload,
 )
+from compute_router.protocol.sealing import SealedPayload, decode_any_payload
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import IdempotencyKey, NewJob, Replay
 from compute_router.transport.http_types import Answer, Request, decode_json, json_answer
@@ -100,7 +100,7 @@ class CommitResource:
         if job.privacy_class is PrivacyClass.PUBLIC:
             self._system.matcher.tell(submit)
         elif not await ask(self._system.matcher, submit):
-            failed = RecordFailed(job.job_id, 0, failed_result(Failure.NO_TRUSTED_WORKER))
+            failed = RecordFailed(job.job_id, 0, failed_result(Failure.NO_TRUSTED_WORKER, refused=True))
             try:
                 await ask(self._system.store, failed)
             except StorageUnavailableError:
@@ -115,16 +115,17 @@ class CommitResource:
         if not replay.same_request:
             raise IdempotencyConflictError(f"This {HEADER} was used for another request.")
         view = await ask(self._system.store, GetJob(replay.job_id))
-        if view is not None and view.status is JobStatus.FAILED:
-            failed = _FAILURES.decode(view.result)
-            if failed.error == Failure.NO_TRUSTED_WORKER.value:
-                raise _no_trusted_worker(replay.job_id)
+        if view is not None and view.status is JobStatus.FAILED and _FAILURES.decode(view.result).refused:
+            raise _no_trusted_worker(replay.job_id)
         return replay.job_id
 
     def _read(self, request: Request, tier: Tier) -> NewJob:
         body = request.json(_COMMITS.decode)
         raw = bytes(body.payload)
-        payload = decode_json(raw, partial(decode_payload, body.job_type), "payload: ")
+        payload = decode_json(raw, partial(decode_any_payload, body.job_type), "payload: ")
+        recipients = payload.recipients if isinstance(payload, SealedPayload) else None
+        if recipients is not None and body.privacy_class is not PrivacyClass.PRIVATE:
+            raise RequestError("A sealed payload belongs to a PRIVATE job.")
         if body.model is not None and body.job_type is not JobType.LLM_INFER:
             raise RequestError("model can only be chosen for LLM_INFER jobs.")
         policy = self._system.policy
@@ -143,11 +144,12 @@ class CommitResource:
             queue_window=window,
             lease=policy.lease(body.job_type, _max_tokens(payload)),
             run_limit=_bounded("deadline_s", body.deadline_s, policy.run_limit),
+            recipients=recipients,
         )
 
 
-def _max_tokens(payload: LlmInferPayload | TaskPayload) -> int | None:
-    return payload.max_tokens if isinstance(payload, LlmInferPayload) else None
+def _max_tokens(payload: LlmInferPayload | TaskPayload | SealedPayload) -> int | None:
+    return None if isinstance(payload, TaskPayload) else payload.max_tokens
 
 
 def _bounded(name: str, seconds: float | None, most: DurationMs) -> DurationMs | None:

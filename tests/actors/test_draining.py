@@ -60,6 +60,17 @@ def test_it_is_idle_when_the_last_running_job_is_stored() -> None:
     assert market.idle
 
 
+def test_a_job_whose_wait_ends_during_the_drain_waits_for_the_next_start() -> None:
+    market = Matching()
+    market.submit(a_job(window=5_000))
+    market.start_drain()
+    market.advance(60_000)
+    assert market.status() is JobStatus.PENDING
+    market.restart()
+    market.online(1, A)
+    assert market.given_to(1) == ["job"]
+
+
 def test_a_job_that_fails_during_the_drain_waits_for_the_next_start() -> None:
     market = Matching()
     market.online(1, A)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
+import weakref
 from typing import Any
 
 import pykka
@@ -261,3 +263,16 @@ def test_each_loop_has_one_dispatcher_of_its_own() -> None:
         return running_dispatcher()
 
     assert asyncio.run(scene()) is not asyncio.run(scene())
+
+
+def test_a_closed_loop_is_let_go_of_with_its_dispatcher() -> None:
+    async def scene() -> weakref.ref[asyncio.AbstractEventLoop]:
+        ref = Recorder.start([])
+        await settled(ref)
+        ref.stop(block=False)
+        await turn_of_the_loop()
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(scene())
+    gc.collect()
+    assert loop() is None

@@ -9,7 +9,7 @@ from typing import Final
 
 import pykka
 
-_EXPLAINED: Final = ("decisions could not be stored before the stop",)
+_EXPLAINED: Final = ("could not be stored before the stop",)
 _OURS: Final = ("compute_router", "pykka")
 
 

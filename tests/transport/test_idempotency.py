@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 
+from compute_router.protocol.units import DurationMs
 from tests.transport.disks import Disk
 from tests.transport.harness import QUICK, TASK, Coordinator, coordinator
 from tests.transport.raw_http import connect, request
@@ -179,6 +180,24 @@ async def test_a_private_job_that_failed_later_is_not_taken_for_a_refused_one(tm
         client.send(failed | {"retryable": False})
         assert (await router.job(job_id, wait=10))["status"] == "failed"
         assert job_of(await commit(router, body=PRIVATE)) == job_id
+
+
+async def test_a_private_job_that_waited_in_vain_for_its_worker_is_not_taken_for_a_refused_one(
+    tmp_path: Path,
+) -> None:
+    policy = msgspec.structs.replace(QUICK, reconnect_grace=DurationMs(1))
+    async with coordinator(tmp_path, policy=policy) as router, worker(router.port) as client:
+        await client.register(proven=True)
+        await router.pair("alice", client.pubkey)
+        job_id = job_of(await commit(router, body=PRIVATE | {"ttl_s": 20}))
+        await client.receive("job_assign")
+        # The slot is taken, so the second job waits; its worker leaves before its turn.
+        waiting = job_of(await commit(router, "second", body=PRIVATE | {"ttl_s": 0.3}))
+        client.socket.abort()
+        result = (await router.job(waiting, wait=10))["result"]
+        assert result["error"] == "no_trusted_worker"
+        assert job_of(await commit(router, "second", body=PRIVATE | {"ttl_s": 0.3})) == waiting
+        assert job_of(await commit(router, body=PRIVATE | {"ttl_s": 20})) == job_id
 
 
 async def test_a_repeated_commit_needs_no_place_and_a_new_one_does(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ async def test_a_stop_during_an_outage_ends_and_the_next_start_takes_the_jobs_up
         await client.hears_nothing()
         await router.stop()
         assert await client.closed() == 1001
-    assert [record.getMessage()[:35] for record in expected_errors] == ["1 decisions could not be stored bef"]
+    assert [record.getMessage()[:35] for record in expected_errors] == ["1 decision could not be stored befo"]
     async with coordinator(tmp_path) as router, worker(router.port, client.key) as again:
         await again.register(proven=True, active_jobs=[{"job_id": job_id, "attempt": 1}])
         assert (await again.ask(result))["status"] == "accepted"
