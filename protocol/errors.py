@@ -128,6 +128,13 @@ class JobFinishedError(RequestError):
     http_status = 409
 
 
+class JobUnfinishedError(RequestError):
+    """The job is not completed, so there is no receipt of it."""
+
+    code = "job_unfinished"
+    http_status = 409
+
+
 class TooManyPairingsError(RequestError):
     """The user trusts as many workers as one user can."""
 
@@ -251,10 +258,34 @@ class ReceiptKeyMismatchError(ReceiptError):
     code = "receipt_key_mismatch"
 
 
+class ReceiptMissingError(ReceiptError):
+    """The result came without a receipt, so nothing proves who made it."""
+
+    code = "receipt_missing"
+
+
+class ReceiptAttemptMismatchError(ReceiptError):
+    """The receipt names another attempt at the job."""
+
+    code = "receipt_attempt_mismatch"
+
+
+class RequestHashMismatchError(ReceiptError):
+    """The request does not have the hash that the receipt states."""
+
+    code = "request_hash_mismatch"
+
+
 class OutputHashMismatchError(ReceiptError):
     """The output does not have the hash that the receipt states."""
 
     code = "output_hash_mismatch"
+
+
+class RequestHashMismatchError(ReceiptError):
+    """The receipt was made for another request, or does not say for which."""
+
+    code = "request_hash_mismatch"
 
 
 class BadSignatureError(ReceiptError):

@@ -12,8 +12,8 @@ from compute_router.protocol import errors as protocol_errors
 from compute_router.protocol.errors import (
     ComputeRouterError,
     ConfigurationError,
-    ReceiptError,
     RequestError,
+    SealingError,
     UnavailableError,
 )
 
@@ -160,10 +160,32 @@ class JobTimeoutError(ComputeRouterError):
         self.cancelled = cancelled
 
 
-class ReceiptMissingError(ReceiptError):
-    """The result came without a receipt, so nothing proves who made it."""
+class NoPinnedWorkerError(SealingError):
+    """A sealed job has nobody to be sealed to: no worker is both paired with the user and pinned here."""
 
-    code = "receipt_missing"
+    code = "no_pinned_worker"
+
+
+class SealingNotSupportedError(SealingError):
+    """The coordinator does not take sealed payloads; the job was not sent at all."""
+
+    code = "sealing_not_supported"
+
+
+class SealedDowngradeError(SealingError):
+    """A sealed job came back with a result that is not sealed."""
+
+    code = "sealed_downgrade"
+
+
+class ResultKeyMissingError(SealingError):
+    """The result is sealed, and the key to it is with whoever submitted the job."""
+
+    code = "result_key_missing"
+
+    def __init__(self, message: str, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
 
 
 class FallbackFailedError(ComputeRouterError):
