@@ -13,6 +13,7 @@ import apsw.ext
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.faults import FAULTS
+from compute_router.storage.file_modes import create_private, warn_if_open_to_others
 from compute_router.storage.migrate import check_origin, load_migrations, migrate
 
 DEFAULT_BUSY_TIMEOUT: Final = DurationMs(5_000)
@@ -28,10 +29,13 @@ _logger = logging.getLogger(__name__)
 def open_connection(path: Path, busy_timeout: DurationMs = DEFAULT_BUSY_TIMEOUT) -> apsw.Connection:
     """Open or create the database at this path, bring its schema up to date and make it durable.
 
+    A new one is for its owner alone; one that others may read is used, with a warning in the log.
+
     Raises:
         DatabaseTooNewError: a newer version wrote it.
         ConfigurationError: it is not ours or no database, or it cannot be written.
     """
+    create_private(path)
     try:
         connection = apsw.Connection(str(path))
     except FAULTS as error:
@@ -47,6 +51,7 @@ def open_connection(path: Path, busy_timeout: DurationMs = DEFAULT_BUSY_TIMEOUT)
     # SQLite's log holds details that its error codes leave out. Below ERROR, because whatever is
     # wrong also reaches a caller as an exception; after opening, so that a failed start says one thing.
     apsw.ext.log_sqlite(level=logging.WARNING, logger=_logger)
+    warn_if_open_to_others(path)
     return connection
 
 

@@ -13,6 +13,7 @@ import apsw
 
 from compute_router.protocol.errors import ConfigurationError, DatabaseInUseError
 from compute_router.storage.faults import FAULTS
+from compute_router.storage.file_modes import create_private
 
 # Of two that start at the same moment one must win; without patience each could give way to the other.
 _PATIENCE_MS: Final = 100
@@ -29,6 +30,8 @@ class FileLock:
             ConfigurationError: the lock's file cannot be made or read.
         """
         path = database.with_name(database.name + "-lock")
+        # Whoever can read the lock's file could take the lock himself.
+        create_private(path)
         try:
             self._connection = apsw.Connection(str(path))
             self._connection.set_busy_timeout(_PATIENCE_MS)
