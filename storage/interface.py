@@ -143,6 +143,30 @@ class DayQuota(msgspec.Struct, frozen=True):
     jobs: int
 
 
+class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a proven worker key did so far. ``latency_sum`` is over its completed jobs.
+
+    ``good`` and ``bad`` weigh its newest outcomes; the score follows from them. ``barred_at`` is set while
+    the key may not take part, and ``barred_reason`` says why.
+    """
+
+    pubkey: str
+    first_seen: UnixMs
+    last_seen: UnixMs
+    completed: int = 0
+    failed: int = 0
+    rejected: int = 0
+    lost: int = 0
+    bad_receipts: int = 0
+    latency_sum: DurationMs = DurationMs(0)
+    audits_agreed: int = 0
+    audits_disagreed: int = 0
+    good: float = 0.0
+    bad: float = 0.0
+    barred_at: UnixMs | None = None
+    barred_reason: str | None = None
+
+
 class ClaimRefusal(Enum):
     """Why a pairing code was not accepted."""
 
@@ -246,6 +270,32 @@ class Store(Protocol):
 
         What was counted on earlier days is forgotten.
         """
+
+    def put_worker_record(self, record: WorkerRecord) -> None:
+        """Keep a key's record in place of the earlier one. Whether the key is barred is not touched."""
+
+    def worker_record(self, pubkey: str) -> WorkerRecord | None:
+        """What is kept of a worker key, or None."""
+
+    def worker_records(self, limit: int) -> tuple[WorkerRecord, ...]:
+        """Up to ``limit`` records, those of the newest keys first."""
+
+    def bar_worker(self, pubkey: str, reason: str, now: UnixMs) -> bool:
+        """Note that a key may not take part any more; False when it was barred before."""
+
+    def unbar_worker(self, pubkey: str) -> bool:
+        """Let a key take part again; False when it was not barred."""
+
+    def barred_workers(self) -> tuple[str, ...]:
+        """Every key that is barred."""
+
+    def insert_audit(
+        self, job_id: str, audit_of: str, user_id: str, created_at: UnixMs, window: DurationMs, lease: DurationMs
+    ) -> bool:
+        """Keep a pending job that repeats a completed one; False when that one is not there any more."""
+
+    def drop_audits(self, result: bytes, completed_at: UnixMs) -> int:
+        """End every unfinished repetition without an output; how many these were."""
 
     def note_alive(self, now: UnixMs) -> None:
         """Remember that the coordinator was running at this time."""

@@ -12,7 +12,7 @@ from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.units import DurationMs, UnixMs, unix_ms_from_iso
 from compute_router.storage.faults import unreadable
-from compute_router.storage.interface import ApiKey, JobView, StoredReceipt, UnfinishedJob
+from compute_router.storage.interface import ApiKey, JobView, StoredReceipt, UnfinishedJob, WorkerRecord
 
 JobViewRow = tuple[str, bytes | None, str, str | None, str | None, bytes, str, int, str]
 ApiKeyRow = tuple[
@@ -21,6 +21,10 @@ ApiKeyRow = tuple[
 UnfinishedRow = tuple[
     str, str, str, str, str, str | None, str, int, int, str | None, int | None, str, int, int, int,
     int | None, str, str | None, str | None
+]  # fmt: skip
+
+WorkerRecordRow = tuple[
+    str, int, int, int, int, int, int, int, int, int, int, float, float, int | None, str | None
 ]  # fmt: skip
 
 _PUBKEYS: Final = msgspec.json.Decoder(tuple[str, ...])
@@ -77,6 +81,28 @@ def api_key(row: ApiKeyRow) -> ApiKey:
         )
     except (ValueError, TypeError) as error:
         raise unreadable(f"API key {key_id}", error) from error
+
+
+def worker_record(row: WorkerRecordRow) -> WorkerRecord:
+    """A row of ``WORKER_RECORD``."""
+    barred_at = row[13]
+    return WorkerRecord(
+        pubkey=row[0],
+        first_seen=UnixMs(row[1]),
+        last_seen=UnixMs(row[2]),
+        completed=row[3],
+        failed=row[4],
+        rejected=row[5],
+        lost=row[6],
+        bad_receipts=row[7],
+        latency_sum=DurationMs(row[8]),
+        audits_agreed=row[9],
+        audits_disagreed=row[10],
+        good=row[11],
+        bad=row[12],
+        barred_at=None if barred_at is None else UnixMs(barred_at),
+        barred_reason=row[14],
+    )
 
 
 def _job_view(job_id: str, row: JobViewRow) -> JobView:

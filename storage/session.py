@@ -13,7 +13,7 @@ from compute_router.protocol.errors import StorageUnavailableError
 from compute_router.storage.checkpoints import Checkpoints
 from compute_router.storage.faults import FAULTS, unavailable
 
-Binding = str | bytes | int | None
+Binding = str | bytes | int | float | None
 
 # apsw hands text out as Python's; only a damaged file holds text that cannot be that.
 _READ_FAULTS: Final = (*FAULTS, UnicodeDecodeError)

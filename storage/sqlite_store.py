@@ -28,6 +28,7 @@ from compute_router.storage.interface import (
     Store,
     StoredReceipt,
     UnfinishedJob,
+    WorkerRecord,
 )
 from compute_router.storage.session import Session
 
@@ -250,6 +251,54 @@ class SqliteStore(Store):
         if jobs == 1:
             self._session.change_many(queries.FORGET_KEY_DAYS, (quota.key_id, quota.day))
         return jobs is not None
+
+    def put_worker_record(self, record: WorkerRecord) -> None:
+        self._session.change(
+            queries.PUT_WORKER_RECORD,
+            (
+                record.pubkey,
+                record.first_seen,
+                record.last_seen,
+                record.completed,
+                record.failed,
+                record.rejected,
+                record.lost,
+                record.bad_receipts,
+                record.latency_sum,
+                record.audits_agreed,
+                record.audits_disagreed,
+                record.good,
+                record.bad,
+            ),
+        )
+
+    def worker_record(self, pubkey: str) -> WorkerRecord | None:
+        found = self._session.rows(queries.WORKER_RECORD, (pubkey,))
+        return rows.worker_record(found[0]) if found else None
+
+    def worker_records(self, limit: int) -> tuple[WorkerRecord, ...]:
+        return tuple(map(rows.worker_record, self._session.rows(queries.NEWEST_WORKER_RECORDS, (limit,))))
+
+    def bar_worker(self, pubkey: str, reason: str, now: UnixMs) -> bool:
+        return self._session.change(queries.BAR_WORKER, (pubkey, reason, now))
+
+    def unbar_worker(self, pubkey: str) -> bool:
+        return self._session.change(queries.UNBAR_WORKER, (pubkey,))
+
+    def barred_workers(self) -> tuple[str, ...]:
+        return tuple(pubkey for (pubkey,) in self._session.rows(queries.BARRED_WORKERS))
+
+    def insert_audit(
+        self, job_id: str, audit_of: str, user_id: str, created_at: UnixMs, window: DurationMs, lease: DurationMs
+    ) -> bool:
+        deadline = created_at + window
+        return self._session.change(
+            queries.INSERT_AUDIT,
+            (job_id, audit_of, user_id, iso_from_unix_ms(created_at), deadline, window, lease),
+        )
+
+    def drop_audits(self, result: bytes, completed_at: UnixMs) -> int:
+        return self._session.change_many(queries.DROP_AUDITS, (result, iso_from_unix_ms(completed_at)))
 
     def note_alive(self, now: UnixMs) -> None:
         self._session.change(queries.PUT_STATE, (_ALIVE, now))

@@ -45,9 +45,13 @@ CREATE TABLE worker_records (
     latency_sum_ms INTEGER NOT NULL DEFAULT 0,
     audits_agreed INTEGER NOT NULL DEFAULT 0,
     audits_disagreed INTEGER NOT NULL DEFAULT 0,
+    -- The newest outcomes, weighed; the score follows from them.
+    recent_good REAL NOT NULL DEFAULT 0,
+    recent_bad REAL NOT NULL DEFAULT 0,
     barred_at_ms INTEGER,
     barred_reason TEXT
 );
+CREATE INDEX worker_records_barred ON worker_records (pubkey) WHERE barred_at_ms IS NOT NULL;
 
 -- Only the hash of a key is kept; the key itself is shown once, to whoever made it.
 CREATE TABLE api_keys (

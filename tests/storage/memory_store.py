@@ -10,7 +10,8 @@ import msgspec
 
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import UNFINISHED, JobEvent, JobStatus, sources
-from compute_router.protocol.units import UnixMs
+from compute_router.protocol.jobs import Tier
+from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import (
     ApiKey,
     ClaimRefusal,
@@ -23,6 +24,7 @@ from compute_router.storage.interface import (
     Store,
     StoredReceipt,
     UnfinishedJob,
+    WorkerRecord,
 )
 
 
@@ -45,6 +47,7 @@ class Job(msgspec.Struct):
     result: bytes | None = None
     completed_at: UnixMs | None = None
     receipt: StoredReceipt | None = None
+    audit_of: str | None = None
 
 
 class Code(msgspec.Struct):
@@ -71,6 +74,7 @@ class Tables(msgspec.Struct):
     keys: dict[tuple[str, str], Key] = {}
     api_keys: dict[str, ApiKey] = {}
     key_days: dict[str, dict[int, int]] = {}
+    worker_records: dict[str, WorkerRecord] = {}
     alive_at: UnixMs | None = None
 
 
@@ -259,6 +263,82 @@ class MemoryStore(Store):
             for day in [day for day in counted if day < quota.day]:
                 del counted[day]
         return True
+
+    def put_worker_record(self, record: WorkerRecord) -> None:
+        self._need_transaction()
+        kept = self._tables.worker_records.get(record.pubkey)
+        bar = (None, None) if kept is None else (kept.barred_at, kept.barred_reason)
+        self._tables.worker_records[record.pubkey] = msgspec.structs.replace(
+            record, barred_at=bar[0], barred_reason=bar[1]
+        )
+
+    def worker_record(self, pubkey: str) -> WorkerRecord | None:
+        return self._tables.worker_records.get(pubkey)
+
+    def worker_records(self, limit: int) -> tuple[WorkerRecord, ...]:
+        return tuple(reversed(self._tables.worker_records.values()))[:limit]
+
+    def bar_worker(self, pubkey: str, reason: str, now: UnixMs) -> bool:
+        self._need_transaction()
+        kept = self._tables.worker_records.get(pubkey) or WorkerRecord(
+            pubkey=pubkey, first_seen=now, last_seen=now
+        )
+        if kept.barred_at is not None:
+            return False
+        barred = msgspec.structs.replace(kept, barred_at=now, barred_reason=reason)
+        self._tables.worker_records[pubkey] = barred
+        return True
+
+    def unbar_worker(self, pubkey: str) -> bool:
+        self._need_transaction()
+        kept = self._tables.worker_records.get(pubkey)
+        if kept is None or kept.barred_at is None:
+            return False
+        self._tables.worker_records[pubkey] = msgspec.structs.replace(
+            kept, barred_at=None, barred_reason=None
+        )
+        return True
+
+    def barred_workers(self) -> tuple[str, ...]:
+        records = self._tables.worker_records.values()
+        return tuple(sorted(record.pubkey for record in records if record.barred_at is not None))
+
+    def insert_audit(
+        self, job_id: str, audit_of: str, user_id: str, created_at: UnixMs, window: DurationMs, lease: DurationMs
+    ) -> bool:
+        self._need_transaction()
+        audited = self._tables.jobs.get(audit_of)
+        if audited is None or audited.status is not JobStatus.COMPLETED:
+            return False
+        deadline = UnixMs(created_at + window)
+        self.insert_job(
+            NewJob(
+                job_id=job_id,
+                job_type=audited.new.job_type,
+                tier=Tier.CHEAP,
+                privacy_class=audited.new.privacy_class,
+                user_id=user_id,
+                payload=audited.new.payload,
+                model=audited.new.model,
+                created_at=created_at,
+                queue_deadline=deadline,
+                queue_window=window,
+                lease=lease,
+            )
+        )
+        self._tables.jobs[job_id].audit_of = audit_of
+        return True
+
+    def drop_audits(self, result: bytes, completed_at: UnixMs) -> int:
+        self._need_transaction()
+        dropped = [
+            job
+            for job in self._tables.jobs.values()
+            if job.audit_of is not None and job.status in sources(JobEvent.FAIL)
+        ]
+        for job in dropped:
+            self._end(job, JobStatus.FAILED, result, completed_at)
+        return len(dropped)
 
     def note_alive(self, now: UnixMs) -> None:
         self._need_transaction()

@@ -15,7 +15,7 @@ NAMED = {name: sql for name, sql in vars(queries).items() if name[0].isupper() a
 
 
 # Read once, when a coordinator starts.
-READ_WHOLE = {"ALL_API_KEYS"}
+READ_WHOLE = {"ALL_API_KEYS", "NEWEST_WORKER_RECORDS", "BARRED_WORKERS"}
 
 
 @pytest.fixture
@@ -55,6 +55,9 @@ def test_no_query_reads_a_whole_table(connection: apsw.Connection, name: str) ->
         ("TRUSTED_PUBKEYS", "COVERING INDEX trust_pairings_claimed"),
         ("PAIRINGS", "COVERING INDEX trust_pairings_claimed"),
         ("PAIRED_AT", "COVERING INDEX trust_pairings_claimed"),
+        ("WORKER_RECORD", "INDEX sqlite_autoindex_worker_records_1"),
+        ("BARRED_WORKERS", "INDEX worker_records_barred"),
+        ("DROP_AUDITS", "INDEX jobs_unfinished"),
     ],
 )
 def test_a_lookup_uses_the_index_made_for_it(connection: apsw.Connection, name: str, index: str) -> None:
