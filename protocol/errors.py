@@ -135,6 +135,13 @@ class JobUnfinishedError(RequestError):
     http_status = 409
 
 
+class TooManyCodesError(RequestError):
+    """The user has as many unused pairing codes as one user can have."""
+
+    code = "too_many_codes"
+    http_status = 409
+
+
 class TooManyPairingsError(RequestError):
     """The user trusts as many workers as one user can."""
 
@@ -282,10 +289,16 @@ class OutputHashMismatchError(ReceiptError):
     code = "output_hash_mismatch"
 
 
-class RequestHashMismatchError(ReceiptError):
-    """The receipt was made for another request, or does not say for which."""
+class StatementMalformedError(ReceiptError):
+    """The coordinator's statement about a job is not one, or is not in its exact form."""
 
-    code = "request_hash_mismatch"
+    code = "statement_malformed"
+
+
+class StatementMismatchError(ReceiptError):
+    """The coordinator's statement is about another job, receipt, output or network, or by another key."""
+
+    code = "statement_mismatch"
 
 
 class BadSignatureError(ReceiptError):

@@ -12,7 +12,10 @@ from compute_router.protocol.errors import (
     NotFoundError,
     NoTrustedWorkerError,
     ReceiptError,
+    ReceiptMissingError,
     RequestError,
+    SealedUnreadableError,
+    SealingError,
 )
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType, Tier
@@ -29,9 +32,12 @@ from compute_router.sdk.errors import (
     JobFailedError,
     JobFinishedError,
     JobTimeoutError,
+    NoPinnedWorkerError,
     PaymentRequiredError,
-    ReceiptMissingError,
     RefusedError,
+    ResultKeyMissingError,
+    SealedDowngradeError,
+    SealingNotSupportedError,
     SubmissionUnknownError,
     UnexpectedAnswerError,
     WrongNetworkError,
@@ -46,6 +52,7 @@ from compute_router.sdk.results import (
     SummaryResult,
     TaskResult,
 )
+from compute_router.sdk.sealing import JobHandle, ReplyKey
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.sync_client import ComputeRouter
 from compute_router.sdk.verification import Verification
@@ -66,6 +73,7 @@ __all__ = [
     "JobCancelledError",
     "JobFailedError",
     "JobFinishedError",
+    "JobHandle",
     "JobResult",
     "JobSnapshot",
     "JobStatus",
@@ -73,6 +81,7 @@ __all__ = [
     "JobType",
     "LlmJob",
     "LlmResult",
+    "NoPinnedWorkerError",
     "NoTrustedWorkerError",
     "NotFoundError",
     "PaymentRequiredError",
@@ -83,7 +92,13 @@ __all__ = [
     "ReceiptError",
     "ReceiptMissingError",
     "RefusedError",
+    "ReplyKey",
     "RequestError",
+    "ResultKeyMissingError",
+    "SealedDowngradeError",
+    "SealedUnreadableError",
+    "SealingError",
+    "SealingNotSupportedError",
     "SubmissionUnknownError",
     "SummaryResult",
     "TaskJob",

@@ -13,8 +13,8 @@ from compute_router.protocol.errors import (
     ReceiptError,
     ReceiptJobMismatchError,
     ReceiptMalformedError,
+    ReceiptMissingError,
 )
-from compute_router.sdk.errors import ReceiptMissingError
 from compute_router.sdk.verification import Verification
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from compute_router.protocol.errors import ReceiptError
+from compute_router.protocol.errors import ReceiptError, ReceiptMissingError
 from compute_router.protocol.http_api import JobAnswer
 from compute_router.protocol.receipts import Receipt, decode_receipt, detach_proof, verify_receipt
-from compute_router.sdk.errors import ReceiptMissingError
 
 _NULL = b"null"
 

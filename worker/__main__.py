@@ -16,10 +16,10 @@ from nacl.signing import SigningKey
 
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError
 from compute_router.protocol.jobs import ProviderType
+from compute_router.protocol.key_file import load_or_create_key
 from compute_router.protocol.receipts import public_key_hex
 from compute_router.worker.addresses import is_loopback
 from compute_router.worker.key_lock import KeyLock
-from compute_router.worker.keys import load_or_create_key
 from compute_router.worker.pairing import claim_pairing
 from compute_router.worker.settings import Settings, read_settings
 from compute_router.worker.system import Ending, Notice, SignalCame, WorkerSystem

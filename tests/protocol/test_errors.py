@@ -70,9 +70,14 @@ def test_an_impossible_step_of_a_job_explains_itself() -> None:
 def test_every_check_of_a_receipt_fails_with_an_error_of_its_own() -> None:
     assert {error.code for error in TREE if issubclass(error, ReceiptError)} == {
         "receipt_invalid",
+        "receipt_missing",
         "receipt_malformed",
         "receipt_job_mismatch",
         "receipt_key_mismatch",
+        "receipt_attempt_mismatch",
         "output_hash_mismatch",
+        "request_hash_mismatch",
+        "statement_malformed",
+        "statement_mismatch",
         "bad_signature",
     }

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.key_file import load_or_create_key
 from compute_router.worker.key_lock import KeyLock
-from compute_router.worker.keys import load_or_create_key
 
 
 @pytest.fixture

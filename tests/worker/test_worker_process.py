@@ -17,6 +17,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from compute_router.protocol.jobs import JobType, PrivacyClass, ProviderType, Tier
+from compute_router.protocol.key_file import load_or_create_key
 from compute_router.protocol.messages import (
     Challenge,
     Drain,
@@ -39,7 +40,6 @@ from compute_router.protocol.receipts import (
     verify_signature,
 )
 from compute_router.protocol.units import DurationMs
-from compute_router.worker.keys import load_or_create_key
 from compute_router.worker.settings import Settings
 from compute_router.worker.system import Ending, Notice, WorkerSystem
 from compute_router.worker.timing import Timing

@@ -1,4 +1,7 @@
-"""The worker's key file: 64 hex characters of the ed25519 seed and a newline, readable by its owner only."""
+"""The file of a key, a worker's or a coordinator's, which its owner alone may read.
+
+It holds 64 hex characters, the ed25519 seed, and a newline.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def load_or_create_key(path: Path) -> SigningKey:
 def _create(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A complete file is linked into place: nobody ever reads half a key, and of two
-    # workers that start at once, the second one uses the key of the first.
+    # programs that start at once, the second one uses the key of the first.
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

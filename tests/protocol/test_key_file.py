@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compute_router.protocol.errors import ConfigurationError
-from compute_router.worker.keys import load_or_create_key
+from compute_router.protocol.key_file import load_or_create_key
 
 SEED = "11" * 32
 
