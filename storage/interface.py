@@ -109,12 +109,30 @@ class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool
 
 
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """A completion whose proof was wrong, as it came from a worker.
+
+    ``reason`` is the code of the check that failed, ``output_hash`` the SHA-256 hex of the output that came.
+    The receipt's exact bytes and the signature are None when they were missing, or too long to keep.
+    """
+
+    job_id: str
+    attempt: int
+    worker_pubkey: str
+    reason: str
+    output_hash: str
+    receipt_json: bytes | None
+    signature: str | None
+    created_at: UnixMs
+
+
 class Pairing(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's trust in one worker key."""
+    """A user's trust in one worker key; ``signed`` if the key itself signed a claim for it."""
 
     user_id: str
     provider_pubkey: str
     paired_at: UnixMs
+    signed: bool = False
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +253,21 @@ class Store(Protocol):
     def completed_by(self, job_id: str) -> tuple[str, int] | None:
         """Worker key and attempt that completed a job; None when it is not completed or unknown."""
 
+    def job_payload(self, job_id: str) -> bytes | None:
+        """The payload of a job as it was committed; None when there is no such job."""
+
+    def put_evidence(self, evidence: Evidence, most: int) -> bool:
+        """Keep evidence against a worker key, unless ``most`` pieces against it are kept already.
+
+        Returns whether it was kept.
+        """
+
+    def evidence(self, worker_pubkey: str) -> tuple[Evidence, ...]:
+        """All that is kept against a worker key, oldest first."""
+
+    def delete_evidence(self, before: UnixMs, limit: int) -> int:
+        """Delete up to ``limit`` pieces of evidence from before a time, oldest first; returns how many."""
+
     def put_receipt(self, job_id: str, receipt: StoredReceipt, created_at: UnixMs) -> bool:
         """Keep the receipt of a job; an unverified one gives way to a verified one, nothing else does.
 
@@ -247,11 +280,32 @@ class Store(Protocol):
     def trusted_pubkeys(self, user_id: str) -> tuple[str, ...]:
         """Worker keys paired with a user."""
 
+    def owner(self, user_id: str) -> str | None:
+        """SHA-256 hex of the token of whoever owns a user id; None when nobody does yet."""
+
+    def put_owner(self, user_id: str, token_hash: str, created_at: UnixMs) -> bool:
+        """Make whoever has a token the owner of a user id; False when it has an owner, who stays that."""
+
     def create_pairing(self, user_id: str, code: str, created_at: UnixMs, expires_at: UnixMs) -> None:
         """Keep a new, unclaimed pairing code."""
 
-    def claim_pairing(self, code: str, provider_pubkey: str, now: UnixMs) -> Pairing | ClaimRefusal:
-        """Use up a pairing code. A user may pair the same key again; it still counts once."""
+    def open_codes(self, user_id: str, now: UnixMs) -> int:
+        """How many codes of a user are neither claimed nor expired; burnt ones count."""
+
+    def delete_dead_codes(self, user_id: str, before: UnixMs) -> int:
+        """Forget a user's codes that expired unclaimed before a time; returns how many."""
+
+    def claim_pairing(
+        self, code: str, provider_pubkey: str, now: UnixMs, *, signed: bool = False
+    ) -> Pairing | ClaimRefusal:
+        """Use up a pairing code. A user may pair the same key again; it still counts once.
+
+        A code that does not exist counts as a wrong try for every open code with the same head. After
+        ``MAX_WRONG_TRIES`` of them a code is burnt: it is refused as if it did not exist.
+        """
+
+    def revoke_pairing(self, user_id: str, provider_pubkey: str) -> bool:
+        """End a user's trust in a worker key, however often it was paired; False when there was none."""
 
     def pairings(self, user_id: str) -> tuple[Pairing, ...]:
         """A user's claimed pairings, one for each key, oldest first."""

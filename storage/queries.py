@@ -11,6 +11,7 @@ from string import Template
 from typing import Final
 
 from compute_router.protocol.job_state import UNFINISHED, JobEvent, JobStatus, advance, sources
+from compute_router.protocol.pairing import MAX_WRONG_TRIES
 
 
 def _literals(statuses: tuple[JobStatus, ...]) -> str:
@@ -131,6 +132,32 @@ SELECT id, type, policy, privacy_class, user_id, model, status, attempt, failure
 FROM jobs WHERE rowid = ?1 AND status IN {_UNFINISHED}
 """  # noqa: S608 - as above
 
+# What a seeker asked for.
+JOB_PAYLOAD: Final = "SELECT CAST(payload AS BLOB) FROM jobs WHERE id = ?1"
+
+# How much is kept against a worker key.
+COUNT_EVIDENCE: Final = "SELECT count(*) FROM evidence WHERE worker_pubkey = ?1"
+
+# Keep a completion whose proof was wrong.
+PUT_EVIDENCE: Final = """
+INSERT INTO evidence (job_id, attempt, worker_pubkey, reason, output_hash, receipt_json, signature,
+    created_at_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8)
+"""
+
+# What is kept against a worker key, oldest first.
+EVIDENCE: Final = """
+SELECT job_id, attempt, reason, output_hash, CAST(receipt_json AS BLOB), signature, created_at_ms
+FROM evidence WHERE worker_pubkey = ?1 ORDER BY id
+"""
+
+# Delete evidence from before a time, oldest first.
+DELETE_EVIDENCE: Final = """
+DELETE FROM evidence WHERE id IN (
+    SELECT id FROM evidence WHERE created_at_ms < ?1 ORDER BY created_at_ms, id LIMIT ?2
+)
+"""
+
 # Keep a job's receipt; an unverified one gives way to a verified one, nothing else does.
 PUT_RECEIPT: Final = """
 INSERT INTO receipts (id, job_id, provider_pubkey, receipt_json, signature, verified, created_at)
@@ -141,25 +168,53 @@ ON CONFLICT (job_id) DO UPDATE SET provider_pubkey = excluded.provider_pubkey,
 WHERE receipts.verified = 0 AND excluded.verified = 1
 """
 
+# What is kept of the token of a user's owner.
+OWNER: Final = "SELECT token_hash FROM users WHERE user_id = ?1"
+
+# Make somebody the owner of a user, unless there is one.
+PUT_OWNER: Final = """
+INSERT INTO users (user_id, token_hash, created_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (user_id) DO NOTHING
+"""
+
 # Keep a new, unclaimed pairing code.
 CREATE_PAIRING: Final = """
-INSERT INTO trust_pairings (id, user_id, pairing_code, created_at, expires_at)
-VALUES (lower(hex(randomblob(16))), ?1, ?2, ?3, ?4)
+INSERT INTO trust_pairings (id, user_id, pairing_code, created_at, expires_at, code_head)
+VALUES (lower(hex(randomblob(16))), ?1, ?2, ?3, ?4, ?5)
 """
 
-# Use up a pairing code that is neither claimed nor expired; answers whose it is.
-CLAIM_PAIRING: Final = """
-UPDATE trust_pairings SET claimed = 1, provider_pubkey = ?2, claimed_at_ms = ?3
-WHERE pairing_code = ?1 AND claimed = 0 AND expires_at > ?4
+# How many of a user's codes are neither claimed nor expired.
+OPEN_CODES: Final = "SELECT count(*) FROM trust_pairings WHERE user_id = ?1 AND claimed = 0 AND expires_at > ?2"
+
+# Forget a user's codes that expired unclaimed before a time.
+DELETE_DEAD_CODES: Final = "DELETE FROM trust_pairings WHERE user_id = ?1 AND claimed = 0 AND expires_at < ?2"
+
+# Use up a pairing code that is neither claimed nor expired nor burnt; answers whose it is.
+CLAIM_PAIRING: Final = f"""
+UPDATE trust_pairings SET claimed = 1, provider_pubkey = ?2, claimed_at_ms = ?3, claim_signed = ?5
+WHERE pairing_code = ?1 AND claimed = 0 AND expires_at > ?4 AND wrong_tries < {MAX_WRONG_TRIES}
 RETURNING user_id
+"""  # noqa: S608 - a constant of the protocol
+
+# Whether a pairing code exists that is not burnt, and whether it was used.
+PAIRING_CLAIMED: Final = f"""
+SELECT claimed FROM trust_pairings WHERE pairing_code = ?1 AND (claimed = 1 OR wrong_tries < {MAX_WRONG_TRIES})
+"""  # noqa: S608 - as above
+
+# Count a wrong try for the codes that could have been meant.
+COUNT_WRONG_TRY: Final = """
+UPDATE trust_pairings SET wrong_tries = wrong_tries + 1
+WHERE code_head = ?1 AND claimed = 0 AND expires_at > ?2
 """
 
-# Whether a pairing code exists, and whether it was used.
-PAIRING_CLAIMED: Final = "SELECT claimed FROM trust_pairings WHERE pairing_code = ?1"
+# End a user's trust in one worker key.
+REVOKE_PAIRING: Final = """
+DELETE FROM trust_pairings WHERE user_id = ?1 AND provider_pubkey = ?2 AND claimed = 1
+"""
 
-# Since when a user trusts one worker key.
+# Since when a user trusts one worker key, and whether that key ever signed for it.
 PAIRED_AT: Final = """
-SELECT min(claimed_at_ms) FROM trust_pairings WHERE user_id = ?1 AND provider_pubkey = ?2 AND claimed = 1
+SELECT min(claimed_at_ms), max(claim_signed) FROM trust_pairings
+WHERE user_id = ?1 AND provider_pubkey = ?2 AND claimed = 1
 """
 
 # The worker keys that a user trusts.
@@ -168,9 +223,9 @@ SELECT DISTINCT provider_pubkey FROM trust_pairings
 WHERE user_id = ?1 AND claimed = 1 ORDER BY provider_pubkey
 """
 
-# The worker keys that a user trusts, and since when; oldest first.
+# The worker keys that a user trusts, since when, and whether they signed for it; oldest first.
 PAIRINGS: Final = """
-SELECT provider_pubkey, min(claimed_at_ms) AS paired_at FROM trust_pairings
+SELECT provider_pubkey, min(claimed_at_ms) AS paired_at, max(claim_signed) FROM trust_pairings
 WHERE user_id = ?1 AND claimed = 1 GROUP BY provider_pubkey ORDER BY paired_at, provider_pubkey
 """
 

@@ -12,7 +12,14 @@ from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.units import DurationMs, UnixMs, unix_ms_from_iso
 from compute_router.storage.faults import unreadable
-from compute_router.storage.interface import ApiKey, JobView, StoredReceipt, UnfinishedJob, WorkerRecord
+from compute_router.storage.interface import (
+    ApiKey,
+    Evidence,
+    JobView,
+    StoredReceipt,
+    UnfinishedJob,
+    WorkerRecord,
+)
 
 JobViewRow = tuple[str, bytes | None, str, str | None, str | None, bytes, str, int, str]
 ApiKeyRow = tuple[
@@ -26,6 +33,8 @@ UnfinishedRow = tuple[
 WorkerRecordRow = tuple[
     str, int, int, int, int, int, int, int, int, int, int, float, float, int | None, str | None
 ]  # fmt: skip
+
+EvidenceRow = tuple[str, int, str, str, bytes | None, str | None, int]
 
 _PUBKEYS: Final = msgspec.json.Decoder(tuple[str, ...])
 
@@ -102,6 +111,21 @@ def worker_record(row: WorkerRecordRow) -> WorkerRecord:
         bad=row[12],
         barred_at=None if barred_at is None else UnixMs(barred_at),
         barred_reason=row[14],
+    )
+
+
+def evidence(worker_pubkey: str, row: EvidenceRow) -> Evidence:
+    """A row of ``EVIDENCE``."""
+    job_id, attempt, reason, output_hash, receipt_json, signature, created_at = row
+    return Evidence(
+        job_id=job_id,
+        attempt=attempt,
+        worker_pubkey=worker_pubkey,
+        reason=reason,
+        output_hash=output_hash,
+        receipt_json=receipt_json,
+        signature=signature,
+        created_at=UnixMs(created_at),
     )
 
 

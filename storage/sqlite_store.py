@@ -12,6 +12,7 @@ import apsw
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.pairing import code_head
 from compute_router.protocol.units import DurationMs, UnixMs, iso_from_unix_ms, unix_ms_from_iso
 from compute_router.storage import queries, rows
 from compute_router.storage.connection import DEFAULT_BUSY_TIMEOUT, open_connection
@@ -20,6 +21,7 @@ from compute_router.storage.interface import (
     ApiKey,
     ClaimRefusal,
     DayQuota,
+    Evidence,
     IdempotencyKey,
     JobView,
     NewJob,
@@ -180,6 +182,34 @@ class SqliteStore(Store):
         row: tuple[str, int] | None = self._session.read(queries.COMPLETED_BY, (job_id,))
         return row
 
+    def job_payload(self, job_id: str) -> bytes | None:
+        payload: bytes | None = self._session.read(queries.JOB_PAYLOAD, (job_id,))
+        return payload
+
+    def put_evidence(self, evidence: Evidence, most: int) -> bool:
+        if self._session.read(queries.COUNT_EVIDENCE, (evidence.worker_pubkey,)) >= most:
+            return False
+        return self._session.change(
+            queries.PUT_EVIDENCE,
+            (
+                evidence.job_id,
+                evidence.attempt,
+                evidence.worker_pubkey,
+                evidence.reason,
+                evidence.output_hash,
+                evidence.receipt_json,
+                evidence.signature,
+                evidence.created_at,
+            ),
+        )
+
+    def evidence(self, worker_pubkey: str) -> tuple[Evidence, ...]:
+        found = self._session.rows(queries.EVIDENCE, (worker_pubkey,))
+        return tuple(rows.evidence(worker_pubkey, row) for row in found)
+
+    def delete_evidence(self, before: UnixMs, limit: int) -> int:
+        return self._session.change_many(queries.DELETE_EVIDENCE, (before, limit))
+
     def put_receipt(self, job_id: str, receipt: StoredReceipt, created_at: UnixMs) -> bool:
         return self._session.change(
             queries.PUT_RECEIPT,
@@ -203,26 +233,43 @@ class SqliteStore(Store):
     def trusted_pubkeys(self, user_id: str) -> tuple[str, ...]:
         return tuple(pubkey for (pubkey,) in self._session.rows(queries.TRUSTED_PUBKEYS, (user_id,)))
 
+    def owner(self, user_id: str) -> str | None:
+        token_hash: str | None = self._session.read(queries.OWNER, (user_id,))
+        return token_hash
+
+    def put_owner(self, user_id: str, token_hash: str, created_at: UnixMs) -> bool:
+        return self._session.change(queries.PUT_OWNER, (user_id, token_hash, created_at))
+
     def create_pairing(self, user_id: str, code: str, created_at: UnixMs, expires_at: UnixMs) -> None:
         self._session.change(
             queries.CREATE_PAIRING,
-            (user_id, code, iso_from_unix_ms(created_at), iso_from_unix_ms(expires_at)),
+            (user_id, code, iso_from_unix_ms(created_at), iso_from_unix_ms(expires_at), code_head(code)),
         )
 
-    def claim_pairing(self, code: str, provider_pubkey: str, now: UnixMs) -> Pairing | ClaimRefusal:
+    def open_codes(self, user_id: str, now: UnixMs) -> int:
+        count: int = self._session.read(queries.OPEN_CODES, (user_id, iso_from_unix_ms(now)))
+        return count
+
+    def delete_dead_codes(self, user_id: str, before: UnixMs) -> int:
+        return self._session.change_many(queries.DELETE_DEAD_CODES, (user_id, iso_from_unix_ms(before)))
+
+    def claim_pairing(
+        self, code: str, provider_pubkey: str, now: UnixMs, *, signed: bool = False
+    ) -> Pairing | ClaimRefusal:
         user_id = self._session.change_returning(
-            queries.CLAIM_PAIRING, (code, provider_pubkey, now, iso_from_unix_ms(now))
+            queries.CLAIM_PAIRING, (code, provider_pubkey, now, iso_from_unix_ms(now), signed)
         )
         if user_id is None:
-            return self._claim_refusal(code)
-        paired_at = self._session.read(queries.PAIRED_AT, (user_id, provider_pubkey))
-        return Pairing(user_id=user_id, provider_pubkey=provider_pubkey, paired_at=UnixMs(paired_at))
+            return self._refuse_claim(code, now)
+        paired_at, ever_signed = self._session.read(queries.PAIRED_AT, (user_id, provider_pubkey))
+        return _pairing(user_id, provider_pubkey, paired_at, ever_signed)
+
+    def revoke_pairing(self, user_id: str, provider_pubkey: str) -> bool:
+        return self._session.change_many(queries.REVOKE_PAIRING, (user_id, provider_pubkey)) > 0
 
     def pairings(self, user_id: str) -> tuple[Pairing, ...]:
-        return tuple(
-            Pairing(user_id=user_id, provider_pubkey=pubkey, paired_at=UnixMs(paired_at))
-            for pubkey, paired_at in self._session.rows(queries.PAIRINGS, (user_id,))
-        )
+        found = self._session.rows(queries.PAIRINGS, (user_id,))
+        return tuple(_pairing(user_id, *row) for row in found)
 
     def put_api_key(self, key: ApiKey) -> None:
         self._session.change(
@@ -315,11 +362,18 @@ class SqliteStore(Store):
     def delete_idempotency_keys(self, before: UnixMs, limit: int) -> int:
         return self._session.change_many(queries.DELETE_KEYS, (before, limit))
 
-    def _claim_refusal(self, code: str) -> ClaimRefusal:
+    def _refuse_claim(self, code: str, now: UnixMs) -> ClaimRefusal:
         claimed = self._session.read(queries.PAIRING_CLAIMED, (code,))
         if claimed is None:
+            self._session.change_many(queries.COUNT_WRONG_TRY, (code_head(code), iso_from_unix_ms(now)))
             return ClaimRefusal.INVALID_CODE
         return ClaimRefusal.ALREADY_CLAIMED if claimed else ClaimRefusal.EXPIRED
+
+
+def _pairing(user_id: str, pubkey: str, paired_at: int, signed: int) -> Pairing:
+    return Pairing(
+        user_id=user_id, provider_pubkey=pubkey, paired_at=UnixMs(paired_at), signed=bool(signed)
+    )
 
 
 def _ended(

@@ -11,6 +11,8 @@ ALTER TABLE trust_pairings ADD COLUMN wrong_tries INTEGER NOT NULL DEFAULT 0;
 -- Whether the worker's key signed the claim.
 ALTER TABLE trust_pairings ADD COLUMN claim_signed INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX trust_pairings_open ON trust_pairings (code_head) WHERE claimed = 0;
+-- For the bound on a user's open codes.
+CREATE INDEX trust_pairings_open_of_user ON trust_pairings (user_id, expires_at) WHERE claimed = 0;
 
 -- JSON array of the keys that can open a sealed payload; NULL when it is not sealed.
 ALTER TABLE jobs ADD COLUMN recipients TEXT;

@@ -11,11 +11,13 @@ import msgspec
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import UNFINISHED, JobEvent, JobStatus, sources
 from compute_router.protocol.jobs import Tier
+from compute_router.protocol.pairing import MAX_WRONG_TRIES, code_head
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import (
     ApiKey,
     ClaimRefusal,
     DayQuota,
+    Evidence,
     IdempotencyKey,
     JobView,
     NewJob,
@@ -56,6 +58,11 @@ class Code(msgspec.Struct):
     user_id: str
     expires_at: UnixMs
     pairing: Pairing | None = None
+    wrong_tries: int = 0
+
+    def is_open(self, now: UnixMs) -> bool:
+        """Whether it is neither claimed nor expired."""
+        return self.pairing is None and now < self.expires_at
 
 
 class Key(msgspec.Struct):
@@ -70,12 +77,14 @@ class Tables(msgspec.Struct):
     """What is kept; dictionaries are in the order of commit."""
 
     jobs: dict[str, Job] = {}
+    owners: dict[str, str] = {}
     codes: dict[str, Code] = {}
     keys: dict[tuple[str, str], Key] = {}
     api_keys: dict[str, ApiKey] = {}
     key_days: dict[str, dict[int, int]] = {}
     worker_records: dict[str, WorkerRecord] = {}
     alive_at: UnixMs | None = None
+    evidence: list[Evidence] = []
 
 
 class MemoryStore(Store):
@@ -189,6 +198,28 @@ class MemoryStore(Store):
         assert job.worker_pubkey is not None
         return job.worker_pubkey, job.attempt
 
+    def job_payload(self, job_id: str) -> bytes | None:
+        job = self._tables.jobs.get(job_id)
+        return None if job is None else job.new.payload
+
+    def put_evidence(self, evidence: Evidence, most: int) -> bool:
+        self._need_transaction()
+        if len(self.evidence(evidence.worker_pubkey)) >= most:
+            return False
+        self._tables.evidence.append(evidence)
+        return True
+
+    def evidence(self, worker_pubkey: str) -> tuple[Evidence, ...]:
+        return tuple(piece for piece in self._tables.evidence if piece.worker_pubkey == worker_pubkey)
+
+    def delete_evidence(self, before: UnixMs, limit: int) -> int:
+        self._need_transaction()
+        old = [piece for piece in self._tables.evidence if piece.created_at < before]
+        oldest = sorted(old, key=lambda piece: piece.created_at)[:limit]
+        for piece in oldest:
+            self._tables.evidence.remove(piece)
+        return len(oldest)
+
     def put_receipt(self, job_id: str, receipt: StoredReceipt, created_at: UnixMs) -> bool:
         self._need_transaction()
         job = self._tables.jobs.get(job_id)
@@ -205,22 +236,53 @@ class MemoryStore(Store):
     def trusted_pubkeys(self, user_id: str) -> tuple[str, ...]:
         return tuple(pairing.provider_pubkey for pairing in self.pairings(user_id))
 
+    def owner(self, user_id: str) -> str | None:
+        return self._tables.owners.get(user_id)
+
+    def put_owner(self, user_id: str, token_hash: str, created_at: UnixMs) -> bool:
+        self._need_transaction()
+        if user_id in self._tables.owners:
+            return False
+        self._tables.owners[user_id] = token_hash
+        return True
+
     def create_pairing(self, user_id: str, code: str, created_at: UnixMs, expires_at: UnixMs) -> None:
         self._need_transaction()
         if code in self._tables.codes:
             raise BrokenConstraintError(code)
         self._tables.codes[code] = Code(user_id, expires_at)
 
-    def claim_pairing(self, code: str, provider_pubkey: str, now: UnixMs) -> Pairing | ClaimRefusal:
+    def open_codes(self, user_id: str, now: UnixMs) -> int:
+        return sum(code.user_id == user_id and code.is_open(now) for code in self._tables.codes.values())
+
+    def delete_dead_codes(self, user_id: str, before: UnixMs) -> int:
+        self._need_transaction()
+        dead = [
+            name
+            for name, code in self._tables.codes.items()
+            if code.user_id == user_id and code.pairing is None and code.expires_at < before
+        ]
+        for name in dead:
+            del self._tables.codes[name]
+        return len(dead)
+
+    def claim_pairing(
+        self, code: str, provider_pubkey: str, now: UnixMs, *, signed: bool = False
+    ) -> Pairing | ClaimRefusal:
         self._need_transaction()
         kept = self._tables.codes.get(code)
-        if kept is None:
+        if kept is None or (kept.pairing is None and kept.wrong_tries >= MAX_WRONG_TRIES):
+            for name, other in self._tables.codes.items():
+                if code_head(name) == code_head(code) and other.is_open(now):
+                    other.wrong_tries += 1
             return ClaimRefusal.INVALID_CODE
         if kept.pairing is not None:
             return ClaimRefusal.ALREADY_CLAIMED
         if now >= kept.expires_at:
             return ClaimRefusal.EXPIRED
-        kept.pairing = Pairing(user_id=kept.user_id, provider_pubkey=provider_pubkey, paired_at=now)
+        kept.pairing = Pairing(
+            user_id=kept.user_id, provider_pubkey=provider_pubkey, paired_at=now, signed=signed
+        )
         return next(p for p in self.pairings(kept.user_id) if p.provider_pubkey == provider_pubkey)
 
     def pairings(self, user_id: str) -> tuple[Pairing, ...]:
@@ -231,8 +293,22 @@ class MemoryStore(Store):
         )
         first_by_key: dict[str, Pairing] = {}
         for pairing in oldest_first:
-            first_by_key.setdefault(pairing.provider_pubkey, pairing)
+            first = first_by_key.setdefault(pairing.provider_pubkey, pairing)
+            if pairing.signed:
+                first_by_key[pairing.provider_pubkey] = msgspec.structs.replace(first, signed=True)
         return tuple(first_by_key.values())
+
+    def revoke_pairing(self, user_id: str, provider_pubkey: str) -> bool:
+        self._need_transaction()
+        claims = [
+            name
+            for name, code in self._tables.codes.items()
+            if code.pairing is not None
+            and (code.user_id, code.pairing.provider_pubkey) == (user_id, provider_pubkey)
+        ]
+        for name in claims:
+            del self._tables.codes[name]
+        return bool(claims)
 
     def put_api_key(self, key: ApiKey) -> None:
         self._need_transaction()

@@ -7,11 +7,13 @@ import pytest
 
 from compute_router.storage.sqlite_store import open_sqlite_store
 from tests.storage.contract import OpenStore, StoreContract
+from tests.storage.evidence_contract import EvidenceContract
 from tests.storage.key_contract import ApiKeyContract
 from tests.storage.memory_store import BrokenConstraintError, MemoryStore, Tables
+from tests.storage.pairing_contract import PairingContract
 
 
-class TestSqliteStore(StoreContract, ApiKeyContract):
+class TestSqliteStore(StoreContract, EvidenceContract, ApiKeyContract, PairingContract):
     constraint_error = apsw.ConstraintError
 
     @pytest.fixture
@@ -19,7 +21,7 @@ class TestSqliteStore(StoreContract, ApiKeyContract):
         return lambda: open_sqlite_store(tmp_path / "coordinator.db")
 
 
-class TestTheReferenceThatHistoriesAreComparedWith(StoreContract, ApiKeyContract):
+class TestTheReferenceThatHistoriesAreComparedWith(StoreContract, EvidenceContract, ApiKeyContract, PairingContract):
     constraint_error = BrokenConstraintError
 
     @pytest.fixture

@@ -18,6 +18,7 @@ from compute_router.storage.interface import IdempotencyKey, Store
 from compute_router.storage.session import Session
 from compute_router.storage.sqlite_store import SqliteStore, open_sqlite_store
 from tests.fakes.failing_disk import ALL, WRITING, FailingDisk, Operation, failing_disk
+from tests.storage.evidence_contract import a_piece
 from tests.storage.samples import (
     ALICE,
     DESKTOP,
@@ -48,6 +49,8 @@ CHANGES: dict[str, Callable[[Store], object]] = {
     "complete_job": lambda store: store.complete_job("assigned", 1, DESKTOP, OUTPUT, later(9)),
     "fail_job": lambda store: store.fail_job("waits", 0, ERROR, later(9)),
     "cancel_job": lambda store: store.cancel_job("waits", ERROR, later(9)),
+    "put_evidence": lambda store: store.put_evidence(a_piece("new"), 100),
+    "delete_evidence": lambda store: store.delete_evidence(later(9), 10),
     "put_receipt": lambda store: store.put_receipt("ended", a_receipt(), later(9)),
     "create_pairing": lambda store: store.create_pairing(ALICE, "NEW", NOON, WINDOW_END),
     "claim_pairing": lambda store: store.claim_pairing("CODE", PHONE, NOON),
@@ -185,6 +188,7 @@ def fill(store: Store) -> None:
         store.assign_job("ended", 1, DESKTOP, LEASE_END)
         store.complete_job("ended", 1, DESKTOP, OUTPUT, later(5))
         store.create_pairing(ALICE, "CODE", NOON, WINDOW_END)
+        store.put_evidence(a_piece("ended"), 100)
 
 
 def contents(path: Path) -> object:
@@ -203,6 +207,7 @@ def change(store: Store, name: str) -> None:
 
 def test_every_change_is_among_those_that_are_tried() -> None:
     asking = {"close", "transaction", "job_view", "completed_by", "unfinished_jobs", "trusted_pubkeys"}
+    asking |= {"job_payload", "evidence"}
     asking |= {"pairings", "last_alive", "find_replay"}
     calls = {name for name in vars(Store) if not name.startswith("_")}
     assert {name.split()[0] for name in CHANGES} == calls - asking
