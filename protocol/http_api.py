@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from compute_router.protocol.job_state import JobStatus
-from compute_router.protocol.jobs import JobType, ModelName, PrivacyClass, Tier, UserId
+from compute_router.protocol.jobs import JobType, ModelName, PrivacyClass, ProviderType, Tier, UserId
 from compute_router.protocol.receipts import PublicKeyHex
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -60,13 +60,17 @@ class JobAnswer(msgspec.Struct, frozen=True):
 
 
 class HealthAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Answer of ``GET /v1/health``. ``status`` is ``ok``, or ``degraded`` with its ``problems``."""
+    """Answer of ``GET /v1/health``. ``status`` is ``ok``, or ``degraded`` with its ``problems``.
+
+    ``notes`` are things that the operator chose and that others should know.
+    """
 
     status: str
     workers_online: int
     network: str
     timestamp: str
     problems: list[str] = []
+    notes: list[str] = []
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,18 +87,34 @@ class TrustCreateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     user_id: UserId
 
 
-class TrustCreateAnswer(msgspec.Struct, frozen=True):
-    """A single-use code for pairing a worker with the user."""
+class TrustCreateAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A single-use code for pairing a worker with the user.
+
+    ``user_token`` comes with the first code of a user: whoever has it owns the user's pairings from then on.
+    """
 
     pairing_code: str
     expires_at: str
+    user_token: str | None = None
+
+    def __repr__(self) -> str:
+        """Neither the code nor the token."""
+        return f"TrustCreateAnswer(expires_at={self.expires_at!r})"
 
 
-class TrustClaimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of ``POST /v1/trust/claim``, sent by the worker's side."""
+class TrustClaimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Body of ``POST /v1/trust/claim``, sent by the worker's side.
+
+    ``signature`` is by the worker's key over :func:`~compute_router.protocol.pairing.claim_message`.
+    """
 
     pairing_code: Annotated[str, Meta(min_length=1, max_length=64)]
     provider_pubkey: PublicKeyHex
+    signature: Annotated[str, Meta(max_length=128)] | None = None
+
+    def __repr__(self) -> str:
+        """Everything but the code and the signature over it."""
+        return f"TrustClaimRequest(provider_pubkey={self.provider_pubkey!r})"
 
 
 class TrustClaimAnswer(msgspec.Struct, frozen=True):
@@ -105,13 +125,46 @@ class TrustClaimAnswer(msgspec.Struct, frozen=True):
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """One worker paired with a user."""
+    """One worker paired with a user; ``signed`` says whether its key signed the claim."""
 
     provider_pubkey: str
     paired_at: str
+    signed: bool = False
 
 
 class TrustListAnswer(msgspec.Struct, frozen=True):
     """Answer of ``GET /v1/trust/list``."""
 
     providers: list[Provider]
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """One connected worker. ``busy`` is how many of its ``slots`` hold a job, ``since`` when it registered.
+
+    ``proven`` says that it proved that the key is its own. Without proof the key is a mere claim, and one key
+    may be there several times.
+    """
+
+    provider_pubkey: str
+    provider_type: ProviderType
+    capabilities: list[JobType]
+    models: list[str]
+    slots: int
+    busy: int
+    proven: bool
+    since: str
+
+
+class WorkersAnswer(msgspec.Struct, frozen=True):
+    """Answer of ``GET /v1/workers``. ``next_cursor`` asks for those that follow; null: there are none."""
+
+    workers: list[Worker]
+    next_cursor: str | None
+
+
+class TrustRevokeAnswer(msgspec.Struct, frozen=True):
+    """Answer of ``DELETE /v1/trust/{provider_pubkey}``: the pairing that is no more."""
+
+    user_id: str
+    provider_pubkey: str
+    revoked_at: str

@@ -53,7 +53,11 @@ CHANGES: dict[str, Callable[[Store], object]] = {
     "delete_evidence": lambda store: store.delete_evidence(later(9), 10),
     "put_receipt": lambda store: store.put_receipt("ended", a_receipt(), later(9)),
     "create_pairing": lambda store: store.create_pairing(ALICE, "NEW", NOON, WINDOW_END),
+    "put_owner": lambda store: store.put_owner(ALICE, "a" * 64, NOON),
+    "delete_dead_codes": lambda store: store.delete_dead_codes(ALICE, later(10 * 60 * 60 * 1000)),
     "claim_pairing": lambda store: store.claim_pairing("CODE", PHONE, NOON),
+    "claim_pairing with a wrong code": lambda store: store.claim_pairing("CODER", PHONE, NOON),
+    "revoke_pairing": lambda store: store.revoke_pairing(ALICE, DESKTOP),
     "note_alive": lambda store: store.note_alive(later(9)),
     "delete_finished": lambda store: store.delete_finished(later(9), 10),
     "delete_idempotency_keys": lambda store: store.delete_idempotency_keys(later(9), 10),
@@ -188,6 +192,8 @@ def fill(store: Store) -> None:
         store.assign_job("ended", 1, DESKTOP, LEASE_END)
         store.complete_job("ended", 1, DESKTOP, OUTPUT, later(5))
         store.create_pairing(ALICE, "CODE", NOON, WINDOW_END)
+        store.create_pairing(ALICE, "USED", NOON, WINDOW_END)
+        store.claim_pairing("USED", DESKTOP, NOON)
         store.put_evidence(a_piece("ended"), 100)
 
 
@@ -208,7 +214,7 @@ def change(store: Store, name: str) -> None:
 def test_every_change_is_among_those_that_are_tried() -> None:
     asking = {"close", "transaction", "job_view", "completed_by", "unfinished_jobs", "trusted_pubkeys"}
     asking |= {"job_payload", "evidence"}
-    asking |= {"pairings", "last_alive", "find_replay"}
+    asking |= {"pairings", "last_alive", "find_replay", "owner", "open_codes"}
     calls = {name for name in vars(Store) if not name.startswith("_")}
     assert {name.split()[0] for name in CHANGES} == calls - asking
 

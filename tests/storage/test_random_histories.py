@@ -25,7 +25,9 @@ PUBKEYS = st.sampled_from(["a" * 64, "b" * 64])
 USERS = st.sampled_from(["alice", "böb"])
 KEYS = st.builds(IdempotencyKey, st.sampled_from(["one", "two"]), st.sampled_from(["a" * 64, "b" * 64]))
 KEY_IDS = st.sampled_from(["key-1", "key-2"])
-CODES = st.sampled_from(["ONE", "TWO", "THREE"])
+# Some share a head, by which wrong tries are counted.
+CODES = st.sampled_from(["ONE", "THREE", "THREEFOLD", "THREESOME"])
+TOKEN_HASHES = st.sampled_from(["c" * 64, "d" * 64])
 MOMENTS = st.integers(NOON, NOON + 5).map(UnixMs)
 JSON_BYTES = st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace"))
 RECEIPTS = st.builds(
@@ -135,9 +137,26 @@ class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
             self._codes.add(code)
             self._both(lambda store: store.create_pairing(user_id, code, created_at, expires_at))
 
-    @rule(code=CODES, pubkey=PUBKEYS, now=MOMENTS)
-    def claim_pairing(self, code: str, pubkey: str, now: UnixMs) -> None:
-        self._both(lambda store: store.claim_pairing(code, pubkey, now))
+    @rule(code=CODES, pubkey=PUBKEYS, now=MOMENTS, signed=st.booleans())
+    def claim_pairing(self, code: str, pubkey: str, now: UnixMs, signed: bool) -> None:
+        self._both(lambda store: store.claim_pairing(code, pubkey, now, signed=signed))
+
+    @rule(user_id=USERS, pubkey=PUBKEYS)
+    def revoke_pairing(self, user_id: str, pubkey: str) -> None:
+        self._both(lambda store: store.revoke_pairing(user_id, pubkey))
+
+    @rule(user_id=USERS, token_hash=TOKEN_HASHES, at=MOMENTS)
+    def put_owner(self, user_id: str, token_hash: str, at: UnixMs) -> None:
+        self._both(lambda store: store.put_owner(user_id, token_hash, at))
+        self._both(lambda store: store.owner(user_id))
+
+    @rule(user_id=USERS, now=MOMENTS)
+    def count_open_codes(self, user_id: str, now: UnixMs) -> None:
+        self._both(lambda store: store.open_codes(user_id, now))
+
+    @rule(user_id=USERS, before=MOMENTS)
+    def delete_dead_codes(self, user_id: str, before: UnixMs) -> None:
+        self._both(lambda store: store.delete_dead_codes(user_id, before))
 
     @rule(key_id=KEY_IDS, per_day=st.none() | st.integers(1, 3), created_at=MOMENTS)
     def put_api_key(self, key_id: str, per_day: int | None, created_at: UnixMs) -> None:
