@@ -20,6 +20,7 @@ ReasonText = Annotated[str, Meta(max_length=4096)]
 Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 CapabilityName = Annotated[str, Meta(min_length=1, max_length=64)]
+FeatureName = Annotated[str, Meta(min_length=1, max_length=64)]
 Base64Text = Annotated[str, Meta(max_length=1024)]
 
 # msgspec reads a union of Raw and None as None alone. Raw takes any JSON value, so it is what msgspec is
@@ -31,6 +32,21 @@ else:
 
 MAX_SLOTS: Final = 64
 MAX_MODELS: Final = 256
+MAX_FEATURES: Final = 32
+
+CLOSE_REPLACED: Final = 4001
+"""Close code for a worker's connection when a newer one proves the same key."""
+
+CLOSE_BARRED: Final = 4003
+"""Close code for a worker's connection when its key may not take part any more."""
+
+SEALED_V1: Final = "sealed/v1"
+"""Feature of a worker: it opens sealed payloads, and seals their results."""
+
+TASKS_V1: Final = "tasks/v1"
+"""Feature of a worker: it runs the built-in tasks as this version defines them, so that every worker that says
+so gives the same output for the same payload. A change to what a task puts out needs a new name.
+"""
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
@@ -69,7 +85,8 @@ class Register(Frame, frozen=True, tag="register"):
 
     ``capabilities`` holds names of job types; names that this version does not know are kept out of
     matching. ``signature`` is over :func:`registration_message`. ``instance`` names the running program: if
-    it comes back under the same name without an attempt, that attempt never reached it.
+    it comes back under the same name without an attempt, that attempt never reached it. ``features`` names
+    what the worker can do beyond running jobs; names that this version does not know change nothing.
     """
 
     provider_pubkey: PublicKeyHex
@@ -83,6 +100,7 @@ class Register(Frame, frozen=True, tag="register"):
     models: Annotated[list[Model], Meta(max_length=MAX_MODELS)] = []
     active_jobs: Annotated[list[HeldJob], Meta(max_length=4 * MAX_SLOTS)] = []
     instance: Annotated[str, Meta(max_length=64)] | None = None
+    features: Annotated[list[FeatureName], Meta(max_length=MAX_FEATURES)] = []
 
     def __post_init__(self) -> None:
         if _is_null(self.pricing_hint):

@@ -9,9 +9,6 @@ from compute_router.protocol.units import DurationMs
 
 BASE: Final = DurationMs(500)
 CAP: Final = DurationMs(30_000)
-RIVAL_GONE_AFTER: Final = DurationMs(2 * CAP)
-"""A rival for the key waits at most CAP, so a registration that lasts this long has no rival any more."""
-
 _STEPS_TO_CAP: Final = 6
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
@@ -77,7 +78,10 @@ def _tell(recipient: Recipient, event: Event) -> None:
 def run_to_outcome(
     runner: Runner, assignment: Assignment, stop: StopSign, tell_chunk: Callable[[str], None]
 ) -> Outcome:
-    """Run a job. A defect of this program fails the job, and is logged with its traceback."""
+    """Run a job. A defect of this program fails the job, and is logged with where it happened.
+
+    What an exception says is not logged: it may quote the job.
+    """
     started = time.monotonic()
     try:
         stop.check()
@@ -86,10 +90,16 @@ def run_to_outcome(
         _log.debug("Job %s was stopped.", assignment.key)
         return Stopped()
     except JobError as error:
-        _log.warning("Job %s failed: %s", assignment.key, error)
+        # Its sentence may quote the job, and is for the seeker alone.
+        _log.warning("Job %s failed: %s.", assignment.key, error.failure.code)
         return error.failure
     except Exception as error:
-        _log.exception("Job %s failed because of a defect of this worker.", assignment.key)
+        _log.error(
+            "Job %s failed because of a defect of this worker: %s at\n%s",
+            assignment.key,
+            type(error).__name__,
+            "".join(traceback.format_tb(error.__traceback__)),
+        )
         return Failed("internal_error", f"The worker has a defect: {type(error).__name__}", retryable=True)
     elapsed_ms = (time.monotonic() - started) * 1000
     _log.debug("Job %s (%s) took %.1f ms.", assignment.key, assignment.job_type.value, elapsed_ms)

@@ -8,6 +8,7 @@ import msgspec
 
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.jobs import JobType
+from compute_router.protocol.sealing import SealBinding
 from compute_router.protocol.units import UnixMs
 
 
@@ -24,12 +25,20 @@ class AttemptKey(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """A job to run now. Its coordinator says when to stop, if it counts attempts."""
+    """A job to run now. Its coordinator says when to stop, if it counts attempts.
+
+    ``binding`` is what a sealed payload must have been sealed for; None when the network is not known.
+    """
 
     key: AttemptKey
     job_type: JobType
     payload: bytes
     model: str | None = None
+    binding: SealBinding | None = None
+
+    def __repr__(self) -> str:
+        """Without the payload, so that no log can hold it."""
+        return f"Assignment({self.key}, {self.job_type.value})"
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -37,6 +46,10 @@ class Output(msgspec.Struct, frozen=True):
 
     json: bytes
     completed_at: UnixMs
+
+    def __repr__(self) -> str:
+        """Without the output, so that no log can hold it."""
+        return f"Output({len(self.json)} bytes, {self.completed_at})"
 
 
 class Failed(msgspec.Struct, frozen=True):

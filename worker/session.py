@@ -18,6 +18,8 @@ from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.messages import (
     COORDINATOR_FRAME_TYPES,
     COORDINATOR_FRAMES,
+    SEALED_V1,
+    TASKS_V1,
     Challenge,
     CoordinatorFrame,
     Drain,
@@ -36,7 +38,7 @@ from compute_router.protocol.messages import (
 )
 from compute_router.protocol.receipts import public_key_hex, sign_base64
 from compute_router.protocol.units import DurationMs
-from compute_router.worker.backoff import RIVAL_GONE_AFTER, Backoff
+from compute_router.worker.backoff import Backoff
 from compute_router.worker.jobs import AttemptKey, Outcome
 from compute_router.worker.machine import MachineLoad
 from compute_router.worker.session_events import (
@@ -88,8 +90,8 @@ class _Phase(Enum):
 
 
 _REPLACED: Final = (
-    "closed this connection because another worker uses the same key; "
-    "give each worker a key of its own with --key PATH"
+    "Another program uses this worker's key and has taken its place at the coordinator. "
+    "Give each worker a key of its own with --key PATH."
 )
 _OPEN: Final = frozenset({_Phase.CHALLENGE_AWAITED, _Phase.ACK_AWAITED, _Phase.REGISTERED})
 
@@ -124,8 +126,7 @@ class Session:
         self._challenge: Challenge | None = None
         self._unanswered_heartbeats = 0
         self._closing_because = ""
-        self._registered_at: MonotonicMs | None = None
-        self._has_rival = False
+        self._unproven = False
         self._models: tuple[Model, ...] = ()
         self._work = Workload(identity.key, identity.slots)
 
@@ -171,7 +172,7 @@ class Session:
                 self._set_alarm(now, self._timing.challenge_wait)
                 return []
             case Disconnected():
-                return self._on_disconnected(event, now)
+                return self._on_disconnected(event)
             case ReconnectDue():
                 return self._connect()
             case DrainAsked():
@@ -185,23 +186,17 @@ class Session:
         self._phase = _Phase.CONNECTING
         return [Connect()]
 
-    def _on_disconnected(self, event: Disconnected, now: MonotonicMs) -> list[Effect]:
+    def _on_disconnected(self, event: Disconnected) -> list[Effect]:
         reason = self._closing_because if self._phase is _Phase.CLOSING else event.reason
-        self._look_for_rival(event, now)
         if event.replaced:
-            reason = _REPLACED
+            # Coming back would end the other's connection, and so on for ever.
+            self._close()
+            return [ClosedForGood(_REPLACED)]
         self._challenge = None
+        self._unproven = False
         self._alarm = None
         self._phase = _Phase.WAITING
         return [ScheduleReconnect(self._backoff.next_delay(), reason)]
-
-    def _look_for_rival(self, event: Disconnected, now: MonotonicMs) -> None:
-        """Two workers with one key end each other's connections, so registering is no success for them."""
-        registered_at, self._registered_at = self._registered_at, None
-        if self._has_rival and registered_at is not None and now - registered_at >= RIVAL_GONE_AFTER:
-            self._has_rival = False
-            self._backoff.reset()
-        self._has_rival = self._has_rival or event.replaced
 
     def _on_tick(self, now: MonotonicMs) -> list[Effect]:
         if self._leave_at is not None and now >= self._leave_at:
@@ -249,7 +244,9 @@ class Session:
             self._phase = _Phase.ACK_AWAITED
             self._set_alarm(now, self._timing.register_wait)
         nonce = signature = None
-        if self._challenge is not None:
+        if self._challenge is None:
+            self._unproven = True
+        else:
             nonce = self._challenge.nonce
             message = registration_message(self._challenge.network, nonce, self._pubkey)
             signature = sign_base64(self._identity.key, message)
@@ -265,6 +262,7 @@ class Session:
                 slots=self._identity.slots,
                 models=list(self._models),
                 active_jobs=_counted(self._work.held),
+                features=[SEALED_V1, TASKS_V1],
             )
         )
         # A second registration offers all slots again.
@@ -272,16 +270,15 @@ class Session:
 
     def _on_register_ack(self, ack: RegisterAck, now: MonotonicMs) -> list[Effect]:
         if ack.status != "ok":
+            if self._unproven and self._challenge is not None:
+                return self._give_up_connection("sent its challenge too late for this worker to prove its key")
             self._close()
             reason = ack.error or f"it answered {ack.status!r}"
             return [ClosedForGood(f"The coordinator refused this worker: {reason}")]
         if self._phase is not _Phase.ACK_AWAITED:
             return []
         self._phase = _Phase.REGISTERED
-        self._registered_at = now
-        # Delays that start over each time would have two rivals fight several times a second.
-        if not self._has_rival:
-            self._backoff.reset()
+        self._backoff.reset()
         self._unanswered_heartbeats = 0
         self._set_alarm(now, self._timing.heartbeat_every)
         served = ", ".join(job_type.value for job_type in job_types(self._models))
@@ -354,7 +351,8 @@ class Session:
     def _on_frame(self, frame: CoordinatorFrame, now: MonotonicMs) -> list[Effect]:
         match frame:
             case JobAssign():
-                return self._work.assign(frame, self._models, draining=self._draining)
+                network = None if self._challenge is None else self._challenge.network
+                return self._work.assign(frame, self._models, draining=self._draining, network=network)
             case JobCancel(job_id, attempt):
                 return self._work.cancel(AttemptKey(job_id, attempt))
             case JobAck():

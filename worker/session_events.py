@@ -6,7 +6,7 @@ from typing import Final, NewType
 
 import msgspec
 
-from compute_router.protocol.messages import Model
+from compute_router.protocol.messages import CLOSE_REPLACED, Model
 from compute_router.protocol.units import DurationMs
 from compute_router.worker.jobs import Assignment, AttemptKey, Outcome
 
@@ -51,7 +51,9 @@ class Disconnected(Event, frozen=True):
     @property
     def replaced(self) -> bool:
         """The coordinator closed this socket because another one proved the same key."""
-        return self.close_code == POLICY_VIOLATION and self.close_reason.startswith("replaced")
+        if self.close_code == POLICY_VIOLATION:  # how older coordinators say it
+            return self.close_reason.startswith("replaced")
+        return self.close_code == CLOSE_REPLACED
 
 
 class ReconnectDue(Event, frozen=True):

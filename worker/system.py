@@ -25,6 +25,7 @@ from compute_router.worker.executors.runner import JobRunner
 from compute_router.worker.loop_thread import LoopThread
 from compute_router.worker.machine import MachineMeter
 from compute_router.worker.ollama_watch import CHECK_EVERY, Check, Offer, OllamaWatchActor, look_at_ollama
+from compute_router.worker.sealed_jobs import SealedJobRunner
 from compute_router.worker.session import Identity, Session
 from compute_router.worker.session_events import DrainAsked, Event, ModelsChanged, MonotonicMs
 from compute_router.worker.settings import Settings
@@ -67,7 +68,7 @@ class WorkerSystem:
         self._notices = notices
         self._timing = timing or Timing(drain_limit=settings.drain_limit)
         self._loop = LoopThread()
-        self._runner = JobRunner(settings.ollama)
+        self._runner = SealedJobRunner(JobRunner(settings.ollama), key)
         self._session = Session(
             Identity(key, settings.provider_type, settings.slots, _agent(), secrets.token_hex(16)),
             Backoff(random.SystemRandom().random),

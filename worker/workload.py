@@ -19,6 +19,7 @@ from compute_router.protocol.messages import (
     Model,
     encode_frame,
 )
+from compute_router.protocol.sealing import SealBinding
 from compute_router.worker.jobs import Assignment, AttemptKey, Outcome, Stopped
 from compute_router.worker.outbox import Outbox
 from compute_router.worker.result_frames import result_frame
@@ -61,8 +62,13 @@ class Workload:
         """Attempts that run, and then those whose results are not acknowledged."""
         return [*self._next_chunk, *self._outbox.attempts()]
 
-    def assign(self, assign: JobAssign, models: Sequence[Model], *, draining: bool) -> list[Effect]:
-        """Take a job, or say why not. A newer attempt takes the place of an older one of the same job."""
+    def assign(
+        self, assign: JobAssign, models: Sequence[Model], *, draining: bool, network: str | None = None
+    ) -> list[Effect]:
+        """Take a job, or say why not. A newer attempt takes the place of an older one of the same job.
+
+        ``network`` is the one that the coordinator says it serves, None when it did not say.
+        """
         key = AttemptKey(assign.job_id, assign.attempt)
         if key in self._next_chunk:
             _log.debug("Job %s was assigned again while it runs.", key)
@@ -72,7 +78,7 @@ class Workload:
         if key in self._stopping or self._has_newer_than(key):
             return [reject(key, BUSY)]
         over = [effect for old in self._older_than(key) for effect in self.cancel(old)]
-        return [*over, *self._take(key, assign, models, draining=draining)]
+        return [*over, *self._take(key, assign, models, network, draining=draining)]
 
     def cancel(self, key: AttemptKey) -> list[Effect]:
         """Forget an attempt: stop it if it runs, drop its result if there is one."""
@@ -127,7 +133,7 @@ class Workload:
         self._outbox.acknowledge(ack.job_id, ack.attempt)
 
     def _take(
-        self, key: AttemptKey, assign: JobAssign, models: Sequence[Model], *, draining: bool
+        self, key: AttemptKey, assign: JobAssign, models: Sequence[Model], network: str | None, *, draining: bool
     ) -> list[Effect]:
         if draining:
             return [reject(key, DRAINING)]
@@ -143,6 +149,7 @@ class Workload:
                 job_type=assign.job_type,
                 payload=bytes(assign.payload),
                 model=(assign.model or models[0].name) if is_llm else None,
+                binding=_binding(assign, network),
             )
         )
         # A task is over within milliseconds: saying that it started would only cost a frame.
@@ -165,6 +172,12 @@ def send(frame: Frame) -> SendFrame:
 def reject(key: AttemptKey, reason: str) -> SendFrame:
     """The effect that gives an attempt back."""
     return send(JobReject(job_id=key.job_id, reason=reason, attempt=key.attempt))
+
+
+def _binding(assign: JobAssign, network: str | None) -> SealBinding | None:
+    if network is None:
+        return None
+    return SealBinding(network, assign.job_type, assign.user_id, assign.model)
 
 
 def _is_newer(key: AttemptKey, other: AttemptKey) -> bool:
