@@ -28,6 +28,7 @@ from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport.app import HttpSettings, Server
+from compute_router.transport.authentication import AuthMode, open_authentication
 from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.limits import AddressLimits
 
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db: Path
     log_level: str
     payments: PaymentMode
+    auth: AuthMode
     max_body_bytes: int
     cors_origins: tuple[str, ...]
     queue_window: DurationMs
@@ -62,8 +64,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_run: DurationMs
     max_jobs: int
     max_jobs_per_user: int
+    max_workers: int
+    legacy_workers: bool
     max_connections_per_address: int
     max_messages_per_second: int
+    max_sockets_per_minute: int
     drain: DurationMs
     keep: DurationMs | None
 
@@ -82,6 +87,7 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         db=Path(network.default_database) if given.db is None else given.db,
         log_level=given.log_level,
         payments=given.payments,
+        auth=given.auth,
         max_body_bytes=given.max_body_bytes,
         cors_origins=given.cors_origins,
         queue_window=given.queue_window_seconds,
@@ -89,8 +95,11 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         max_run=given.max_run_seconds,
         max_jobs=given.max_jobs,
         max_jobs_per_user=given.max_jobs_per_user,
+        max_workers=given.max_workers,
+        legacy_workers=given.legacy_workers,
         max_connections_per_address=given.max_connections_per_address,
         max_messages_per_second=given.max_messages_per_second,
+        max_sockets_per_minute=given.max_sockets_per_minute,
         drain=given.drain_seconds,
         keep=given.keep_days,
     )
@@ -115,12 +124,25 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
             help=f"{text}{shown} [{name}]",
         )
 
+    def switch(flag: str, text: str) -> None:
+        name = "COMPUTE_ROUTER_" + flag.lstrip("-").replace("-", "_").upper()
+        parser.add_argument(
+            flag,
+            type=_yes_or_no,
+            nargs="?",
+            const="yes",
+            default=environ.get(name) or "no",
+            metavar="yes|no",
+            help=f"{text} Default: no. [{name}]",
+        )
+
     option("--chain", _choice(Chain), None, "Chain to serve: solana or monad. Required.")
     option("--host", str, "127.0.0.1", "Address to listen on.")
     option("--port", _port, None, "Port to listen on, 0 for any free one. Default: 4020 solana, 4010 monad.")
     option("--db", Path, None, "Database file. Default: solana.db or monad.db in the current directory.")
     option("--log-level", _log_level, "info", "debug, info, warning or error.")
     option("--payments", _choice(PaymentMode), "off", "off: every job is free. on: not in this version.")
+    option("--auth", _choice(AuthMode), "open", "open: anybody may send jobs. keys: only with an API key.")
     option("--max-body-bytes", _positive, "1048576", "Largest request body and worker frame.")
     option("--cors-origins", _origins, "", "Browser origins that may call the API, by commas; * is all.")
     option("--queue-window-seconds", _seconds, "30", "How long a job may wait, unless it says otherwise.")
@@ -128,8 +150,11 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--max-run-seconds", _seconds, "3600", "How long one attempt at a job may run.")
     option("--max-jobs", _count, "200000", "Unfinished jobs at once.")
     option("--max-jobs-per-user", _count, "1000", "Unfinished jobs of one user at once.")
+    option("--max-workers", _count, "50000", "Registered workers at once.")
+    switch("--legacy-workers", "Give PRIVATE jobs also to workers that name a paired key without proving it.")
     option("--max-connections-per-address", _count, "256", "Connections of one other machine at once.")
     option("--max-messages-per-second", _count, "100", "Requests and frames of one other machine.")
+    option("--max-sockets-per-minute", _count, "600", "WebSockets that one other machine may open.")
     option("--drain-seconds", _pause, "10", "How long running jobs may take to finish after SIGTERM.")
     option("--keep-days", _days, None, "Delete finished jobs after so many days. Default: never.")
     return parser
@@ -144,6 +169,13 @@ def _choice(kind: type[Enum]) -> Callable[[str], Enum]:
             raise argparse.ArgumentTypeError(f"{text!r} is not {choices}") from None
 
     return read
+
+
+def _yes_or_no(text: str) -> bool:
+    answers = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if text.lower() not in answers:
+        raise argparse.ArgumentTypeError(f"{text!r} is not yes or no")
+    return answers[text.lower()]
 
 
 def _port(text: str) -> int:
@@ -235,6 +267,8 @@ async def serve(settings: Settings) -> int:
             run_limit=settings.max_run,
             max_jobs=settings.max_jobs,
             max_jobs_per_user=settings.max_jobs_per_user,
+            max_workers=settings.max_workers,
+            legacy_workers=settings.legacy_workers,
         ),
         payments=settings.payments,
         keep=settings.keep,
@@ -247,10 +281,14 @@ async def serve(settings: Settings) -> int:
         limits=AddressLimits(
             connections=settings.max_connections_per_address,
             messages_per_second=settings.max_messages_per_second,
+            sockets_per_minute=settings.max_sockets_per_minute,
         ),
     )
     try:
-        server = Server(system, watch, http)
+        authentication = await open_authentication(system, settings.auth)
+        if settings.auth is AuthMode.KEYS and not authentication.ring.has_admin:
+            logger.warning("nobody can make API keys yet: run compute-router keys create --db while stopped")
+        server = Server(system, watch, http, authentication)
         port = server.listen()
         told_to_stop, told_again = asyncio.Event(), asyncio.Event()
 
@@ -265,6 +303,8 @@ async def serve(settings: Settings) -> int:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"{network.label} coordinator listening on http://{host}:{port}", flush=True)
         print(f"  network {network.caip2}, database {settings.db.resolve()}, payments off", flush=True)
+        if settings.auth is AuthMode.KEYS:
+            print("  API keys are needed", flush=True)
         exit_code = await ended
         if exit_code == EXIT_OK and settings.drain:
             logger.info("draining: running jobs have %g s to finish", settings.drain / 1000)

@@ -15,13 +15,18 @@ from compute_router.actors.messages import (
     SlotFreed,
 )
 from compute_router.actors.placing import Placing
+from compute_router.actors.track_record import TrackRecord
 from compute_router.protocol.failures import Failure, failed_result
 from compute_router.protocol.job_state import JobEvent, JobStatus, advance
 from compute_router.protocol.messages import JobCancel
 from compute_router.protocol.units import DurationMs
 
 _MAX_DETAIL_CHARS: Final = 1000
-_NOT_THE_WORKERS_FAULT: Final = (Failure.WORKER_DISCONNECTED, Failure.LEASE_EXPIRED)
+_NOT_THE_WORKERS_FAULT: Final = (
+    Failure.WORKER_DISCONNECTED,
+    Failure.LEASE_EXPIRED,
+    Failure.NO_TRUSTED_WORKER,
+)
 
 
 class Attempts(Placing):
@@ -44,13 +49,15 @@ class Attempts(Placing):
         ever.
         """
         pubkey = job.worker_pubkey
+        if job.record is not None:
+            self._count_end(job.record, job, reason, counts=counts, retryable=retryable)
         self._absent.discard(job)
         # From here on nobody holds a lease, so whatever still arrives about this attempt is late.
         job.worker_pubkey, job.sent = None, False
         job.last_failure = reason
         job.last_detail = detail[:_MAX_DETAIL_CHARS] if detail else None
         job.failures += counts
-        if not retryable:
+        if not retryable or job.audit is not None:
             self._fail(job, reason)
         elif job.failures >= self._policy.max_failures:
             self._fail(job, Failure.ATTEMPTS_EXHAUSTED)
@@ -63,6 +70,33 @@ class Attempts(Placing):
         self._release(job, now)
         if job.status is JobStatus.PENDING:
             self._retry(job, reason, now)
+
+    def _count_end(
+        self, record: TrackRecord, job: LiveJob, reason: Failure, *, counts: bool, retryable: bool
+    ) -> None:
+        """Hold an attempt against its worker, if the worker is to blame.
+
+        It is not for a job that no worker could do, nor for losing what a restart of ours took from it or
+        what it was never sent. Nor is want of room, which does not count for the job either.
+        """
+        held = job.sent and not job.recovered
+        records, changed = self._records, False
+        if reason is Failure.RECEIPT_INVALID:
+            changed = records.wrong_proof(record)
+        elif not counts:
+            return
+        elif reason is Failure.WORKER_ERROR and retryable:
+            changed = records.failed(record)
+        elif reason is Failure.WORKER_REJECTED:
+            changed = records.rejected(record)
+        elif reason in (Failure.WORKER_DISCONNECTED, Failure.LEASE_EXPIRED) and held:
+            changed = records.lost(record)
+        if changed:
+            self._band_changed(record)
+
+    def _band_changed(self, record: TrackRecord) -> None:
+        for worker in self._workers.with_key(record.pubkey):
+            self._idle.band_changed(worker)
 
     def _requeue(
         self, job: LiveJob, reason: Failure, now: SteadyMs, *, keep_tried: bool, counts: bool

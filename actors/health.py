@@ -8,6 +8,8 @@ class HealthBoard:
 
     def __init__(self) -> None:
         self._problems: dict[str, str] = {}
+        self.notes: list[str] = []
+        """What the operator chose and others should know; no problem, but no secret either."""
 
     def report(self, part: str, problem: str | None) -> None:
         """A part has a problem, or None any more."""

@@ -12,11 +12,15 @@ from compute_router.actors.matcher_core import MatcherCore
 from compute_router.actors.messages import (
     ArmTimer,
     AssignmentRecorded,
+    AuditJudged,
+    BarKey,
     Cancel,
     CancelTimer,
     Chunk,
     CompletionRecorded,
     Deliver,
+    FindStanding,
+    FlushRecords,
     Follow,
     GiveBack,
     IsLive,
@@ -24,10 +28,12 @@ from compute_router.actors.messages import (
     JobTimer,
     KeepReceipt,
     LeasesRenewed,
+    ListWorkers,
     Message,
     NoteAlive,
     Progress,
     PublishJob,
+    PutWorkerRecords,
     Recover,
     Reserve,
     SetTimer,
@@ -36,18 +42,26 @@ from compute_router.actors.messages import (
     StoreRequest,
     Submit,
     Sweep,
+    TrackRecordsLoaded,
     TrustGranted,
+    TrustRevoked,
     WorkerDraining,
     WorkerOffline,
     WorkerOnline,
+    WorkerRecordLoaded,
     WorkerSaid,
     WorkerSettled,
 )
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.ports import JobWatchers
 from compute_router.actors.runtime import LoopActor, OnDeath
+from compute_router.protocol.units import DurationMs
 
 _SWEEP = "sweep"
+_FLUSH = "records"
+_FLUSH_EVERY = DurationMs(1_000)
+# Those of the busiest second go first; the others follow in the next.
+_MOST_RECORDS = 1_000
 
 
 class Matcher(LoopActor):
@@ -74,32 +88,45 @@ class Matcher(LoopActor):
         core = self._core
         self._reactions: dict[type[Message], Callable[[Any, SteadyMs], Any]] = {
             AssignmentRecorded: core.assignment_recorded,
+            AuditJudged: core.audit_judged,
             CompletionRecorded: core.completion_recorded,
             Deliver: self._pass_on,
             Cancel: core.cancel,
-            Follow: lambda message, now: core.follow(message.job_id),
+            FindStanding: lambda message, now: core.standing(message.pubkey, clock.unix_ms()),
+            FlushRecords: self._flush,
+            Follow: lambda message, now: core.follow(message.job_id, message.user_id),
             GiveBack: lambda message, now: core.give_back(message.user_id),
-            IsLive: lambda message, now: core.is_live(message.job_id),
+            IsLive: lambda message, now: core.is_live(message.job_id, message.user_id),
             KeepReceipt: self._pass_on,
             JobEnded: core.job_ended,
             JobTimer: core.job_timer,
             LeasesRenewed: core.leases_renewed,
+            ListWorkers: lambda message, now: core.list_workers(message, now, clock.unix_ms()),
             Recover: core.recover,
-            Reserve: lambda message, now: core.reserve(message.user_id),
+            Reserve: lambda message, now: core.reserve(message.user_id, message.at_once),
             SlotFreed: core.slot_freed,
             StartDrain: lambda message, now: core.start_drain(message.on_idle),
             Submit: core.submit,
             Sweep: self._sweep,
+            TrackRecordsLoaded: lambda message, now: core.load_records(
+                message.records, all_of_them=message.all_of_them
+            ),
             TrustGranted: core.trust_granted,
+            TrustRevoked: core.trust_revoked,
             WorkerDraining: lambda message, now: core.worker_draining(message.worker_id),
             WorkerOffline: lambda message, now: core.worker_offline(message.worker_id, now),
             WorkerOnline: core.worker_online,
+            WorkerRecordLoaded: core.record_loaded,
             WorkerSaid: core.worker_said,
             WorkerSettled: core.worker_settled,
         }
 
     def on_start(self) -> None:
         self._arm_sweep()
+        self._arm_flush()
+
+    def on_stop(self) -> None:
+        self._store_records(None)
 
     def on_receive(self, message: Any) -> Any:
         try:
@@ -117,7 +144,7 @@ class Matcher(LoopActor):
                 self._scheduler.tell(ArmTimer(effect, self.actor_ref))
             case CancelTimer():
                 self._scheduler.tell(effect)
-            case Deliver():
+            case Deliver() | BarKey():
                 self._registry.tell(effect)
             case PublishJob(view):
                 self._watchers.publish(view)
@@ -132,6 +159,18 @@ class Matcher(LoopActor):
             # Deadlines stand still while the coordinator is down; this tells the next run since when.
             self._carry_out(NoteAlive())
         self._arm_sweep()
+
+    def _flush(self, message: FlushRecords, now: SteadyMs) -> None:
+        self._store_records(_MOST_RECORDS)
+        self._arm_flush()
+
+    def _store_records(self, limit: int | None) -> None:
+        changed = self._core.changed_records(self._clock.unix_ms(), limit)
+        if changed and self._store.is_alive():
+            self._carry_out(PutWorkerRecords(changed))
+
+    def _arm_flush(self) -> None:
+        self._carry_out(SetTimer(_FLUSH, _FLUSH_EVERY, FlushRecords()))
 
     def _pass_on(self, message: Deliver | KeepReceipt, now: SteadyMs) -> None:
         self._carry_out(message)

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from compute_router.actors.admission import Refusal
+from compute_router.actors.auditing import Auditing
+from compute_router.actors.audits import AUDITOR
 from compute_router.actors.clock import SteadyMs
-from compute_router.actors.hearing import Hearing
 from compute_router.actors.live import LiveJob, LiveWorker
 from compute_router.actors.messages import (
     AssignmentRecorded,
@@ -50,7 +51,7 @@ from compute_router.protocol.units import DurationMs, UnixMs
 logger = logging.getLogger(__name__)
 
 
-class MatcherCore(Hearing):
+class MatcherCore(Auditing):
     """Who runs what. Events pile up messages, in order; :meth:`drain` takes them out."""
 
     # What the actor and the tests ask
@@ -83,7 +84,8 @@ class MatcherCore(Hearing):
 
     def _job_of(self, job_id: str, user_id: str | None) -> LiveJob | None:
         job = self._jobs.get(job_id)
-        return None if job is None or user_id not in (None, job.user_id) else job
+        # An audit is nobody's.
+        return None if job is None or job.audit or user_id not in (None, job.user_id) else job
 
     def drain(self) -> list[Message]:
         """Take the messages that have piled up since the last call."""
@@ -266,6 +268,7 @@ class MatcherCore(Hearing):
             worker.settled = previous.settled or worker.settled
             worker.draining = previous.draining
             worker.since = previous.since
+        self._take_record(worker)
         self._workers.add(worker)
         if worker.proven and previous is None:
             self._return_held(worker, {(held.job_id, held.attempt) for held in event.held}, now)
@@ -292,6 +295,7 @@ class MatcherCore(Hearing):
             return
         self._idle.discard(worker)
         self._workers.remove(worker)
+        self._records.rest(worker.pubkey)
         for job in [self._jobs[job_id] for job_id in worker.busy if job_id in self._jobs]:
             job.worker_id = None
             if job.finishing:
@@ -309,11 +313,16 @@ class MatcherCore(Hearing):
         if job is None or job.attempt != event.attempt or job.worker_id is None:
             return
         if event.payload is None:
-            logger.error("job %s was not pending in the store; it is dropped here", job.job_id)
+            if job.audit is None:
+                logger.error("job %s was not pending in the store; it is dropped here", job.job_id)
+            else:
+                # The job to be repeated was deleted meanwhile.
+                self._audits.close(job.audit)
             self._forget(job)
             self._release(job, now)
             return
         job.sent = True
+        job.request_hash = event.request_hash
         # The lease is the worker's time: what the disk took does not count.
         self._begin_lease(job, now)
         self._tell_followers(job)
@@ -327,7 +336,7 @@ class MatcherCore(Hearing):
                     payload=msgspec.Raw(event.payload),
                     policy=job.tier,
                     privacy_class=job.privacy_class,
-                    user_id=job.user_id,
+                    user_id=job.user_id if job.audit is None else job.audit.user_id,
                     attempt=job.attempt,
                     deadline_ms=job.lease,
                     model=model,
@@ -342,7 +351,9 @@ class MatcherCore(Hearing):
             if job is not None:
                 self._forget(job)
                 self._tell_when_idle()
-            self._out.append(PublishJob(event.view))
+                self._believed(job, now)
+            if event.view.user_id != AUDITOR:
+                self._out.append(PublishJob(event.view))
             status, reason = "accepted", None
         elif event.reason is not None:
             status, reason = "rejected", event.reason
@@ -360,7 +371,7 @@ class MatcherCore(Hearing):
 
     def job_ended(self, event: JobEnded, now: SteadyMs) -> None:
         """Tell whoever waits."""
-        if event.view is not None:
+        if event.view is not None and event.view.user_id != AUDITOR:
             self._out.append(PublishJob(event.view))
 
     # Time passes
@@ -409,6 +420,7 @@ class MatcherCore(Hearing):
             if worker is not None:
                 self._waiting.take(job, now)
                 self._assign(job, worker, now)
+        self._place_audits(now)
 
     def _return_held(self, worker: LiveWorker, held: set[tuple[str, int]], now: SteadyMs) -> None:
         """A worker of ours is back: it says which attempts it still holds; the others are lost."""
@@ -423,6 +435,7 @@ class MatcherCore(Hearing):
             if job not in lost:
                 self._absent.discard(job)
                 job.worker_id = worker.worker_id
+                job.record = worker.record if job.audit is None else None
                 job.lease_ends = SteadyMs(now + job.lease)
                 worker.busy.add(job.job_id)
                 self._watch_lease(job, now)

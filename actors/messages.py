@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pykka
 
+from compute_router.actors.ownership import OwnerProof
 from compute_router.actors.ports import WorkerConnection
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
@@ -22,8 +23,17 @@ from compute_router.protocol.messages import (
     JobStarted,
     WorkerFrame,
 )
+from compute_router.protocol.receipts import Receipt
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import IdempotencyKey, JobView, NewJob, UnfinishedJob
+from compute_router.storage.interface import (
+    ApiKey,
+    DayQuota,
+    IdempotencyKey,
+    JobView,
+    NewJob,
+    UnfinishedJob,
+    WorkerRecord,
+)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -71,6 +81,19 @@ class SettleDue(Message, frozen=True):
     worker_id: int
 
 
+class BarKey(Message, frozen=True):
+    """Close every connection of a key, and let none of it register from now on."""
+
+    pubkey: str
+    reason: str
+
+
+class BarredKeys(Message, frozen=True):
+    """The keys that an earlier run barred."""
+
+    pubkeys: tuple[str, ...]
+
+
 class CountWorkers(Message, frozen=True):
     """Ask: how many workers are registered. Answer: int."""
 
@@ -94,9 +117,13 @@ class Submit(Message, frozen=True):
 
 
 class Reserve(Message, frozen=True):
-    """Ask: is there room for one more job of this user? Answer: None, or the Refusal."""
+    """Ask: is there room for one more job of this user? Answer: None, or the Refusal.
+
+    ``at_once`` is how many unfinished jobs of the user the API key allows, or None.
+    """
 
     user_id: str
+    at_once: int | None = None
 
 
 class GiveBack(Message, frozen=True):
@@ -108,10 +135,12 @@ class GiveBack(Message, frozen=True):
 class Cancel(Message, frozen=True):
     """Ask: end this job, its owner wants it no more. Answer: whether it was unfinished.
 
-    If it was, its end will be published; a completion that came first wins.
+    If it was, its end will be published; a completion that came first wins. With ``user_id``, the jobs of
+    others count as unknown.
     """
 
     job_id: str
+    user_id: str | None = None
 
 
 class StartDrain(Message, frozen=True):
@@ -131,15 +160,20 @@ class Recover(Message, frozen=True):
 
 
 class IsLive(Message, frozen=True):
-    """Ask: is this job unfinished? Answer: bool."""
+    """Ask: is this job unfinished, and this user's if one is named? Answer: bool."""
 
     job_id: str
+    user_id: str | None = None
 
 
 class Follow(Message, frozen=True):
-    """Ask: have every step of a job published from now on. Answer: its Progress, or None if it has ended."""
+    """Ask: have every step of a job published from now on. Answer: its Progress, or None if it has ended.
+
+    With ``user_id``, the jobs of others count as unknown.
+    """
 
     job_id: str
+    user_id: str | None = None
 
 
 class WorkerOnline(Message, frozen=True):
@@ -154,6 +188,7 @@ class WorkerOnline(Message, frozen=True):
     proven: bool
     held: tuple[HeldJob, ...]
     instance: str | None = None
+    features: frozenset[str] = frozenset()
 
 
 class WorkerSettled(Message, frozen=True):
@@ -204,6 +239,58 @@ class TrustGranted(Message, frozen=True):
     pubkey: str
 
 
+class TrustRevoked(Message, frozen=True):
+    """A user no longer trusts a worker key."""
+
+    user_id: str
+    pubkey: str
+
+
+class ListWorkers(Message, frozen=True):
+    """Ask: up to ``limit`` connected workers whose connection comes after ``after``. Answer: WorkersPage."""
+
+    after: int
+    limit: int
+
+
+class ConnectedWorker(Message, frozen=True):
+    """What everybody may know of a connection; ``busy`` is how many of its slots hold a job."""
+
+    pubkey: str
+    provider_type: ProviderType
+    job_types: frozenset[JobType]
+    models: tuple[str, ...]
+    slots: int
+    busy: int
+    proven: bool
+    since: UnixMs
+
+
+class WorkersPage(Message, frozen=True):
+    """Some connected workers; ``last`` is what to ask on from, None when there are no more."""
+
+    workers: tuple[ConnectedWorker, ...]
+    last: int | None
+
+
+class FindStanding(Message, frozen=True):
+    """Ask: what is known of a worker key at the moment. Answer: :class:`WorkerStanding`."""
+
+    pubkey: str
+
+
+class WorkerStanding(Message, frozen=True):
+    """Whether a key is connected and proven, and its record; None when only the store can know it."""
+
+    connected: bool
+    proven: bool
+    record: WorkerRecord | None
+
+
+class FlushRecords(Message, frozen=True):
+    """Time to have the changed track records stored."""
+
+
 class JobTimer(Message, frozen=True):
     """A deadline that was set for a job is over; it only counts if the job is still where it was."""
 
@@ -229,11 +316,17 @@ class StoreRequest(Message, frozen=True):
 class InsertJob(Message, frozen=True):
     """Keep a new job. Answer: the trusted keys of its user if it is PRIVATE, else an empty tuple.
 
-    If its idempotency key was used before, nothing is kept, and the answer is the Replay.
+    If its idempotency key was used before, nothing is kept, and the answer is the Replay. If the API key has
+    used up its ``quota``, nothing is kept, and the answer is :class:`QuotaUsedUp`.
     """
 
     job: NewJob
     key: IdempotencyKey | None = None
+    quota: DayQuota | None = None
+
+
+class QuotaUsedUp(Message, frozen=True):
+    """The API key has made as many jobs as it may on this day."""
 
 
 class FindReplay(Message, frozen=True):
@@ -253,11 +346,15 @@ class RecordAssigned(Message, frozen=True):
 
 
 class AssignmentRecorded(Message, frozen=True):
-    """``payload`` is None when the store did not find the job in the expected state."""
+    """``payload`` is None when the store did not find the job in the expected state.
+
+    ``request_hash`` is its SHA-256 hex, for the receipt to be checked against.
+    """
 
     job_id: str
     attempt: int
     payload: bytes | None
+    request_hash: str | None = None
 
 
 class RecordStarted(Message, frozen=True):
@@ -279,12 +376,20 @@ class RecordRequeued(Message, frozen=True):
 
 
 class RecordCompletion(Message, frozen=True):
-    """Check a completion's proof and keep it. Answer: :class:`CompletionRecorded`."""
+    """Check a completion's proof and keep it. Answer: :class:`CompletionRecorded`.
+
+    ``receipt`` is the frame's, if it was read already. ``request_hash`` is the SHA-256 hex of the payload;
+    None when an earlier run sent it out. With ``receipt_required``, a completion without one is refused.
+    """
 
     worker_id: int
     pubkey: str
     attempt: int
     frame: JobComplete
+    proven: bool = False
+    receipt: Receipt | None = None
+    request_hash: str | None = None
+    receipt_required: bool = False
 
 
 class CompletionRecorded(Message, frozen=True):
@@ -326,7 +431,7 @@ class NoteAlive(Message, frozen=True):
 
 
 class DeleteFinished(Message, frozen=True):
-    """Delete some jobs that ended before a time. Answer: :class:`Deleted`."""
+    """Delete some jobs that ended before a time, and old evidence. Answer: :class:`Deleted`."""
 
     before: UnixMs
     limit: int
@@ -362,6 +467,20 @@ class KeepReceipt(Message, frozen=True):
     signature: str
 
 
+class GetReceipt(Message, frozen=True):
+    """Ask: what a receipt's statement is made of. Answer: :class:`ReceiptFacts`, or None."""
+
+    job_id: str
+
+
+class ReceiptFacts(Message, frozen=True):
+    """A job, and the SHA-256 hex of its result and who made it if it is completed."""
+
+    view: JobView
+    output_hash: str | None
+    worker_pubkey: str | None
+
+
 class GetJob(Message, frozen=True):
     """Ask: one job. Answer: JobView or None."""
 
@@ -373,12 +492,17 @@ class LoadUnfinished(Message, frozen=True):
 
 
 class CreatePairing(Message, frozen=True):
-    """Ask: keep a pairing code."""
+    """Ask: keep a pairing code. Answer: whether the user got its owner by this, or OwnerRefusal.
+
+    A user without an owner is owned from then on by whoever has the token of ``new_owner``, its SHA-256 hex.
+    """
 
     user_id: str
     code: str
     created_at: UnixMs
     expires_at: UnixMs
+    proof: OwnerProof = OwnerProof()
+    new_owner: str | None = None
 
 
 class ClaimPairing(Message, frozen=True):
@@ -387,12 +511,105 @@ class ClaimPairing(Message, frozen=True):
     code: str
     pubkey: str
     now: UnixMs
+    signed: bool = False
 
 
 class ListPairings(Message, frozen=True):
-    """Ask: a user's pairings. Answer: tuple of Pairing."""
+    """Ask: a user's pairings. Answer: tuple of Pairing, or OwnerRefusal if a wrong token came with it."""
 
     user_id: str
+    proof: OwnerProof = OwnerProof()
+
+
+class RevokePairing(Message, frozen=True):
+    """Ask: end a user's trust in a key. Answer: whether there was any, or OwnerRefusal."""
+
+    user_id: str
+    pubkey: str
+    proof: OwnerProof
+
+
+class LoadApiKeys(Message, frozen=True):
+    """Ask: every API key. Answer: tuple of ApiKey, oldest first."""
+
+
+class PutApiKey(Message, frozen=True):
+    """Ask: keep a new API key."""
+
+    key: ApiKey
+
+
+class RevokeApiKey(Message, frozen=True):
+    """Ask: note that an API key may be used no more. Answer: whether it could be used until now."""
+
+    key_id: str
+    now: UnixMs
+
+
+class LoadTrackRecords(Message, frozen=True):
+    """Ask: up to ``limit`` track records, and the barred keys. Answer: :class:`TrackRecordsLoaded`.
+
+    Asked once, at the start: repetitions of jobs that the last run left unfinished are ended here.
+    """
+
+    limit: int
+
+
+class TrackRecordsLoaded(Message, frozen=True):
+    """The newest track records; ``all_of_them`` is false if there are more. ``barred`` is complete."""
+
+    records: tuple[WorkerRecord, ...]
+    all_of_them: bool
+    barred: tuple[str, ...]
+
+
+class LoadWorkerRecord(Message, frozen=True):
+    """Find the record of one worker key. Answer: :class:`WorkerRecordLoaded`."""
+
+    pubkey: str
+
+
+class WorkerRecordLoaded(Message, frozen=True):
+    """What is stored of a worker key, if anything is."""
+
+    pubkey: str
+    record: WorkerRecord | None
+
+
+class PutWorkerRecords(Message, frozen=True):
+    """Keep track records in place of earlier ones. No answer."""
+
+    records: tuple[WorkerRecord, ...]
+
+
+class RecordBarred(Message, frozen=True):
+    """A key may not take part any more; this is its record. No answer."""
+
+    record: WorkerRecord
+    reason: str
+
+
+class InsertAudit(Message, frozen=True):
+    """Keep a job that repeats the completed job ``audit_of``. No answer."""
+
+    job_id: str
+    audit_of: str
+    window: DurationMs
+    lease: DurationMs
+
+
+class JudgeAudit(Message, frozen=True):
+    """Compare the outputs of jobs, the first of which is audited. Answer: :class:`AuditJudged`."""
+
+    job_id: str
+    job_ids: tuple[str, ...]
+
+
+class AuditJudged(Message, frozen=True):
+    """A number for each output, equal for equal ones; none at all if one of them is not there any more."""
+
+    job_id: str
+    groups: tuple[int, ...]
 
 
 # To the RetryScheduler

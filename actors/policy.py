@@ -29,6 +29,16 @@ class MatchingPolicy(msgspec.Struct, frozen=True, kw_only=True):
             with each attempt up to the maximum.
         ageing: how much longer a CHEAP job must have waited than a FAST one to go first.
         max_jobs_per_user, max_jobs: unfinished jobs at once.
+        audit_share: the share of tasks with a sure output that is repeated by another worker, from 0 to 1.
+        audit_window: how long a repetition may wait for an idle worker before it is given up.
+        audit_newcomer_jobs: how many jobs a key must have completed before it is asked to judge others.
+        max_open_audits: audits under way at once; while there are so many, none is begun.
+        register_timeout: how long a new connection may take to register.
+        max_workers: registered connections at once.
+        max_registrations: how often one connection may register in a minute.
+        legacy_workers: trust in a key holds for whoever names it, proof or not. Anybody who knows the key of
+            a paired worker can then read that user's plain PRIVATE jobs.
+        require_receipts: refuse results that come without a receipt.
     """
 
     queue_window: DurationMs = DurationMs(30_000)
@@ -50,6 +60,15 @@ class MatchingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     ageing: DurationMs = DurationMs(10_000)
     max_jobs_per_user: int = 1_000
     max_jobs: int = 200_000
+    audit_share: float = 0.01
+    audit_window: DurationMs = DurationMs(60_000)
+    audit_newcomer_jobs: int = 10
+    max_open_audits: int = 256
+    register_timeout: DurationMs = DurationMs(10_000)
+    max_workers: int = 50_000
+    max_registrations: int = 30
+    legacy_workers: bool = False
+    require_receipts: bool = False
 
     def lease(self, job_type: JobType, max_tokens: int | None) -> DurationMs:
         """Length of the lease of a job; an inference of unknown length counts as one of 1,200 tokens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from compute_router.actors.clock import SteadyMs
 from compute_router.actors.messages import (
@@ -26,6 +26,8 @@ from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.errors import BadSignatureError
 from compute_router.protocol.jobs import JobType
 from compute_router.protocol.messages import (
+    CLOSE_BARRED,
+    CLOSE_REPLACED,
     Challenge,
     Drain,
     ErrorFrame,
@@ -44,23 +46,43 @@ logger = logging.getLogger(__name__)
 
 _GOING_AWAY = 1001
 _POLICY_VIOLATION = 1008
+_TRY_AGAIN_LATER = 1013
+_MINUTE = 60_000
+BARRED = "barred: this key was found to give wrong results; ask the operator of this coordinator"
 _JOB_TYPES = {job_type.value: job_type for job_type in JobType}
 
 
 class _Peer:
     """One socket, and the worker that registered on it."""
 
-    __slots__ = ("last_heard", "nonce", "proven", "pubkey")
+    __slots__ = (
+        "last_heard", "minute_began", "nonce", "nonce_used", "proved", "proven", "pubkey", "registrations",
+    )  # fmt: skip
 
     def __init__(self, nonce: str, now: SteadyMs) -> None:
         self.nonce = nonce
+        self.nonce_used = False
+        self.proved: str | None = None
         self.pubkey: str | None = None
         self.proven = False
         self.last_heard = now
+        self.minute_began = now
+        self.registrations = 0
+
+    def registers(self, now: SteadyMs) -> int:
+        """Count a registration; how many there were in this minute."""
+        if now - self.minute_began >= _MINUTE:
+            self.minute_began, self.registrations = now, 0
+        self.registrations += 1
+        return self.registrations
 
 
 class RegistryCore:
-    """The live entries: one for each socket, however often it registers and whatever key it names."""
+    """The live entries: one for each socket, however often it registers and whatever key it names.
+
+    While a connection of a key is proven, it is the only one of that key. Without one there may be several,
+    all unproven.
+    """
 
     def __init__(
         self,
@@ -73,6 +95,8 @@ class RegistryCore:
         self._new_nonce = new_nonce
         self._peers: dict[int, _Peer] = {}
         self._proven_by_key: dict[str, int] = {}
+        self._unproven_by_key: dict[str, dict[int, None]] = {}
+        self._barred: set[str] = set()
         self._online = 0
 
     @property
@@ -85,7 +109,7 @@ class RegistryCore:
         peer = self._peers[worker_id] = _Peer(self._new_nonce(), now)
         return [
             Deliver(worker_id, Challenge(nonce=peer.nonce, network=self._network)),
-            self._watch(worker_id, self._policy.heartbeat_timeout),
+            self._watch(worker_id, min(self._policy.register_timeout, self._policy.heartbeat_timeout)),
         ]
 
     def closed(self, worker_id: int) -> list[Message]:
@@ -102,8 +126,9 @@ class RegistryCore:
         if peer is None:
             return []
         if isinstance(frame, Register):
-            peer.last_heard = now
-            return self._register(worker_id, peer, frame)
+            if peer.registers(now) > self._policy.max_registrations:
+                return self._refuse(worker_id, _POLICY_VIOLATION, "too many registrations")
+            return self._register(worker_id, peer, frame, now)
         if peer.pubkey is None:
             return [Deliver(worker_id, ErrorFrame("NOT_REGISTERED", "Register before anything else."))]
         peer.last_heard = now
@@ -121,11 +146,29 @@ class RegistryCore:
         if peer is None:
             return []
         silent_for = now - peer.last_heard
-        if silent_for < self._policy.heartbeat_timeout:
-            return [self._watch(worker_id, DurationMs(self._policy.heartbeat_timeout - silent_for))]
+        if peer.pubkey is None:
+            limit, reason = self._policy.register_timeout, "not registered in time"
+        else:
+            limit, reason = self._policy.heartbeat_timeout, "no heartbeat"
+        if silent_for < limit:
+            return [self._watch(worker_id, DurationMs(limit - silent_for))]
         logger.info("worker connection %d was silent for %d ms and is dropped", worker_id, silent_for)
-        close = CloseSocket(worker_id, _POLICY_VIOLATION, "no heartbeat")
-        return [*self.closed(worker_id), close]
+        return self._refuse(worker_id, _POLICY_VIOLATION, reason)
+
+    def keep_out(self, pubkeys: Iterable[str]) -> None:
+        """Let these keys not register."""
+        self._barred.update(pubkeys)
+
+    def bar(self, pubkey: str, reason: str) -> list[Message]:
+        """Close every connection of a key, and let it not register from now on."""
+        self._barred.add(pubkey)
+        # All are looked through, because barring is rare.
+        theirs = [worker_id for worker_id, peer in self._peers.items() if peer.pubkey == pubkey]
+        return [
+            message
+            for worker_id in theirs
+            for message in self._refuse(worker_id, CLOSE_BARRED, f"barred: {reason}")
+        ]
 
     def settle_due(self, worker_id: int) -> list[Message]:
         """A worker that did not prove itself has had time to listen."""
@@ -142,23 +185,30 @@ class RegistryCore:
         ]
         self._peers.clear()
         self._proven_by_key.clear()
+        self._unproven_by_key.clear()
         self._online = 0
         return goodbyes
 
-    def _register(self, worker_id: int, peer: _Peer, frame: Register) -> list[Message]:
+    def _register(self, worker_id: int, peer: _Peer, frame: Register, now: SteadyMs) -> list[Message]:
         problem, proven = self._judge(peer, frame)
         if problem is not None:
             return [Deliver(worker_id, RegisterAck("error", error=problem))]
         out: list[Message] = []
         if proven:
-            out += self._replace_earlier(worker_id, frame.provider_pubkey)
-        first_time = peer.pubkey is None
-        if not first_time:
+            out += self._make_way(worker_id, frame.provider_pubkey)
+        elif frame.provider_pubkey in self._proven_by_key:
+            refusal = RegisterAck("error", error="another connection has proved that it holds this key")
+            return [
+                Deliver(worker_id, refusal),
+                *self._refuse(worker_id, _POLICY_VIOLATION, "not the holder of this key"),
+            ]
+        if peer.pubkey is None and self._online >= self._policy.max_workers:
+            # No answer of ours: a worker that is refused does not come again, and this one should.
+            return [*out, *self._refuse(worker_id, _TRY_AGAIN_LATER, "too many workers; try again later")]
+        if peer.pubkey is not None:
             self._sign_off(worker_id, peer)
-        peer.pubkey, peer.proven = frame.provider_pubkey, proven
-        self._online += 1
-        if proven:
-            self._proven_by_key[frame.provider_pubkey] = worker_id
+        peer.last_heard = now
+        self._sign_on(worker_id, peer, frame.provider_pubkey, proven=proven)
         out.append(Deliver(worker_id, RegisterAck("ok", worker_id=str(worker_id))))
         out.append(
             WorkerOnline(
@@ -171,6 +221,7 @@ class RegistryCore:
                 proven,
                 tuple(frame.active_jobs),
                 frame.instance,
+                frozenset(frame.features),
             )
         )
         if not proven:
@@ -180,31 +231,59 @@ class RegistryCore:
 
     def _judge(self, peer: _Peer, frame: Register) -> tuple[str | None, bool]:
         """What is wrong with a registration, if anything, and whether its key is proven."""
+        if frame.provider_pubkey in self._barred:
+            return BARRED, False
         if not any(name in _JOB_TYPES for name in frame.capabilities):
             return "capabilities name no job type that this coordinator knows", False
+        already = peer.proved == frame.provider_pubkey
         if frame.nonce is None and frame.signature is None:
-            return None, False
+            return None, already
         if frame.nonce != peer.nonce:
             return "the nonce is not the one of this connection's challenge", False
+        if peer.nonce_used and not already:
+            return "the nonce of this connection's challenge was used before", False
+        peer.nonce_used = True
         message = registration_message(self._network, peer.nonce, frame.provider_pubkey)
         try:
             verify_signature(frame.provider_pubkey, message, frame.signature or "")
         except BadSignatureError as error:
             return str(error), False
+        peer.proved = frame.provider_pubkey
         return None, True
 
-    def _replace_earlier(self, worker_id: int, pubkey: str) -> list[Message]:
-        """The holder of a key is here anew, so its earlier connection is a dead one."""
+    def _make_way(self, worker_id: int, pubkey: str) -> list[Message]:
+        """The holder of a key is here: close its earlier connection, and those that only name the key."""
+        out = []
         earlier = self._proven_by_key.get(pubkey)
-        if earlier is None or earlier == worker_id:
-            return []
-        close = CloseSocket(earlier, _POLICY_VIOLATION, "replaced by a newer connection of this key")
-        return [*self.closed(earlier), close]
+        if earlier is not None and earlier != worker_id:
+            out += self._refuse(earlier, CLOSE_REPLACED, "replaced by a newer connection of this key")
+        for pretender in list(self._unproven_by_key.get(pubkey, ())):
+            if pretender != worker_id:
+                out += self._refuse(pretender, _POLICY_VIOLATION, "not the holder of this key")
+        return out
+
+    def _refuse(self, worker_id: int, code: int, reason: str) -> list[Message]:
+        """Forget a socket and have it closed."""
+        return [*self.closed(worker_id), CloseSocket(worker_id, code, reason)]
+
+    def _sign_on(self, worker_id: int, peer: _Peer, pubkey: str, *, proven: bool) -> None:
+        self._online += 1
+        peer.pubkey, peer.proven = pubkey, proven
+        if proven:
+            self._proven_by_key[pubkey] = worker_id
+        else:
+            self._unproven_by_key.setdefault(pubkey, {})[worker_id] = None
 
     def _sign_off(self, worker_id: int, peer: _Peer) -> None:
+        assert peer.pubkey is not None
         self._online -= 1
-        if peer.pubkey is not None and self._proven_by_key.get(peer.pubkey) == worker_id:
+        if peer.proven:
             del self._proven_by_key[peer.pubkey]
+            return
+        others = self._unproven_by_key[peer.pubkey]
+        del others[worker_id]
+        if not others:
+            del self._unproven_by_key[peer.pubkey]
 
     def _heartbeat(self, worker_id: int, peer: _Peer, frame: Heartbeat) -> list[Message]:
         if frame.provider_pubkey != peer.pubkey:

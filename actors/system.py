@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pykka
@@ -17,13 +17,23 @@ from compute_router.actors.health import HealthBoard
 from compute_router.actors.janitor import Janitor
 from compute_router.actors.job_store import Answer, JobStore
 from compute_router.actors.matcher import Matcher
-from compute_router.actors.messages import CloseAllSockets, CountWorkers, LoadUnfinished, Recover, StartDrain
+from compute_router.actors.messages import (
+    BarredKeys,
+    CloseAllSockets,
+    CountWorkers,
+    LoadTrackRecords,
+    LoadUnfinished,
+    Recover,
+    StartDrain,
+    TrackRecordsLoaded,
+)
 from compute_router.actors.payment_gate import PaymentGate, PaymentMode
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.ports import JobWatchers
 from compute_router.actors.registry_core import RegistryCore
 from compute_router.actors.retry_scheduler import RetryScheduler
 from compute_router.actors.runtime import FailStop, ask
+from compute_router.actors.track_record import MAX_REMEMBERED
 from compute_router.actors.wording import counted
 from compute_router.actors.worker_registry import AttachMatcher, WorkerRegistry
 from compute_router.protocol.networks import Network
@@ -31,6 +41,10 @@ from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import Store
 
 logger = logging.getLogger(__name__)
+
+_LEGACY_WORKERS: Final = (
+    "Legacy workers: PRIVATE jobs that are not sealed go to whoever names a paired key, without proof of it."
+)
 
 
 class System(msgspec.Struct, frozen=True):
@@ -105,6 +119,9 @@ async def start_system(
     loop = asyncio.get_running_loop()
     store_stopped = asyncio.Event()
     health = HealthBoard()
+    if policy.legacy_workers:
+        logger.warning("%s", _LEGACY_WORKERS)
+        health.notes.append(_LEGACY_WORKERS)
 
     def fail_stop(error: BaseException) -> None:
         # The store's actor dies in its own thread.
@@ -138,6 +155,9 @@ async def start_system(
     system = System(
         network, policy, clock, store, registry, matcher, gate, scheduler, janitor, health, store_stopped
     )
+    loaded: TrackRecordsLoaded = await ask(store, LoadTrackRecords(MAX_REMEMBERED))
+    registry.tell(BarredKeys(loaded.barred))
+    await ask(matcher, loaded)
     unfinished: Recover = await ask(store, LoadUnfinished())
     await ask(matcher, unfinished)
     await ask(registry, CountWorkers())

@@ -1,11 +1,13 @@
 """Jobs that wait for a worker, indexed by what a worker can offer.
 
 A job stands in one lane if any worker may have it, or in one lane for each trusted key if it is
-private. A freed worker looks at the heads of its own lanes and at nothing else.
+private. Sealed jobs have lanes of their own, because a key may be trusted whose worker cannot open them.
+A freed worker looks at the heads of its own lanes and at nothing else.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from compute_router.actors.clock import SteadyMs
@@ -41,6 +43,7 @@ class WaitingJobs:
         self._ageing = ageing
         self._lanes: dict[_Lane, FairQueue[LiveJob]] = {}
         self._users: dict[str, _User] = {}
+        self._keys_awaited: Counter[str] = Counter()
 
     def add(self, job: LiveJob, *, first: bool = False) -> None:
         """Have a job wait; ``first`` puts it before the user's other jobs."""
@@ -52,6 +55,8 @@ class WaitingJobs:
             if user is None:
                 user = self._users[job.user_id] = _User()
             user.lanes[key] = user.lanes.get(key, 0) + 1
+        if job.private:
+            self._keys_awaited.update(job.trusted)
 
     def take(self, job: LiveJob, now: SteadyMs) -> None:
         """Take a job out because it gets its worker."""
@@ -66,6 +71,11 @@ class WaitingJobs:
         job.waiting = False
         for key in self._lanes_of(job):
             self._leave(job, key)
+        if job.private:
+            for pubkey in job.trusted:
+                self._keys_awaited[pubkey] -= 1
+                if not self._keys_awaited[pubkey]:
+                    del self._keys_awaited[pubkey]
 
     def best_for(self, worker: LiveWorker) -> LiveJob | None:
         """The job that a free worker should run next."""
@@ -81,8 +91,9 @@ class WaitingJobs:
     def _next(self, worker: LiveWorker, tier: Tier) -> LiveJob | None:
         best: LiveJob | None = None
         best_rank = (0, 0)
+        lanes = self._open_to(worker)
         for job_type, model in worker.demands:
-            for whose in (_ANYBODY, worker.pubkey):
+            for whose in lanes:
                 lane = self._lanes.get((whose, job_type, model, tier))
                 job = lane.head() if lane else None
                 if job is None:
@@ -92,6 +103,13 @@ class WaitingJobs:
                 if best is None or rank < best_rank:
                     best, best_rank = job, rank
         return best
+
+    def _open_to(self, worker: LiveWorker) -> tuple[str, ...]:
+        if worker.pubkey not in self._keys_awaited:
+            return (_ANYBODY,)
+        plain = (worker.pubkey,) if worker.vouched_for else ()
+        sealed = (_sealed_for(worker.pubkey),) if worker.seals else ()
+        return (_ANYBODY, *plain, *sealed)
 
     def _leave(self, job: LiveJob, key: _Lane) -> None:
         lane, user = self._lanes[key], self._users[job.user_id]
@@ -107,5 +125,13 @@ class WaitingJobs:
     @staticmethod
     def _lanes_of(job: LiveJob) -> Iterator[_Lane]:
         job_type, model = job.demand
-        for whose in job.trusted if job.private else (_ANYBODY,):
+        if not job.private:
+            yield (_ANYBODY, job_type, model, job.tier)
+            return
+        for pubkey in job.trusted:
+            whose = _sealed_for(pubkey) if job.sealed else pubkey
             yield (whose, job_type, model, job.tier)
+
+
+def _sealed_for(pubkey: str) -> str:
+    return f"sealed:{pubkey}"

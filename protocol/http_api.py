@@ -142,7 +142,7 @@ class Worker(msgspec.Struct, frozen=True):
     """One connected worker. ``busy`` is how many of its ``slots`` hold a job, ``since`` when it registered.
 
     ``proven`` says that it proved that the key is its own. Without proof the key is a mere claim, and one key
-    may be there several times.
+    may be there several times. Of many ``models`` only the first are named.
     """
 
     provider_pubkey: str

@@ -12,6 +12,7 @@ from tornado.web import Application
 
 from compute_router.actors.system import System
 from compute_router.protocol.errors import ConfigurationError
+from compute_router.transport.authentication import Authentication
 from compute_router.transport.commit import CommitResource
 from compute_router.transport.cors import Cors
 from compute_router.transport.health import HealthResource
@@ -19,12 +20,14 @@ from compute_router.transport.http_exchange import MAX_DRAINED_BYTES, HttpApi
 from compute_router.transport.job import JobResource
 from compute_router.transport.job_events import JobEventsResource
 from compute_router.transport.job_watch import JobWatch
+from compute_router.transport.keys import KeysResource
 from compute_router.transport.limits import AddressGuard, AddressLimits
 from compute_router.transport.quote import QuoteResource
 from compute_router.transport.router import Router
 from compute_router.transport.trust import TrustResource
 from compute_router.transport.worker_address import WorkerAddress
 from compute_router.transport.worker_socket import WorkerSocket
+from compute_router.transport.workers import WorkersResource
 
 _FRAME_HEADROOM: Final = 64 * 1024
 _HEADER_BYTES: Final = 16 * 1024
@@ -56,7 +59,9 @@ class _ListeningServer(HTTPServer):
 class Server:
     """A listening coordinator."""
 
-    def __init__(self, system: System, watch: JobWatch, settings: HttpSettings) -> None:
+    def __init__(
+        self, system: System, watch: JobWatch, settings: HttpSettings, authentication: Authentication
+    ) -> None:
         guard = AddressGuard(settings.limits, system.clock.steady_ms)
         max_frame_bytes = settings.max_body_bytes + _FRAME_HEADROOM
         worker_settings = {"registry": system.registry, "guard": guard, "max_frame_bytes": max_frame_bytes}
@@ -69,7 +74,7 @@ class Server:
         self._watch = watch
         self._settings = settings
         self._api = HttpApi(
-            routes(system, watch), sockets, Cors(settings.cors_origins), guard, settings.max_body_bytes
+            routes(system, watch, authentication), sockets, Cors(settings.cors_origins), guard, settings.max_body_bytes
         )
         self._server = _ListeningServer(
             self._api,
@@ -117,18 +122,23 @@ class Server:
         await self._server.close_all_connections()
 
 
-def routes(system: System, watch: JobWatch) -> Router:
+def routes(system: System, watch: JobWatch, authentication: Authentication) -> Router:
     """Every address of the HTTP API."""
     router = Router()
-    trust = TrustResource(system)
+    trust = TrustResource(system, authentication)
     router.add("GET", "/", WorkerAddress().get)
     router.add("GET", "/v1/health", HealthResource(system).get)
     router.add("GET", "/v1/quote", QuoteResource(system.network).get)
-    router.add("POST", "/v1/jobs/commit/*", CommitResource(system).post)
-    job = JobResource(system, watch)
+    router.add("POST", "/v1/jobs/commit/*", CommitResource(system, authentication).post)
+    job = JobResource(system, watch, authentication)
     router.add("GET", "/v1/jobs/*", job.get)
     router.add("DELETE", "/v1/jobs/*", job.delete)
-    router.add("GET", "/v1/jobs/*/events", JobEventsResource(system, watch).get)
+    router.add("GET", "/v1/jobs/*/events", JobEventsResource(system, watch, authentication).get)
+    keys = KeysResource(system, authentication)
+    router.add("POST", "/v1/keys", keys.post)
+    router.add("GET", "/v1/keys", keys.get)
+    router.add("DELETE", "/v1/keys/*", keys.delete)
+    router.add("GET", "/v1/workers", WorkersResource(system).get)
     router.add("POST", "/v1/trust/create", trust.create)
     router.add("POST", "/v1/trust/claim", trust.claim)
     router.add("GET", "/v1/trust/list", trust.list)

@@ -25,5 +25,6 @@ class HealthResource:
                 network=self._system.network.caip2,
                 timestamp=iso_from_unix_ms(self._system.clock.unix_ms()),
                 problems=problems,
+                notes=self._system.health.notes,
             )
         )

@@ -35,6 +35,7 @@ from compute_router.transport.error_answers import answer_for
 from compute_router.transport.http_types import Answer, Request, SlowReaderError, Stream
 from compute_router.transport.limits import AddressGuard
 from compute_router.transport.router import Router
+from compute_router.transport.security_headers import AnswerHeaders
 
 logger = logging.getLogger(__name__)
 
@@ -150,9 +151,13 @@ class _Exchange(HTTPMessageDelegate):
             self._write(answer_for(refused))
             return None
         if _is_handshake(start_line, headers):
+            if self._address is not None and not self._api.guard.may_open_socket(self._address):
+                self._request = Request(start_line.method, start_line.path, headers)
+                self._write(answer_for(RateLimitedError("This address opens too many WebSockets; wait.")))
+                return None
             self._socket = self._api.sockets.start_request(self._server_conn, self._connection)
             return self._socket.headers_received(start_line, headers)
-        self._request = Request(start_line.method, start_line.path, headers)
+        self._request = Request(start_line.method, start_line.path, headers, self._address or "")
         if self._declared_size(headers) > MAX_DRAINED_BYTES:
             self._write(answer_for(self._too_large()))
         elif "Content-Length" in headers or "Transfer-Encoding" in headers:
@@ -225,7 +230,7 @@ class _Exchange(HTTPMessageDelegate):
     async def _write_stream(self, stream: Stream) -> None:
         """Send piece after piece, each when the client has taken the one before."""
         assert self._request is not None
-        headers = HTTPHeaders({"Content-Type": stream.content_type, "Cache-Control": "no-store"})
+        headers = AnswerHeaders({"Content-Type": stream.content_type})
         for name, value in self._api.cors.headers(self._request):
             headers.add(name, value)
         try:
@@ -245,13 +250,9 @@ class _Exchange(HTTPMessageDelegate):
 
     def _write(self, answer: Answer) -> None:
         assert self._request is not None
-        headers = HTTPHeaders()
+        headers = AnswerHeaders()
         headers["Content-Type"] = "application/json; charset=utf-8"
         headers["Content-Length"] = str(len(answer.body))
-        headers["X-Content-Type-Options"] = "nosniff"
-        if self._request.method != "POST":
-            # Answers to POST are not cached by anybody (RFC 9111, section 4).
-            headers["Cache-Control"] = "no-store"
         for name, value in (*answer.headers, *self._api.cors.headers(self._request)):
             headers.add(name, value)
         body = None if self._request.method == "HEAD" else answer.body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
@@ -12,18 +12,22 @@ import msgspec
 
 from compute_router.actors.clock import SteadyMs
 
-_BUCKETS_KEPT: Final = 10_000
+_BUCKETS_KEPT: Final = 65_536
+_MINUTE_MS: Final = 60_000
+_IPV6_PREFIX: Final = 64
 
 
 class AddressLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits for each address: connections at once, and requests and frames a second over a longer time.
 
-    A short burst may be ``burst_seconds`` times as large.
+    A short burst may be ``burst_seconds`` times as large. ``sockets_per_minute`` is how many WebSockets may be
+    opened in a minute: enough for all workers behind one address to come back at once, and once more.
     """
 
     connections: int = 256
     messages_per_second: int = 100
     burst_seconds: int = 10
+    sockets_per_minute: int = 600
 
 
 class _Bucket:
@@ -36,74 +40,110 @@ class _Bucket:
         self.at = at
 
 
+class RateLimit:
+    """How often each of many callers may do something: ``burst`` at once, and ``per_ms`` over a longer time.
+
+    A call costs the same however many callers there are. Of too many, the one that was quiet for longest
+    is forgotten; it has its whole burst again, as it had nearly anyway.
+    """
+
+    def __init__(self, burst: float, per_ms: float) -> None:
+        self._burst = burst
+        self._per_ms = per_ms
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def allows(self, caller: str, now: SteadyMs) -> bool:
+        """Count one time; False if that is once too often."""
+        bucket = self._buckets.get(caller)
+        if bucket is None:
+            if len(self._buckets) >= _BUCKETS_KEPT:
+                self._buckets.popitem(last=False)
+            bucket = self._buckets[caller] = _Bucket(self._burst, now)
+        else:
+            self._buckets.move_to_end(caller)
+            bucket.tokens = min(bucket.tokens + (now - bucket.at) * self._per_ms, self._burst)
+            bucket.at = now
+        if bucket.tokens < 1:
+            return False
+        bucket.tokens -= 1
+        return True
+
+
 class AddressGuard:
     """Counts what each address does. Lives on the event loop only.
 
     The machine's own addresses are not limited: whatever comes from there is the operator's, or came
-    through a proxy that hides who sent it and must do the limiting.
+    through a proxy that hides who sent it and must do the limiting. An IPv6 network of 64 bits counts as one
+    address, because whoever has one address of it has them all.
     """
 
     def __init__(self, limits: AddressLimits, now: Callable[[], SteadyMs]) -> None:
         self._limits = limits
         self._now = now
         self._connections: Counter[str] = Counter()
-        self._buckets: dict[str, _Bucket] = {}
-        self._full = float(limits.messages_per_second * limits.burst_seconds)
+        rate = limits.messages_per_second
+        self._messages = RateLimit(rate * limits.burst_seconds, rate / 1000)
+        self._sockets = RateLimit(limits.sockets_per_minute, limits.sockets_per_minute / _MINUTE_MS)
 
     def opened(self, address: str) -> bool:
         """Count a connection; False if it is one too many, and then it was not counted."""
         if not is_limited(address):
             return True
-        if self._connections[address] >= self._limits.connections:
+        caller = counted_as(address)
+        if self._connections[caller] >= self._limits.connections:
             return False
-        self._connections[address] += 1
+        self._connections[caller] += 1
         return True
 
     def upgraded(self, address: str) -> None:
         """Count a WebSocket; the connection that it was counts as closed in the next moment."""
         if is_limited(address):
-            self._connections[address] += 1
+            self._connections[counted_as(address)] += 1
 
     def closed(self, address: str) -> None:
         """A connection that was counted is gone."""
         if is_limited(address):
-            self._connections[address] -= 1
-            if not self._connections[address]:
-                del self._connections[address]
+            caller = counted_as(address)
+            self._connections[caller] -= 1
+            if not self._connections[caller]:
+                del self._connections[caller]
 
     def may_send(self, address: str) -> bool:
         """Count a request or frame; False if the address sends too many."""
-        if not is_limited(address):
-            return True
-        now = self._now()
-        bucket = self._buckets.get(address)
-        if bucket is None:
-            if len(self._buckets) >= _BUCKETS_KEPT:
-                self._drop_full_buckets(now)
-            bucket = self._buckets[address] = _Bucket(self._full, now)
-        self._fill(bucket, now)
-        if bucket.tokens < 1:
-            return False
-        bucket.tokens -= 1
-        return True
+        return not is_limited(address) or self._messages.allows(counted_as(address), self._now())
 
-    def _fill(self, bucket: _Bucket, now: SteadyMs) -> None:
-        gained = (now - bucket.at) * self._limits.messages_per_second / 1000
-        bucket.tokens = min(bucket.tokens + gained, self._full)
-        bucket.at = now
-
-    def _drop_full_buckets(self, now: SteadyMs) -> None:
-        # A full bucket is as good as none.
-        for address, bucket in list(self._buckets.items()):
-            self._fill(bucket, now)
-            if bucket.tokens >= self._full:
-                del self._buckets[address]
+    def may_open_socket(self, address: str) -> bool:
+        """Count a WebSocket that is to be opened; False if the address opens too many."""
+        return not is_limited(address) or self._sockets.allows(counted_as(address), self._now())
 
 
 @lru_cache(maxsize=4096)
 def is_limited(address: str) -> bool:
     """Whether an address is another machine's. Unix sockets and the like have no address at all."""
+    ip = _read(address)
+    return ip is not None and not ip.is_loopback
+
+
+@lru_cache(maxsize=4096)
+def counted_as(address: str) -> str:
+    """The name under which an address is counted: its own, or that of its IPv6 network of 64 bits."""
+    ip = _read(address)
+    if ip is None:
+        return address
+    if ip.version == 4:
+        return str(ip)
+    host_bits = 128 - _IPV6_PREFIX
+    return str(ipaddress.IPv6Network((int(ip) >> host_bits << host_bits, _IPV6_PREFIX)))
+
+
+def _read(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return not ipaddress.ip_address(address).is_loopback
+        ip = ipaddress.ip_address(address)
     except ValueError:
-        return False
+        return None
+    # A socket that listens for IPv6 sees IPv4 addresses in the dress of IPv6.
+    mapped = ip.ipv4_mapped if ip.version == 6 else None
+    return mapped or ip

@@ -204,17 +204,11 @@ def test_a_lost_connection_is_logged_in_one_line_with_the_delay(caplog: pytest.L
     assert line == "The coordinator closed the connection. Next try in 0.2 s."
 
 
-def test_a_rival_for_the_key_is_told_of_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_another_program_with_its_key_ends_the_worker_with_an_exit_code() -> None:
     world = World()
     world.registers()
-    caplog.clear()
-    world.actor.on_receive(Disconnected("closed", 1008, "replaced by a newer connection of this key"))
-    (record,) = caplog.records
-    assert record.levelname == "WARNING"
-    assert record.message == (
-        "The coordinator closed this connection because another worker uses the same key; "
-        "give each worker a key of its own with --key PATH. Next try in 0.2 s."
-    )
+    world.actor.on_receive(Disconnected("closed", 4001, "replaced by a newer connection of this key"))
+    assert world.done[-1] == ("end", 1)
 
 
 def test_a_refusal_ends_the_worker_with_an_exit_code() -> None:

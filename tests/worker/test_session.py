@@ -33,7 +33,7 @@ from compute_router.protocol.receipts import (
     verify_signature,
 )
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.worker.backoff import CAP, RIVAL_GONE_AFTER, Backoff
+from compute_router.worker.backoff import Backoff
 from compute_router.worker.jobs import Assignment, AttemptKey, Failed, Outcome, Output, Stopped
 from compute_router.worker.machine import MachineLoad
 from compute_router.worker.outbox import MAX_SENDS
@@ -854,82 +854,22 @@ def test_delays_grow_with_failures_and_start_over_after_a_registration() -> None
     assert talk.happens(Disconnected("gone")) == [ScheduleReconnect(delays[0], "gone")]
 
 
-REPLACED = Disconnected("closed", 1008, "replaced by a newer connection of this key")
+NEWER = "replaced by a newer connection of this key"
 
 
-def delay_after(talk: Conversation, lost: Disconnected) -> int:
-    (scheduled,) = talk.happens(lost)
-    assert isinstance(scheduled, ScheduleReconnect)
-    return scheduled.delay
-
-
-def comes_back(talk: Conversation) -> None:
-    talk.happens(ReconnectDue())
-    talk.happens(Connected())
-    talk.hears(type="challenge", nonce="again", network=NETWORK)
-    talk.is_welcomed()
-
-
-def stays(talk: Conversation, ms: int) -> None:
-    """Be connected for some time, with an answer to every heartbeat."""
-    for _ in range(ms // HEARTBEAT_EVERY):
-        talk.passes(HEARTBEAT_EVERY)
-        talk.hears(type="heartbeat_ack", status="ok")
-
-
-def test_a_worker_whose_key_another_one_uses_says_so_and_what_to_do() -> None:
-    (scheduled,) = Conversation().registers().happens(REPLACED)
-    assert isinstance(scheduled, ScheduleReconnect)
-    assert "another worker uses the same key" in scheduled.reason
-    assert "--key PATH" in scheduled.reason
-
-
-def test_rivals_for_a_key_slow_down_although_each_registers_again() -> None:
+@pytest.mark.parametrize(
+    "lost",
+    [Disconnected("closed", 4001, NEWER), Disconnected("closed", 4001), Disconnected("closed", 1008, NEWER)],
+    ids=["with a reason", "by the code alone", "as older coordinators say it"],
+)
+def test_a_worker_whose_key_another_program_uses_ends_and_says_what_to_do(lost: Disconnected) -> None:
     talk = Conversation().registers()
-    delays = []
-    for _ in range(9):
-        delays.append(delay_after(talk, REPLACED))
-        comes_back(talk)
-    assert delays == [250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]
-
-
-def test_rivals_do_not_start_over_when_one_was_away_for_as_long_as_it_may() -> None:
-    talk = Conversation().registers()
-    assert delay_after(talk, REPLACED) == 250
-    comes_back(talk)
-    stays(talk, CAP)
-    assert delay_after(talk, REPLACED) == 500
-
-
-def test_other_losses_do_not_make_a_worker_forget_its_rival() -> None:
-    talk = Conversation().registers()
-    assert delay_after(talk, REPLACED) == 250
-    comes_back(talk)
-    assert delay_after(talk, Disconnected("gone")) == 500
-    comes_back(talk)
-    assert delay_after(talk, REPLACED) == 1000
-
-
-@pytest.mark.parametrize("lost", [Disconnected("gone"), REPLACED])
-def test_delays_start_over_when_the_rival_stayed_away(lost: Disconnected) -> None:
-    talk = Conversation().registers()
-    assert delay_after(talk, REPLACED) == 250
-    comes_back(talk)
-    assert delay_after(talk, REPLACED) == 500
-    comes_back(talk)
-    stays(talk, RIVAL_GONE_AFTER)
-    assert delay_after(talk, lost) == 250
-
-
-def test_time_without_a_connection_does_not_count_as_peace() -> None:
-    talk = Conversation().registers()
-    assert delay_after(talk, REPLACED) == 250
-    comes_back(talk)
-    assert delay_after(talk, Disconnected("gone")) == 500
-    talk.passes(2 * RIVAL_GONE_AFTER)
-    assert delay_after(talk, Disconnected("cannot be reached")) == 1000
-    comes_back(talk)
-    assert delay_after(talk, REPLACED) == 2000
+    (end,) = talk.happens(lost)
+    assert isinstance(end, ClosedForGood)
+    assert "Another program uses this worker's key" in end.reason
+    assert "--key PATH" in end.reason
+    assert talk.happens(ReconnectDue()) == []
+    assert talk.session.wake_at is None
 
 
 @pytest.mark.parametrize(
@@ -937,14 +877,35 @@ def test_time_without_a_connection_does_not_count_as_peace() -> None:
     [
         Disconnected("closed", 1008, "no heartbeat"),
         Disconnected("closed", 1001, "replaced by a newer version"),
+        Disconnected("closed", 1013, "too many workers; try again later"),
         Disconnected("closed"),
     ],
 )
-def test_other_closes_are_no_sign_of_a_rival(lost: Disconnected) -> None:
+def test_after_any_other_close_it_comes_back(lost: Disconnected) -> None:
     talk = Conversation().registers()
     for _ in range(3):
         assert talk.happens(lost) == [ScheduleReconnect(DurationMs(250), "closed")]
-        comes_back(talk)
+        talk.happens(ReconnectDue())
+        talk.happens(Connected())
+        talk.hears(type="challenge", nonce="again", network=NETWORK)
+        talk.is_welcomed()
+
+
+def test_a_refusal_that_a_late_challenge_explains_is_no_end() -> None:
+    talk = Conversation()
+    talk.connects()
+    talk.passes(CHALLENGE_WAIT)
+    talk.hears(type="challenge", nonce="late", network=NETWORK)
+    (close,) = talk.hears(type="register_ack", status="error", error="another connection holds this key")
+    assert isinstance(close, CloseSocket)
+    (again,) = talk.happens(Disconnected("closed", 1008, "not the holder of this key"))
+    assert isinstance(again, ScheduleReconnect)
+    assert "too late" in again.reason
+    talk.happens(ReconnectDue())
+    talk.happens(Connected())
+    talk.hears(type="challenge", nonce="in time", network=NETWORK)
+    (end,) = talk.hears(type="register_ack", status="error", error="key is banned")
+    assert isinstance(end, ClosedForGood)
 
 
 # Frames that are not understood

@@ -56,9 +56,9 @@ def told_by(loop: LoopThread, code: int | None, reason: str | None) -> tuple[Eve
 
 def test_a_close_is_told_with_the_coordinators_code_and_reason(loop: LoopThread) -> None:
     reason = "replaced by a newer connection of this key"
-    assert told_by(loop, 1008, reason) == (
+    assert told_by(loop, 4001, reason) == (
         Connected(),
-        Disconnected(f"closed the connection (code 1008: {reason})", 1008, reason),
+        Disconnected(f"closed the connection (code 4001: {reason})", 4001, reason),
     )
 
 
