@@ -12,6 +12,7 @@ class Refusal(Enum):
     """Why no job can be taken now."""
 
     DRAINING = "draining"
+    KEY_QUEUE_FULL = "key_queue_full"
     USER_QUEUE_FULL = "user_queue_full"
     QUEUE_FULL = "queue_full"
 
@@ -28,10 +29,15 @@ class Admission:
         self._total = 0
         self.draining = False
 
-    def reserve(self, user_id: str) -> Refusal | None:
-        """Take a place for one more job of this user, or say why there is none."""
+    def reserve(self, user_id: str, at_once: int | None = None) -> Refusal | None:
+        """Take a place for one more job of this user, or say why there is none.
+
+        ``at_once`` is the limit of the API key that asks, or None.
+        """
         if self.draining:
             return Refusal.DRAINING
+        if at_once is not None and self._by_user[user_id] >= at_once:
+            return Refusal.KEY_QUEUE_FULL
         if self._by_user[user_id] >= self._policy.max_jobs_per_user:
             return Refusal.USER_QUEUE_FULL
         if self._total >= self._policy.max_jobs:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from compute_router.protocol.errors import ComputeRouterError
-from compute_router.sdk import cli_database, cli_health, cli_jobs, cli_run, cli_trust, cli_verify, demo
+from compute_router.sdk import cli_database, cli_health, cli_jobs, cli_keys, cli_run, cli_trust, cli_verify, demo
 from compute_router.sdk.cli_output import print_json, say
 from compute_router.sdk.cli_parser import build_parser
 from compute_router.sdk.cli_processes import MODULES, become
@@ -33,6 +33,12 @@ _TRUST_ACTIONS: Final[dict[str, Command]] = {
     "claim": cli_trust.claim,
     "list": cli_trust.list_providers,
 }
+_KEY_ACTIONS: Final[dict[str, Command]] = {
+    "create": cli_keys.create,
+    "list": cli_keys.list_keys,
+    "revoke": cli_keys.revoke,
+}
+_ACTIONS: Final = {"trust": _TRUST_ACTIONS, "keys": _KEY_ACTIONS}
 # What errors carry beside their code and sentence.
 _FACTS: Final = ("job_id", "reason", "last_reason", "detail", "idempotency_key", "retry_after_s")
 
@@ -47,9 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(words)
     except SystemExit as end:
         return int(end.code or 0)
-    command = (
-        _TRUST_ACTIONS[arguments.action] if arguments.command == "trust" else _COMMANDS[arguments.command]
-    )
+    actions = _ACTIONS.get(arguments.command)
+    command = _COMMANDS[arguments.command] if actions is None else actions[arguments.action]
     try:
         return command(arguments)
     except ComputeRouterError as error:

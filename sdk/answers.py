@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from compute_router.protocol.errors import (
+    AuthenticationError,
     AlreadyClaimedError,
     ComputeRouterError,
     ExpiredError,
@@ -18,6 +19,7 @@ from compute_router.protocol.errors import (
     NotFoundError,
     NoTrustedWorkerError,
     PayloadTooLargeError,
+    PermissionDeniedError,
     RequestError,
     UnsupportedMediaTypeError,
 )
@@ -29,6 +31,7 @@ from compute_router.sdk.errors import (
     CoordinatorUnreachableError,
     PaymentRequiredError,
     RefusedError,
+    TooManyRequestsError,
     UnexpectedAnswerError,
 )
 from compute_router.sdk.money import micro_usd_from_text
@@ -45,21 +48,31 @@ _BY_CODE: Final[dict[str, type[RequestError]]] = {
         MalformedJsonError,
         InvalidCodeError,
         AlreadyClaimedError,
+        AuthenticationError,
         ExpiredError,
         IdempotencyConflictError,
         JobFinishedError,
         NotFoundError,
         PayloadTooLargeError,
+        PermissionDeniedError,
         UnsupportedMediaTypeError,
     )
 }
 # Other coordinators use codes of their own here, or none.
 _BY_STATUS: Final[dict[int, type[RequestError]]] = {
     kind.http_status: kind
-    for kind in (NotFoundError, PayloadTooLargeError, PaymentRequiredError, UnsupportedMediaTypeError)
+    for kind in (
+        AuthenticationError,
+        NotFoundError,
+        PayloadTooLargeError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        UnsupportedMediaTypeError,
+    )
 }
 _COMMIT_PREFIX: Final = "/v1/jobs/commit/"
 _UNWELL: Final = 503
+_TOO_MANY: Final = 429
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -162,7 +175,8 @@ def refusal(answer: Answered) -> ComputeRouterError:
     if answer.status == MethodNotAllowedError.http_status:
         return MethodNotAllowedError(sentence, answer.headers.get("allow", ""))
     if _cannot_serve_now(answer):
-        return CoordinatorFailedError(sentence, answer.status, body.error, retry_after_s(answer))
+        failed = TooManyRequestsError if answer.status == _TOO_MANY else CoordinatorFailedError
+        return failed(sentence, answer.status, body.error, retry_after_s(answer))
     kind = _BY_CODE.get(body.error) or _BY_STATUS.get(answer.status)
     return kind(sentence) if kind else RefusedError(sentence, body.error, answer.status)
 
@@ -177,4 +191,4 @@ def _successful(reply: Reply, expected_status: int) -> Answered:
 
 
 def _cannot_serve_now(answer: Answered) -> bool:
-    return answer.status >= 500 or answer.status == 429
+    return answer.status >= 500 or answer.status == _TOO_MANY

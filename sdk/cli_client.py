@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from compute_router.sdk.api_key_file import read_api_key
 from compute_router.sdk.rhythm import LONGEST_WAIT_S
 from compute_router.sdk.sync_client import ComputeRouter
 
@@ -16,6 +18,7 @@ def open_client(arguments: argparse.Namespace, longest_wait_s: int = LONGEST_WAI
         arguments.url,
         chain=arguments.chain,
         user_id=getattr(arguments, "user", None),
+        api_key=_api_key(arguments),
         longest_wait_s=longest_wait_s,
         request_timeout_s=_REQUEST_TIMEOUT_S,
     )
@@ -28,5 +31,11 @@ def open_asking_client(arguments: argparse.Namespace) -> ComputeRouter:
         arguments.url,
         chain=arguments.chain,
         user_id=getattr(arguments, "user", None),
+        api_key=_api_key(arguments),
         request_timeout_s=timeout_s,
     )
+
+
+def _api_key(arguments: argparse.Namespace) -> str | None:
+    """The key in the file that was named; without one, the client looks at the environment."""
+    return None if arguments.api_key_file is None else read_api_key(Path(arguments.api_key_file))

@@ -6,10 +6,11 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Final
 
+from compute_router.protocol.api_keys import KeyScope
 from compute_router.protocol.jobs import JobType, Policy, TaskType
 from compute_router.protocol.networks import Chain
 from compute_router.sdk.exit_codes import EXIT_CODES_HELP
-from compute_router.sdk.settings import URL_VARIABLE, USER_ID_VARIABLE
+from compute_router.sdk.settings import API_KEY_VARIABLE, URL_VARIABLE, USER_ID_VARIABLE
 
 if TYPE_CHECKING:
     # argparse has no public name for the type that add_subparsers returns.
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _EPILOG: Final = f"""environment:
   {URL_VARIABLE}      address of the coordinator, when --url is not given
   {USER_ID_VARIABLE}  for whom jobs run, when --user is not given
+  {API_KEY_VARIABLE}  API key, when --api-key-file is not given
 
 {EXIT_CODES_HELP}"""
 DEFAULT_OLLAMA_URL: Final = "http://127.0.0.1:11434"
@@ -40,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cancel(commands, common)
     _add_health(commands, common)
     _add_trust(commands, common, user)
+    _add_keys(commands, common)
     _add_verify(commands, common)
     _add_demo(commands)
     _add_database(commands)
@@ -60,6 +63,11 @@ def _common_options() -> argparse.ArgumentParser:
         "--chain",
         choices=[chain.value for chain in Chain],
         help="network that the coordinator must serve (default address: solana on port 4020, monad on 4010)",
+    )
+    group.add_argument(
+        "--api-key-file",
+        metavar="FILE",
+        help=f"file of mode 600 with the API key, where one is needed (default: {API_KEY_VARIABLE})",
     )
     group.add_argument("--json", action="store_true", help="print JSON for programs")
     group.add_argument(
@@ -150,6 +158,39 @@ def _add_trust(commands: _Commands, common: argparse.ArgumentParser, user: argpa
     claim = actions.add_parser("claim", help="pair a worker by its public key", parents=[common])
     claim.add_argument("pairing_code", metavar="CODE")
     claim.add_argument("provider_pubkey", metavar="PUBKEY", help="64 hex digits")
+
+
+def _add_keys(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    keys = commands.add_parser("keys", help="make, list and revoke API keys, with an admin key")
+    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser(
+        "create",
+        help="make an API key",
+        description="Make an API key and print it once, on standard output.",
+        parents=[common],
+    )
+    create.add_argument(
+        "--scope",
+        choices=[scope.value for scope in KeyScope],
+        default=KeyScope.USER.value,
+        help="user: for the jobs of one user; admin: for everything (default: %(default)s)",
+    )
+    create.add_argument("--user", metavar="ID", help="the user of a user key")
+    create.add_argument("--name", default="", help="what to recognise the key by")
+    for limit, what in (
+        ("--jobs-per-minute", "jobs that the key may make in a minute"),
+        ("--jobs-at-once", "unfinished jobs of the user"),
+        ("--jobs-per-day", "jobs that the key may make on a day, in UTC"),
+    ):
+        create.add_argument(limit, type=int, metavar="N", help=f"{what} (default: no limit)")
+    create.add_argument(
+        "--db", metavar="FILE", help="write to the database of a coordinator that is stopped; for the first key"
+    )
+    listing = actions.add_parser("list", help="list all API keys", parents=[common])
+    revoke = actions.add_parser("revoke", help="revoke an API key at once", parents=[common])
+    revoke.add_argument("key_id", metavar="KEY_ID")
+    for action in (create, listing, revoke):
+        action.add_argument("--coordinator", dest="url", metavar="URL", help="the same as --url")
 
 
 def _add_verify(commands: _Commands, common: argparse.ArgumentParser) -> None:

@@ -96,6 +96,16 @@ class CoordinatorFailedError(UnavailableError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRequestsError(CoordinatorFailedError):
+    """The coordinator refused for now because of a limit: of this key, user or address. ``status`` is 429.
+
+    ``reason`` says which limit: ``jobs_per_minute``, ``jobs_at_once``, ``jobs_per_day``, ``user_queue_full``,
+    ``rate_limited``.
+    """
+
+    code = "too_many_requests"
+
+
 class UnexpectedAnswerError(ComputeRouterError):
     """An answer or an output does not have the shape that the protocol gives it."""
 

@@ -25,9 +25,9 @@ _NEVER_SENT: Final = (
 )
 
 
-def coordinator_options(base_url: str) -> dict[str, Any]:
-    """Arguments of the httpx client that talks to the coordinator."""
-    return _options(base_url, {})
+def coordinator_options(base_url: str, api_key: str | None = None) -> dict[str, Any]:
+    """Arguments of the httpx client that talks to the coordinator; only this one carries the API key."""
+    return _options(base_url, {"Authorization": f"Bearer {api_key}"} if api_key is not None else {})
 
 
 def fallback_options(fallback: Fallback) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from typing import Final
 import httpx
 import msgspec
 
+from compute_router.protocol.api_keys import key_id_of
 from compute_router.protocol.jobs import UserId
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.sdk.errors import InvalidArgumentError
 
 URL_VARIABLE: Final = "COMPUTE_ROUTER_URL"
 USER_ID_VARIABLE: Final = "COMPUTE_ROUTER_USER_ID"
+API_KEY_VARIABLE: Final = "COMPUTE_ROUTER_API_KEY"
 _VARIABLE_PREFIX: Final = "COMPUTE_ROUTER_"
 ANONYMOUS: Final = "anonymous"
 """User of PUBLIC jobs when nobody is named. It never stands for anybody in PRIVATE jobs and pairings."""
@@ -28,12 +30,17 @@ class Settings(msgspec.Struct, frozen=True):
     """Resolved settings of a client.
 
     ``expected_network`` is the CAIP-2 id that the coordinator must have, or None when no chain was named;
-    ``user_id`` is None when no user was named.
+    ``user_id`` is None when no user was named, ``api_key`` when there is none to send.
     """
 
     base_url: str
     expected_network: str | None
     user_id: str | None
+    api_key: str | None = None
+
+    def __repr__(self) -> str:
+        """Everything but the key."""
+        return f"Settings({self.base_url!r}, {self.expected_network!r}, {self.user_id!r})"
 
 
 def resolve_settings(
@@ -41,6 +48,8 @@ def resolve_settings(
     chain: Chain | str | None,
     user_id: str | None,
     environ: Mapping[str, str] | None = None,
+    *,
+    api_key: str | None = None,
 ) -> Settings:
     """Combine arguments with the environment (``os.environ`` unless given). Empty variables count as unset.
 
@@ -48,7 +57,7 @@ def resolve_settings(
     checked against what the coordinator says.
 
     Raises:
-        InvalidArgumentError: no such chain, not an http(s) URL, or not a usable user id.
+        InvalidArgumentError: no such chain, not an http(s) URL, not a usable user id, or not an API key.
     """
     environ = os.environ if environ is None else environ
     named = _chain(chain)
@@ -57,6 +66,7 @@ def resolve_settings(
         base_url=checked_url(url),
         expected_network=NETWORKS[named].caip2 if named else None,
         user_id=_checked_user(user_id if user_id is not None else environ.get(USER_ID_VARIABLE) or None),
+        api_key=_checked_api_key(api_key if api_key is not None else environ.get(API_KEY_VARIABLE) or None),
     )
 
 
@@ -108,6 +118,13 @@ def _chain(chain: Chain | str | None) -> Chain | None:
 
 def _default_url(chain: Chain) -> str:
     return f"http://127.0.0.1:{NETWORKS[chain].default_port}"
+
+
+def _checked_api_key(api_key: str | None) -> str | None:
+    if api_key is not None and key_id_of(api_key) is None:
+        # Without the text: it may be a key with a slip of the pen.
+        raise InvalidArgumentError("This is not an API key. A key begins with crk_ and has 60 characters.")
+    return api_key
 
 
 def _checked_user(user_id: str | None) -> str | None:

@@ -1,18 +1,24 @@
-"""Care of a coordinator's database: ``python -m compute_router.storage backup|check --db FILE``."""
+"""Care of a coordinator's database: ``python -m compute_router.storage backup|check|create-key --db FILE``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from compute_router.protocol.api_keys import KeyRequest, KeyScope, key_id_of
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError, StorageUnavailableError
+from compute_router.protocol.units import UnixMs
 from compute_router.storage.backup import back_up
 from compute_router.storage.check import count, problems
 from compute_router.storage.faults import FAULTS, unavailable
+from compute_router.storage.new_key import make_api_key
 from compute_router.storage.reading import open_for_reading
 
 EXIT_OK: Final = 0
@@ -50,7 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     backup.set_defaults(run=_back_up)
     check = commands.add_parser("check", help="look for damage and contradictions in a database or a backup")
     check.set_defaults(run=_check)
-    for command in (backup, check):
+    create_key = commands.add_parser(
+        "create-key", help="make an API key in the database of a coordinator that is stopped"
+    )
+    create_key.set_defaults(run=_create_key)
+    create_key.add_argument("--scope", choices=[scope.value for scope in KeyScope], required=True)
+    create_key.add_argument("--user", dest="user_id", metavar="ID", help="the user of a user key")
+    create_key.add_argument("--name", default="", help="what to recognise the key by")
+    for limit in ("--jobs-per-minute", "--jobs-at-once", "--jobs-per-day"):
+        create_key.add_argument(limit, type=int, metavar="N", help="limit of a user key")
+    for command in (backup, check, create_key):
         command.add_argument(
             "--db", type=Path, required=True, metavar="FILE", help="the coordinator's database"
         )
@@ -97,6 +112,23 @@ def _check(arguments: argparse.Namespace) -> int:
     if found:
         _print(f"{arguments.db} has {found} problem{'' if found == 1 else 's'}.")
     return EXIT_FAILED if found else EXIT_OK
+
+
+def _create_key(arguments: argparse.Namespace) -> int:
+    fields = {name: getattr(arguments, name) for name in KeyRequest.__struct_fields__}
+    try:
+        wanted = msgspec.convert(fields, KeyRequest)
+    except msgspec.ValidationError as error:
+        _say(f"there cannot be such a key: {error}.")
+        return EXIT_UNREADABLE
+    try:
+        api_key = make_api_key(arguments.db, wanted, UnixMs(time.time_ns() // 1_000_000))
+    except ComputeRouterError as error:
+        _say(str(error))
+        return EXIT_UNREADABLE if isinstance(error, ConfigurationError) else EXIT_FAILED
+    _print(api_key)
+    _say(f"key {key_id_of(api_key)} is shown this once and kept nowhere: store it now.")
+    return EXIT_OK
 
 
 class _News:

@@ -15,6 +15,7 @@ from compute_router.actors.messages import (
     GetJob,
     GiveBack,
     InsertJob,
+    QuotaUsedUp,
     RecordFailed,
     Reserve,
     StoreRequest,
@@ -26,6 +27,7 @@ from compute_router.protocol.errors import (
     ComputeRouterError,
     DrainingError,
     IdempotencyConflictError,
+    JobsAtOnceError,
     NotFoundError,
     NoTrustedWorkerError,
     QueueFullError,
@@ -45,9 +47,11 @@ from compute_router.protocol.jobs import (
 )
 from compute_router.protocol.sealing import SealedPayload, decode_any_payload
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import IdempotencyKey, NewJob, Replay
+from compute_router.storage.interface import ApiKey, IdempotencyKey, NewJob, Replay
+from compute_router.transport.authentication import Authentication, check_user
 from compute_router.transport.http_types import Answer, Request, decode_json, json_answer
 from compute_router.transport.idempotency import HEADER, idempotency_key
+from compute_router.transport.key_limits import JobRates, day_quota, day_used_up
 from compute_router.transport.quote import KEYS_SUPPORTED
 
 _COMMITS: Final = msgspec.json.Decoder(CommitRequest)
@@ -58,18 +62,25 @@ _TIERS: Final = {tier.value.lower(): tier for tier in Tier}
 class CommitResource:
     """Checks a job whole, and that there is room for it, before anything is stored."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, authentication: Authentication) -> None:
         self._system = system
+        self._authentication = authentication
+        self._rates = JobRates(system.clock.steady_ms)
 
     async def post(self, request: Request, variable: str) -> Answer:
         try:
             tier = _TIERS[variable]
         except KeyError:
             raise NotFoundError("Jobs are committed at /v1/jobs/commit/fast or /cheap.") from None
+        caller = self._authentication.caller(request)
         job = self._read(request, tier)
+        check_user(caller, job.user_id)
         key = idempotency_key(request, tier)
         await ask(self._system.gate, Admit(job.tier, job.job_type))
-        stored = await self._store(job, key)
+        if caller is None:
+            stored = await self._store(job, key)
+        else:
+            stored = await self._store_for(caller, job, key)
         if isinstance(stored, Replay):
             job_id = await self._replay(stored)
         else:
@@ -78,21 +89,40 @@ class CommitResource:
         headers = (KEYS_SUPPORTED, (HEADER, key.key)) if key else (KEYS_SUPPORTED,)
         return Answer(201, json_answer(CommitAnswer(job_id)).body, headers)
 
-    async def _store(self, job: NewJob, key: IdempotencyKey | None) -> tuple[str, ...] | Replay:
+    async def _store_for(
+        self, caller: ApiKey, job: NewJob, key: IdempotencyKey | None
+    ) -> tuple[str, ...] | Replay:
+        """As :meth:`_store`, within the limits of an API key. Only what makes a job uses them up."""
+        self._rates.take(caller)
+        stored: tuple[str, ...] | Replay | None = None
+        try:
+            stored = await self._store(job, key, caller)
+        finally:
+            if not isinstance(stored, tuple):
+                self._rates.give_back(caller)
+        return stored
+
+    async def _store(
+        self, job: NewJob, key: IdempotencyKey | None, caller: ApiKey | None = None
+    ) -> tuple[str, ...] | Replay:
         """Store a job, if there is room: its user's trusted keys, or the earlier commit with this key."""
-        refusal = await ask(self._system.matcher, Reserve(job.user_id))
+        at_once, quota = (caller.jobs_at_once, day_quota(caller, job.created_at)) if caller else (None, None)
+        refusal = await ask(self._system.matcher, Reserve(job.user_id, at_once))
         if refusal is not None:
             # A repeated commit needs no room: its job is there already.
             replay = await ask(self._system.store, FindReplay(job.user_id, key)) if key else None
             if isinstance(replay, Replay):
                 return replay
             raise _refused(refusal)
-        stored: tuple[str, ...] | Replay | None = None
+        stored: tuple[str, ...] | Replay | QuotaUsedUp | None = None
         try:
-            stored = await ask(self._system.store, InsertJob(job, key))
+            stored = await ask(self._system.store, InsertJob(job, key, quota))
         finally:
-            if stored is None or isinstance(stored, Replay):
+            if not isinstance(stored, tuple):
                 self._system.matcher.tell(GiveBack(job.user_id))
+        if isinstance(stored, QuotaUsedUp):
+            assert caller is not None, "only keys have quotas"
+            raise day_used_up(caller, job.created_at)
         return stored
 
     async def _submit(self, job: NewJob, trusted: tuple[str, ...]) -> None:
@@ -165,6 +195,8 @@ def _refused(refusal: Refusal) -> ComputeRouterError:
     match refusal:
         case Refusal.DRAINING:
             return DrainingError("This coordinator is about to stop; try again in a moment.")
+        case Refusal.KEY_QUEUE_FULL:
+            return JobsAtOnceError("This API key allows no more unfinished jobs; wait for some to end.")
         case Refusal.USER_QUEUE_FULL:
             return UserQueueFullError("This user has too many unfinished jobs; wait for some to end.")
         case Refusal.QUEUE_FULL:

@@ -6,6 +6,7 @@ With ``?wait=SECONDS`` the answer to GET comes when the job has ended.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -24,7 +25,8 @@ from compute_router.protocol.http_api import JobAnswer
 from compute_router.protocol.job_state import UNFINISHED, JobStatus
 from compute_router.protocol.receipts import attach_proof
 from compute_router.protocol.units import iso_from_unix_ms
-from compute_router.storage.interface import JobView
+from compute_router.storage.interface import ApiKey, JobView
+from compute_router.transport.authentication import Authentication, only_user
 from compute_router.transport.http_types import Answer, Request, json_answer
 from compute_router.transport.job_watch import JobWatch
 
@@ -34,25 +36,29 @@ _NULL: Final = msgspec.Raw(b"null")
 
 
 class JobResource:
-    """Who knows a job's id may read the job: ids cannot be guessed and are listed nowhere."""
+    """Who knows a job's id may read the job: ids cannot be guessed and are listed nowhere.
 
-    def __init__(self, system: System, watch: JobWatch) -> None:
+    Where API keys are needed, the job must also be one of the key's user; to others there is no such job.
+    """
+
+    def __init__(self, system: System, watch: JobWatch, authentication: Authentication) -> None:
         self._system = system
+        self._authentication = authentication
         self._watch = watch
 
     async def get(self, request: Request, job_id: str) -> Answer:
+        caller = self._authentication.caller(request)
         wait_seconds = _wait_seconds(request.query("wait"))
-        view = await self._when_ended(job_id, wait_seconds) if wait_seconds else None
+        view = await self._when_ended(job_id, wait_seconds, caller) if wait_seconds else None
         if view is None:
             view = await ask(self._system.store, GetJob(job_id))
-        if view is None:
-            raise NotFoundError("There is no job with this id.")
-        return json_answer(job_answer(view))
+        return json_answer(job_answer(checked_view(view, only_user(caller))))
 
     async def delete(self, request: Request, job_id: str) -> Answer:
+        whose = only_user(self._authentication.caller(request))
         ended = self._watch.watch(job_id)
         try:
-            if await ask(self._system.matcher, Cancel(job_id)):
+            if await ask(self._system.matcher, Cancel(job_id, whose)):
                 view = await self._watch.ended(ended, _CANCEL_SECONDS)
                 if view is None:
                     raise StorageUnavailableError(
@@ -62,22 +68,24 @@ class JobResource:
                     return json_answer(job_answer(view))
         finally:
             self._watch.unwatch(job_id, ended)
-        view = await ask(self._system.store, GetJob(job_id))
-        if view is None:
-            raise NotFoundError("There is no job with this id.")
+        view = checked_view(await ask(self._system.store, GetJob(job_id)), whose)
         if view.status in UNFINISHED:
             # Between being stored and being known to the Matcher; a matter of microseconds.
             raise UnavailableError("The job is just being taken in; try again.")
         raise JobFinishedError(f"The job is {view.status.value} already.")
 
-    async def _when_ended(self, job_id: str, wait_seconds: float) -> JobView | None:
+    async def _when_ended(self, job_id: str, wait_seconds: float, caller: ApiKey | None) -> JobView | None:
         # The watch begins before the question, so that an end in between is not missed.
         ended = self._watch.watch(job_id)
+        release = self._authentication.on_revoked(caller, partial(self._watch.release, ended))
         try:
-            live = await ask(self._system.matcher, IsLive(job_id))
-            return await self._watch.ended(ended, wait_seconds if live else 0)
+            live = await ask(self._system.matcher, IsLive(job_id, only_user(caller)))
+            view = await self._watch.ended(ended, wait_seconds if live else 0)
         finally:
             self._watch.unwatch(job_id, ended)
+            release()
+        self._authentication.recheck(caller)
+        return view
 
 
 def _wait_seconds(text: str | None) -> float:
@@ -90,6 +98,17 @@ def _wait_seconds(text: str | None) -> float:
     if not 0 <= seconds <= MAX_WAIT_SECONDS:
         raise RequestError(f"wait must be a number of seconds from 0 to {MAX_WAIT_SECONDS:.0f}.")
     return seconds
+
+
+def checked_view(view: JobView | None, whose: str | None) -> JobView:
+    """A job that was looked for, as one of the user ``whose``; None: of anybody.
+
+    Raises:
+        NotFoundError: there is none, or it is another user's, which is not told apart.
+    """
+    if view is None or whose not in (None, view.user_id):
+        raise NotFoundError("There is no job with this id.")
+    return view
 
 
 def job_answer(view: JobView) -> JobAnswer:

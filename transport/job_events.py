@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -11,10 +11,11 @@ import msgspec
 from compute_router.actors.messages import Chunk, Follow, GetJob, Progress
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
-from compute_router.protocol.errors import MethodNotAllowedError, NotFoundError
+from compute_router.protocol.errors import MethodNotAllowedError
 from compute_router.storage.interface import JobView
+from compute_router.transport.authentication import Authentication, only_user
 from compute_router.transport.http_types import Request, SlowReaderError, Stream
-from compute_router.transport.job import job_answer
+from compute_router.transport.job import checked_view, job_answer
 from compute_router.transport.job_watch import Follower, JobWatch
 
 _KEEP_ALIVE_SECONDS: Final = 15.0
@@ -25,26 +26,32 @@ _ENCODER: Final = msgspec.json.Encoder()
 class JobEventsResource:
     """``status`` at each step, ``chunk`` for each piece of output, ``job`` with the whole job at its end."""
 
-    def __init__(self, system: System, watch: JobWatch) -> None:
+    def __init__(self, system: System, watch: JobWatch, authentication: Authentication) -> None:
         self._system = system
+        self._authentication = authentication
         self._watch = watch
 
     async def get(self, request: Request, job_id: str) -> Stream:
         if request.method == "HEAD":
             raise MethodNotAllowedError("An event stream is served for GET only.", "GET")
+        caller = self._authentication.caller(request)
+        whose = only_user(caller)
         # Following begins before the question, so that no step in between is missed.
         follower = self._watch.follow(job_id)
-        unfollow = partial(self._watch.unfollow, job_id, follower)
+        release = self._authentication.on_revoked(caller, follower.end)
+        close = partial(self._close, job_id, follower, release)
         try:
-            first: Progress | JobView | None = await ask(self._system.matcher, Follow(job_id))
+            first: Progress | JobView | None = await ask(self._system.matcher, Follow(job_id, whose))
             if first is None:
-                first = await ask(self._system.store, GetJob(job_id))
-            if first is None:
-                raise NotFoundError("There is no job with this id.")
+                first = checked_view(await ask(self._system.store, GetJob(job_id)), whose)
         except BaseException:
-            unfollow()
+            close()
             raise
-        return Stream("text/event-stream; charset=utf-8", _events(first, follower), unfollow)
+        return Stream("text/event-stream; charset=utf-8", _events(first, follower), close)
+
+    def _close(self, job_id: str, follower: Follower, release: Callable[[], None]) -> None:
+        self._watch.unfollow(job_id, follower)
+        release()
 
 
 async def _events(first: Progress | JobView, follower: Follower) -> AsyncIterator[bytes]:

@@ -29,6 +29,13 @@ class Follower:
             self._unread_bytes += size
             self._steps.put_nowait(step)
 
+    def end(self) -> None:
+        """End the stream without what was not taken yet."""
+        while not self._steps.empty():
+            self._steps.get_nowait()
+        self._unread_bytes = 0
+        self._steps.put_nowait(None)
+
     async def next(self, seconds: float) -> Progress | Chunk | JobView | None:
         """The next step.
 
@@ -90,6 +97,10 @@ class JobWatch:
             return await future
         finally:
             give_up.cancel()
+
+    def release(self, future: asyncio.Future[JobView | None]) -> None:
+        """End one wait before its time; harmless when the job has ended."""
+        _give_up(future)
 
     def unwatch(self, job_id: str, future: asyncio.Future[JobView | None]) -> None:
         """Stop to wait; harmless when the job has ended."""

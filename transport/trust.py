@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Final
 
 import msgspec
 
-from compute_router.actors.messages import ClaimPairing, CreatePairing, ListPairings, TrustGranted
+from compute_router.actors.messages import (
+    ClaimPairing,
+    CreatePairing,
+    ListPairings,
+    RevokePairing,
+    TrustGranted,
+    TrustRevoked,
+)
+from compute_router.actors.ownership import OwnerProof, OwnerRefusal
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
+from compute_router.protocol.api_keys import key_id_of
 from compute_router.protocol.errors import (
     AlreadyClaimedError,
+    AuthenticationError,
     ExpiredError,
     InvalidCodeError,
+    NotFoundError,
+    PermissionDeniedError,
     RequestError,
 )
 from compute_router.protocol.http_api import (
@@ -23,17 +34,24 @@ from compute_router.protocol.http_api import (
     TrustCreateAnswer,
     TrustCreateRequest,
     TrustListAnswer,
+    TrustRevokeAnswer,
 )
 from compute_router.protocol.jobs import UserId
+from compute_router.protocol.pairing import (
+    CODE_LIFETIME,
+    hash_user_token,
+    is_user_token,
+    new_pairing_code,
+    new_user_token,
+    verify_claim,
+)
+from compute_router.protocol.receipts import PublicKeyHex
 from compute_router.protocol.units import UnixMs, iso_from_unix_ms
-from compute_router.storage.interface import ClaimRefusal
+from compute_router.storage.interface import ApiKey, ClaimRefusal
+from compute_router.transport.authentication import Authentication, check_user
+from compute_router.transport.bearer import bearer_token
 from compute_router.transport.http_types import Answer, Request, json_answer
-
-CODE_LIFETIME_MS: Final = 60 * 60 * 1000
-
-# Crockford's base 32: no letter that can be taken for a digit. Ten of them are 50 random bits.
-_CODE_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_CODE_LENGTH: Final = 10
+from compute_router.transport.wrong_claims import WrongClaims
 
 _CREATES: Final = msgspec.json.Decoder(TrustCreateRequest)
 _CLAIMS: Final = msgspec.json.Decoder(TrustClaimRequest)
@@ -46,34 +64,111 @@ _REFUSALS: Final = {
 
 
 class TrustResource:
-    """Makes codes for users, takes them from workers, lists what was paired."""
+    """Makes codes for users, takes them from workers, lists what was paired, and ends it.
 
-    def __init__(self, system: System) -> None:
+    A user id is owned by whoever made its first code: a token came with that, or was chosen by the caller.
+    Codes are made and pairings ended only for who shows that token, or an API key that may act for the user.
+    """
+
+    def __init__(self, system: System, authentication: Authentication) -> None:
         self._system = system
+        self._authentication = authentication
+        self._wrong_claims = WrongClaims(system.clock.steady_ms)
 
     async def create(self, request: Request, variable: str) -> Answer:
+        caller = self._authentication.caller(request)
         body = request.json(_CREATES.decode)
-        code = "".join(secrets.choice(_CODE_ALPHABET) for _ in range(_CODE_LENGTH))
+        check_user(caller, body.user_id)
+        token = self._token(request, caller)
+        proof = _proof(token, caller)
+        # Whoever could lose the answer brings a token of his own, and is not locked out by that.
+        new_token = None if proof.vouched else token or new_user_token()
+        code = new_pairing_code()
         now = self._system.clock.unix_ms()
-        expires_at = UnixMs(now + CODE_LIFETIME_MS)
-        await ask(self._system.store, CreatePairing(body.user_id, code, now, expires_at))
-        return json_answer(TrustCreateAnswer(code, iso_from_unix_ms(expires_at)), 201)
+        expires_at = UnixMs(now + CODE_LIFETIME)
+        new_owner = None if new_token is None else hash_user_token(new_token)
+        became_owned = await ask(
+            self._system.store, CreatePairing(body.user_id, code, now, expires_at, proof, new_owner)
+        )
+        _refuse(became_owned)
+        user_token = new_token if became_owned else None
+        return json_answer(TrustCreateAnswer(code, iso_from_unix_ms(expires_at), user_token), 201)
 
     async def claim(self, request: Request, variable: str) -> Answer:
         body = request.json(_CLAIMS.decode)
+        code, pubkey, signed = body.pairing_code, body.provider_pubkey, body.signature is not None
+        if body.signature is not None:
+            verify_claim(self._system.network.caip2, code, pubkey, body.signature)
+        self._wrong_claims.begin(request.address)
         now = self._system.clock.unix_ms()
-        pairing = await ask(self._system.store, ClaimPairing(body.pairing_code, body.provider_pubkey, now))
+        pairing = None
+        try:
+            pairing = await ask(self._system.store, ClaimPairing(code, pubkey, now, signed))
+        finally:
+            if pairing is not ClaimRefusal.INVALID_CODE:
+                self._wrong_claims.was_right(request.address)
         if isinstance(pairing, ClaimRefusal):
             raise _REFUSALS[pairing]
         self._system.matcher.tell(TrustGranted(pairing.user_id, pairing.provider_pubkey))
         return json_answer(TrustClaimAnswer(pairing.user_id, iso_from_unix_ms(pairing.paired_at)))
 
     async def list(self, request: Request, variable: str) -> Answer:
+        caller = self._authentication.caller(request)
         user_id = _user_id(request.required_query("user_id"))
-        pairings = await ask(self._system.store, ListPairings(user_id))
+        check_user(caller, user_id)
+        proof = _proof(self._token(request, caller), caller)
+        pairings = await ask(self._system.store, ListPairings(user_id, proof))
+        _refuse(pairings)
         return json_answer(
-            TrustListAnswer([Provider(p.provider_pubkey, iso_from_unix_ms(p.paired_at)) for p in pairings])
+            TrustListAnswer(
+                [Provider(p.provider_pubkey, iso_from_unix_ms(p.paired_at), p.signed) for p in pairings]
+            )
         )
+
+    async def revoke(self, request: Request, variable: str) -> Answer:
+        caller = self._authentication.caller(request)
+        pubkey = _pubkey(variable)
+        user_id = _user_id(request.required_query("user_id"))
+        check_user(caller, user_id)
+        proof = _proof(self._token(request, caller), caller)
+        now = self._system.clock.unix_ms()
+        revoked = await ask(self._system.store, RevokePairing(user_id, pubkey, proof))
+        _refuse(revoked)
+        if not revoked:
+            raise NotFoundError("This user is not paired with this worker.")
+        self._system.matcher.tell(TrustRevoked(user_id, pubkey))
+        return json_answer(TrustRevokeAnswer(user_id, pubkey, iso_from_unix_ms(now)))
+
+    def _token(self, request: Request, caller: ApiKey | None) -> str | None:
+        """The user token of a request, or None; an API key is none."""
+        token = None if caller is not None else bearer_token(request)
+        if token is None or key_id_of(token) is not None:
+            return None
+        if not is_user_token(token):
+            raise PermissionDeniedError("This is not the token of this user.")
+        return token
+
+
+def _proof(token: str | None, caller: ApiKey | None) -> OwnerProof:
+    """What shows the owner: an API key that was checked for the user already, or the hash of a token."""
+    return OwnerProof(None if token is None else hash_user_token(token), vouched=caller is not None)
+
+
+def _refuse(answer: object) -> None:
+    if answer is OwnerRefusal.TOKEN_MISSING:
+        raise AuthenticationError(
+            "This user is owned: send the user_token that came with its first pairing code, as "
+            "Authorization: Bearer TOKEN."
+        )
+    if answer is OwnerRefusal.TOKEN_WRONG:
+        raise PermissionDeniedError("This is not the token of this user.")
+
+
+def _pubkey(text: str) -> str:
+    try:
+        return msgspec.convert(text, PublicKeyHex)
+    except msgspec.ValidationError:
+        raise RequestError("A provider_pubkey is 64 lowercase hex digits.") from None
 
 
 def _user_id(text: str) -> str:

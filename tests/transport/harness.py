@@ -20,6 +20,7 @@ from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import Store
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport.app import HttpSettings, Server
+from compute_router.transport.authentication import AuthMode, open_authentication
 from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.limits import AddressLimits
 from tests.transport.disks import Disk
@@ -102,6 +103,7 @@ async def coordinator(
     cors_origins: tuple[str, ...] = (),
     limits: AddressLimits | None = None,
     disk: Disk | None = None,
+    auth: AuthMode = AuthMode.OPEN,
 ) -> AsyncIterator[Coordinator]:
     """Run a coordinator. At the end no actor may have died, and no long poll or stream may be left."""
     open_store: Callable[[], Store] = partial(open_sqlite_store, directory / NETWORK.default_database)
@@ -122,7 +124,8 @@ async def coordinator(
         cors_origins=cors_origins,
         limits=limits or AddressLimits(),
     )
-    server = Server(system, watch, settings)
+    authentication = await open_authentication(system, auth)
+    server = Server(system, watch, settings, authentication)
     stopping: list[asyncio.Task[None]] = []
 
     async def stop_all() -> None:
@@ -142,5 +145,6 @@ async def coordinator(
             yield Coordinator(port, http, watch, database, system, stop)
         assert not deaths, f"an actor died: {deaths}"
         assert len(watch) == 0, "a long poll was left behind"
+        assert len(authentication.ring) == 0, "something is held open for an API key"
     finally:
         await stop()
