@@ -88,8 +88,20 @@ class Hearing(Attempts):
             self._end_attempt(job, Failure.WORKER_ERROR, now, detail=claim.message)
             return
         job.finishing = True
+        job.answered_at = now
         self._absent.discard(job)
-        self._out.append(RecordCompletion(event.worker_id, event.pubkey, job.attempt, frame))
+        self._out.append(
+            RecordCompletion(
+                event.worker_id,
+                event.pubkey,
+                job.attempt,
+                frame,
+                event.proven,
+                claim.receipt,
+                job.request_hash,
+                self._policy.require_receipts,
+            )
+        )
         self._out.append(CancelTimer(job.job_id))
         # The worker has done its part, whatever the store will say: its slot is free from here on.
         self._release(job, now)

@@ -6,9 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
+from compute_router.actors.audits import AUDITOR, group
 from compute_router.actors.clock import Clock
 from compute_router.actors.messages import (
     AssignmentRecorded,
+    AuditJudged,
     ClaimPairing,
     ClassifyLate,
     CompletionRecorded,
@@ -19,36 +21,64 @@ from compute_router.actors.messages import (
     FindReplay,
     ForgetKeys,
     GetJob,
+    GetReceipt,
+    InsertAudit,
     InsertJob,
     JobEnded,
+    JudgeAudit,
     KeepReceipt,
     ListPairings,
+    LoadApiKeys,
+    LoadTrackRecords,
     LoadUnfinished,
+    LoadWorkerRecord,
     Message,
     NoteAlive,
+    PutApiKey,
+    PutWorkerRecords,
+    QuotaUsedUp,
+    ReceiptFacts,
     RecordAssigned,
+    RecordBarred,
     RecordCancelled,
     RecordCompletion,
     RecordFailed,
     RecordRequeued,
     RecordStarted,
     Recover,
+    RevokeApiKey,
+    RevokePairing,
+    TrackRecordsLoaded,
+    WorkerRecordLoaded,
 )
-from compute_router.protocol.errors import ReceiptError, ReceiptMalformedError, TooManyPairingsError
+from compute_router.actors.ownership import OwnerRefusal, refuse_owner
+from compute_router.actors.proofs import MAX_EVIDENCE_PER_WORKER, check_proof, evidence_of
+from compute_router.protocol.errors import (
+    ReceiptError,
+    ReceiptMalformedError,
+    TooManyCodesError,
+    TooManyPairingsError,
+)
 from compute_router.protocol.failures import Failure, failed_result
+from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import PrivacyClass
-from compute_router.protocol.messages import ErrorFrame, JobAck, JobComplete
+from compute_router.protocol.messages import ErrorFrame, JobAck
 from compute_router.protocol.receipts import (
-    SignedReceipt,
+    Receipt,
+    check_claims,
     decode_receipt,
     sha256_hex,
-    verify_receipt,
     verify_signature,
 )
-from compute_router.protocol.units import UnixMs
-from compute_router.storage.interface import JobView, Pairing, Replay, Store, StoredReceipt
+from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.storage.interface import ApiKey, JobView, Pairing, Replay, Store, StoredReceipt
 
 MAX_PAIRINGS_PER_USER: Final = 64
+MAX_OPEN_CODES_PER_USER: Final = 16
+# So long whoever comes with an expired code is told that it expired.
+_DEAD_CODES_KEPT: Final = DurationMs(24 * 60 * 60 * 1000)
+EVIDENCE_LIFETIME: Final = DurationMs(30 * 24 * 60 * 60 * 1000)
+"""The least time that evidence is kept, also when jobs are deleted sooner."""
 
 
 def handle(store: Store, clock: Clock, request: Message) -> Any:
@@ -60,7 +90,14 @@ def handle(store: Store, clock: Clock, request: Message) -> Any:
     return act(store, clock, request)
 
 
-def _insert_job(store: Store, clock: Clock, request: InsertJob) -> tuple[str, ...] | Replay:
+def _insert_job(store: Store, clock: Clock, request: InsertJob) -> tuple[str, ...] | Replay | QuotaUsedUp:
+    if request.quota is not None:
+        # A repeated commit makes no job, so it is answered first and not counted.
+        earlier = store.find_replay(request.job.user_id, request.key) if request.key else None
+        if earlier is not None:
+            return earlier
+        if not store.count_key_job(request.quota):
+            return QuotaUsedUp()
     replay = store.insert_job(request.job, request.key)
     if replay is not None:
         return replay
@@ -76,7 +113,8 @@ def _find_replay(store: Store, clock: Clock, request: FindReplay) -> Replay | No
 def _record_assigned(store: Store, clock: Clock, request: RecordAssigned) -> AssignmentRecorded:
     deadline = UnixMs(clock.unix_ms() + request.lease)
     payload = store.assign_job(request.job_id, request.attempt, request.pubkey, deadline)
-    return AssignmentRecorded(request.job_id, request.attempt, payload)
+    request_hash = None if payload is None else sha256_hex(payload)
+    return AssignmentRecorded(request.job_id, request.attempt, payload, request_hash)
 
 
 def _record_started(store: Store, clock: Clock, request: RecordStarted) -> None:
@@ -96,40 +134,28 @@ def _record_requeued(store: Store, clock: Clock, request: RecordRequeued) -> Non
 
 
 def _record_completion(store: Store, clock: Clock, request: RecordCompletion) -> CompletionRecorded:
-    frame = request.frame
-    output = bytes(frame.output)
-    try:
-        receipt = check_proof(frame, request.pubkey, output)
-    except ReceiptError as error:
-        return CompletionRecorded(
-            request.worker_id, frame.job_id, request.attempt, None, reason=f"{error.code}: {error}"
-        )
+    job_id, attempt = request.frame.job_id, request.attempt
+    output = bytes(request.frame.output)
+    output_hash = sha256_hex(output)
     now = clock.unix_ms()
-    view = store.complete_job(frame.job_id, request.attempt, request.pubkey, output, now)
+    try:
+        receipt = check_proof(request, output_hash, lambda: _request_hash(store, job_id))
+    except ReceiptError as error:
+        evidence = evidence_of(request, output_hash, error, now)
+        if evidence is not None:
+            store.put_evidence(evidence, MAX_EVIDENCE_PER_WORKER)
+        reason = f"{error.code}: {error}"
+        return CompletionRecorded(request.worker_id, job_id, attempt, None, reason=reason)
+    view = store.complete_job(job_id, attempt, request.pubkey, output, now)
     if view is not None and receipt is not None:
-        store.put_receipt(frame.job_id, receipt, now)
+        store.put_receipt(job_id, receipt, now)
         view = msgspec.structs.replace(view, receipt=receipt)
-    return CompletionRecorded(request.worker_id, frame.job_id, request.attempt, view)
+    return CompletionRecorded(request.worker_id, job_id, attempt, view)
 
 
-def check_proof(frame: JobComplete, pubkey: str, output: bytes) -> StoredReceipt | None:
-    """Check hash and signature of a completion; None when it brought no receipt.
-
-    Raises:
-        ReceiptError: the output does not have the stated hash, or the receipt does not prove it.
-    """
-    if frame.receipt is None or frame.receipt_signature is None:
-        if sha256_hex(output) != frame.output_hash:
-            raise ReceiptMalformedError("The output does not have the hash that came with it.")
-        return None
-    signed = SignedReceipt(bytes(frame.receipt), frame.receipt_signature)
-    verify_receipt(signed, job_id=frame.job_id, output_json=output, provider_pubkey=pubkey)
-    return StoredReceipt(
-        provider_pubkey=pubkey,
-        receipt_json=signed.receipt_json,
-        signature=signed.signature,
-        verified=True,
-    )
+def _request_hash(store: Store, job_id: str) -> str | None:
+    payload = store.job_payload(job_id)
+    return None if payload is None else sha256_hex(payload)
 
 
 def _classify_late(store: Store, clock: Clock, request: ClassifyLate) -> Deliver:
@@ -160,6 +186,8 @@ def _note_alive(store: Store, clock: Clock, request: NoteAlive) -> None:
 
 
 def _delete_finished(store: Store, clock: Clock, request: DeleteFinished) -> Deleted:
+    oldest_evidence = UnixMs(min(request.before, clock.unix_ms() - EVIDENCE_LIFETIME))
+    store.delete_evidence(oldest_evidence, request.limit)
     return Deleted(request, store.delete_finished(request.before, request.limit))
 
 
@@ -181,7 +209,7 @@ def _keep_receipt(store: Store, clock: Clock, request: KeepReceipt) -> Deliver |
     view = store.job_view(receipt.job_id)
     assert view is not None
     assert view.result is not None
-    verified = _proves(request, view.result, receipt.output_hash)
+    verified = _proves(store, request, receipt, view.result, completed_by[1])
     store.put_receipt(
         receipt.job_id,
         StoredReceipt(
@@ -195,13 +223,20 @@ def _keep_receipt(store: Store, clock: Clock, request: KeepReceipt) -> Deliver |
     return None
 
 
-def _proves(request: KeepReceipt, result: bytes, output_hash: str) -> bool:
+def _proves(store: Store, request: KeepReceipt, receipt: Receipt, result: bytes, attempt: int) -> bool:
     """Whether a receipt that came late proves the result that was kept."""
     try:
+        check_claims(
+            receipt,
+            job_id=receipt.job_id,
+            output_hash=sha256_hex(result),
+            request_hash=_request_hash(store, receipt.job_id),
+            attempt=attempt,
+        )
         verify_signature(request.pubkey, request.receipt, request.signature)
     except ReceiptError:
         return False
-    return sha256_hex(result) == output_hash
+    return True
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -212,7 +247,19 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 def _get_job(store: Store, clock: Clock, request: GetJob) -> JobView | None:
-    return store.job_view(request.job_id)
+    view = store.job_view(request.job_id)
+    # A repetition is nobody's to read, least of all that of the workers who know its id.
+    return None if view is None or view.user_id == AUDITOR else view
+
+
+def _get_receipt(store: Store, clock: Clock, request: GetReceipt) -> ReceiptFacts | None:
+    view = store.job_view(request.job_id)
+    if view is None:
+        return None
+    completed_by = store.completed_by(request.job_id)
+    if completed_by is None or view.result is None:
+        return ReceiptFacts(view, None, None)
+    return ReceiptFacts(view, sha256_hex(view.result), completed_by[0])
 
 
 def _load_unfinished(store: Store, clock: Clock, request: LoadUnfinished) -> Recover:
@@ -223,20 +270,96 @@ def _load_unfinished(store: Store, clock: Clock, request: LoadUnfinished) -> Rec
     return Recover(jobs, store.last_alive() or clock.unix_ms())
 
 
-def _create_pairing(store: Store, clock: Clock, request: CreatePairing) -> None:
-    store.create_pairing(request.user_id, request.code, request.created_at, request.expires_at)
+def _create_pairing(store: Store, clock: Clock, request: CreatePairing) -> bool | OwnerRefusal:
+    user_id, now = request.user_id, request.created_at
+    owner = store.owner(user_id)
+    if owner is not None:
+        refusal = refuse_owner(request.proof, owner)
+        if refusal is not None:
+            return refusal
+    store.delete_dead_codes(user_id, UnixMs(now - _DEAD_CODES_KEPT))
+    if store.open_codes(user_id, now) >= MAX_OPEN_CODES_PER_USER:
+        raise TooManyCodesError(
+            f"A user can have {MAX_OPEN_CODES_PER_USER} unused pairing codes at the most; they end by themselves."
+        )
+    became_owned = (
+        owner is None
+        and request.new_owner is not None
+        and store.put_owner(user_id, request.new_owner, now)
+    )
+    store.create_pairing(user_id, request.code, now, request.expires_at)
+    return became_owned
 
 
 def _claim_pairing(store: Store, clock: Clock, request: ClaimPairing) -> Any:
-    pairing = store.claim_pairing(request.code, request.pubkey, request.now)
+    pairing = store.claim_pairing(request.code, request.pubkey, request.now, signed=request.signed)
     # A PRIVATE job stands in line for each key that its user trusts.
     if isinstance(pairing, Pairing) and len(store.trusted_pubkeys(pairing.user_id)) > MAX_PAIRINGS_PER_USER:
         raise TooManyPairingsError(f"A user can be paired with {MAX_PAIRINGS_PER_USER} workers at the most.")
     return pairing
 
 
-def _list_pairings(store: Store, clock: Clock, request: ListPairings) -> Any:
+def _list_pairings(
+    store: Store, clock: Clock, request: ListPairings
+) -> tuple[Pairing, ...] | OwnerRefusal:
+    # Clients that know no tokens may list, too; but who shows a token means to be the owner.
+    if request.proof.token_hash is not None:
+        refusal = refuse_owner(request.proof, store.owner(request.user_id))
+        if refusal is not None:
+            return refusal
     return store.pairings(request.user_id)
+
+
+def _revoke_pairing(store: Store, clock: Clock, request: RevokePairing) -> bool | OwnerRefusal:
+    refusal = refuse_owner(request.proof, store.owner(request.user_id))
+    return refusal or store.revoke_pairing(request.user_id, request.pubkey)
+
+
+def _load_api_keys(store: Store, clock: Clock, request: LoadApiKeys) -> tuple[ApiKey, ...]:
+    return store.api_keys()
+
+
+def _put_api_key(store: Store, clock: Clock, request: PutApiKey) -> None:
+    store.put_api_key(request.key)
+
+
+def _revoke_api_key(store: Store, clock: Clock, request: RevokeApiKey) -> bool:
+    return store.revoke_api_key(request.key_id, request.now)
+
+
+def _load_track_records(store: Store, clock: Clock, request: LoadTrackRecords) -> TrackRecordsLoaded:
+    # Nobody remembers what these were for.
+    store.drop_audits(failed_result(Failure.NO_ELIGIBLE_WORKER), clock.unix_ms())
+    records = store.worker_records(request.limit + 1)
+    return TrackRecordsLoaded(
+        records[: request.limit], len(records) <= request.limit, store.barred_workers()
+    )
+
+
+def _load_worker_record(store: Store, clock: Clock, request: LoadWorkerRecord) -> WorkerRecordLoaded:
+    return WorkerRecordLoaded(request.pubkey, store.worker_record(request.pubkey))
+
+
+def _put_worker_records(store: Store, clock: Clock, request: PutWorkerRecords) -> None:
+    for record in request.records:
+        store.put_worker_record(record)
+
+
+def _record_barred(store: Store, clock: Clock, request: RecordBarred) -> None:
+    store.put_worker_record(request.record)
+    store.bar_worker(request.record.pubkey, request.reason, clock.unix_ms())
+
+
+def _insert_audit(store: Store, clock: Clock, request: InsertAudit) -> None:
+    now = clock.unix_ms()
+    store.insert_audit(request.job_id, request.audit_of, AUDITOR, now, request.window, request.lease)
+
+
+def _judge_audit(store: Store, clock: Clock, request: JudgeAudit) -> AuditJudged:
+    views = [store.job_view(job_id) for job_id in request.job_ids]
+    outputs = [view.result for view in views if view is not None and view.status is JobStatus.COMPLETED]
+    complete = [output for output in outputs if output is not None]
+    return AuditJudged(request.job_id, group(complete) if len(complete) == len(views) else ())
 
 
 _ACTIONS: Final[dict[type[Message], Any]] = {
@@ -254,11 +377,24 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
     ForgetKeys: _forget_keys,
     KeepReceipt: _keep_receipt,
     GetJob: _get_job,
+    GetReceipt: _get_receipt,
     LoadUnfinished: _load_unfinished,
     CreatePairing: _create_pairing,
     ClaimPairing: _claim_pairing,
     ListPairings: _list_pairings,
+    RevokePairing: _revoke_pairing,
+    LoadTrackRecords: _load_track_records,
+    LoadWorkerRecord: _load_worker_record,
+    PutWorkerRecords: _put_worker_records,
+    RecordBarred: _record_barred,
+    InsertAudit: _insert_audit,
+    JudgeAudit: _judge_audit,
+    LoadApiKeys: _load_api_keys,
+    PutApiKey: _put_api_key,
+    RevokeApiKey: _revoke_api_key,
 }
 
-READ_ONLY: Final[frozenset[type[Message]]] = frozenset({FindReplay, GetJob, ListPairings, LoadUnfinished})
+READ_ONLY: Final[frozenset[type[Message]]] = frozenset(
+    {FindReplay, GetJob, GetReceipt, ListPairings, LoadApiKeys, LoadUnfinished}
+)
 """Requests that change nothing, so that they can be served while the database cannot be written."""

@@ -1,4 +1,4 @@
-"""What a completion claims, judged by its form alone; the store's thread checks hash and signature."""
+"""What a completion claims, judged by its form alone; the store's thread checks what proves it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 from compute_router.protocol.errors import ReceiptMalformedError
 from compute_router.protocol.messages import JobComplete
-from compute_router.protocol.receipts import decode_receipt
+from compute_router.protocol.receipts import Receipt, decode_receipt
 
 
 class Misnamed(msgspec.Struct, frozen=True):
@@ -22,7 +22,9 @@ class WorkerReportedError(msgspec.Struct, frozen=True):
 
 
 class Plausible(msgspec.Struct, frozen=True):
-    """The claim may be true."""
+    """The claim may be true. ``receipt`` is set when it had to be read to say so."""
+
+    receipt: Receipt | None = None
 
 
 def read_completion(
@@ -31,8 +33,12 @@ def read_completion(
     """Judge a completion that arrived on the socket of the worker ``pubkey``.
 
     Workers that are not ours report their own errors as an output whose only key is ``error``; ours use
-    ``job_failed``, so an output of that shape is a real one from them.
+    ``job_failed``, so an output of that shape is a real one from them. A receipt that names another job or
+    key is a slip of those that are not ours and changes nothing; from ours it is a wrong proof like others.
     """
+    if proven:
+        return Plausible()
+    receipt = None
     if frame.receipt is not None:
         try:
             receipt = decode_receipt(bytes(frame.receipt))
@@ -44,9 +50,9 @@ def read_completion(
             return Misnamed("The receipt names another provider key.")
         if frame.receipt_signature is None:
             return Misnamed("The receipt has no signature.")
-    if not proven and (reported := _sole_error(frame.output)) is not None:
+    if (reported := _sole_error(frame.output)) is not None:
         return WorkerReportedError(reported)
-    return Plausible()
+    return Plausible(receipt)
 
 
 def _sole_error(output: msgspec.Raw) -> str | None:

@@ -139,14 +139,15 @@ def test_a_job_goes_to_the_store_then_to_the_worker_and_its_end_to_those_who_wai
     assert timer.timer == SetTimer("job", POLICY.task_lease, JobTimer("job", 1, False))
     assert desk.registry.take() == []
 
-    desk.tell(AssignmentRecorded("job", 1, b"{}"))
+    desk.tell(AssignmentRecorded("job", 1, b"{}", "h" * 64))
     (assignment,) = desk.registry.take()
     assert isinstance(assignment.frame, JobAssign)
     assert assignment.worker_id == 1
 
     frame = completion("job", attempt=1)
     desk.tell(WorkerSaid(1, key("a"), True, frame))
-    assert [request.body for request in desk.store.take()] == [RecordCompletion(1, key("a"), 1, frame)]
+    (recorded,) = desk.store.take()
+    assert recorded.body == RecordCompletion(1, key("a"), 1, frame, proven=True, request_hash="h" * 64)
     assert desk.scheduler.take() == [CancelTimer("job")]
 
     desk.tell(CompletionRecorded(1, "job", 1, VIEW))

@@ -134,7 +134,7 @@ def test_an_assignment_hands_out_the_payload_and_keeps_the_lease(office: Office)
     job = a_job()
     office.clock.advance(7)
     answer = office.do(InsertJob(job), RecordAssigned("job", 1, PUBKEY, LEASE))
-    assert answer == AssignmentRecorded("job", 1, job.payload)
+    assert answer == AssignmentRecorded("job", 1, job.payload, sha256_hex(job.payload))
     ((kept, trusted),) = office.do(LoadUnfinished()).jobs
     assert trusted == ()
     assert (kept.attempt, kept.worker_pubkey, kept.lease_deadline) == (1, PUBKEY, NOON + 7 + LEASE)
@@ -204,7 +204,7 @@ def test_a_result_without_a_receipt_is_kept_when_it_has_its_hash(office: Office)
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
-        (completion("job", output_hash="0" * 64), "receipt_malformed"),
+        (completion("job", output_hash="0" * 64), "output_hash_mismatch"),
         (signed_completion(SignedReceipt(GOOD.receipt_json, "AAAA")), "bad_signature"),
         (signed_completion(GOOD, output=b"5"), "output_hash_mismatch"),
         (

@@ -8,7 +8,7 @@ from nacl.signing import SigningKey
 
 from compute_router.actors.worker_claims import Misnamed, Plausible, WorkerReportedError, read_completion
 from compute_router.protocol.messages import JobComplete
-from compute_router.protocol.receipts import public_key_hex, sha256_hex, sign_receipt
+from compute_router.protocol.receipts import decode_receipt, public_key_hex, sha256_hex, sign_receipt
 from compute_router.protocol.units import UnixMs
 from tests.actors.samples import NOON, OUTPUT, completion, key
 
@@ -32,7 +32,14 @@ def with_receipt(
 @pytest.mark.parametrize("proven", [True, False])
 def test_a_result_with_or_without_a_receipt_may_be_true(proven: bool) -> None:
     for frame in (completion("job"), with_receipt()):
-        assert read_completion(frame, PUBKEY, proven=proven) == Plausible()
+        assert isinstance(read_completion(frame, PUBKEY, proven=proven), Plausible)
+
+
+def test_a_receipt_that_had_to_be_read_is_handed_on() -> None:
+    frame = with_receipt()
+    assert frame.receipt is not None
+    assert read_completion(frame, PUBKEY, proven=False) == Plausible(decode_receipt(bytes(frame.receipt)))
+    assert read_completion(frame, PUBKEY, proven=True) == Plausible(None)
 
 
 @pytest.mark.parametrize(
@@ -47,11 +54,12 @@ def test_a_result_with_or_without_a_receipt_may_be_true(proven: bool) -> None:
     ],
     ids=["another job", "another key", "no signature", "empty", "a number", "not UTF-8"],
 )
-@pytest.mark.parametrize("proven", [True, False])
-def test_a_receipt_about_something_else_or_about_nothing_is_refused(
-    frame: JobComplete, pubkey: str, proven: bool
+def test_a_receipt_about_something_else_or_about_nothing_changes_nothing_unless_the_key_is_proven(
+    frame: JobComplete, pubkey: str
 ) -> None:
-    assert isinstance(read_completion(frame, pubkey, proven=proven), Misnamed)
+    assert isinstance(read_completion(frame, pubkey, proven=False), Misnamed)
+    # The store refuses it, ends the attempt and keeps it as evidence.
+    assert read_completion(frame, pubkey, proven=True) == Plausible()
 
 
 @pytest.mark.parametrize(
