@@ -26,17 +26,18 @@ class LiveJob:
     ``finishing`` that its result is being stored: then nothing but the store's answer moves the job.
     ``cancel_wanted`` says that the owner asked for its end meanwhile, and ``recovered`` that an earlier run
     of the coordinator made the assignment. ``recipients`` are the keys that can open its payload, if it is
-    sealed; ``trusted`` never goes beyond them. ``attempt`` counts assignments, ``failures`` those that ended for
-    a reason that counts. ``window_left`` is what was left of the wait when the newest attempt began.
+    sealed; ``trusted`` never goes beyond them. ``attempt`` counts assignments, ``failures`` those that
+    ended for a reason that counts. ``window_left`` is what was left of the wait when the newest attempt began.
     ``request_hash`` is the SHA-256 hex of the payload, once this run of the coordinator sent it out.
     ``record`` is what the newest attempt counts in; None if its worker did not prove its key. ``answered_at``
     is when its result came in. ``audit`` is set on jobs of our own, which repeat a seeker's.
     """
 
     __slots__ = (
-        "answered_at", "attempt", "audit", "cancel_wanted", "demand", "failures", "finishing", "followed", "job_id", "last_detail",
-        "last_failure", "lease", "lease_ends", "privacy_class", "queue_window", "record", "recipients", "recovered",
-        "request_hash", "run_ends", "run_limit", "sent", "status", "tier", "tried", "trusted", "user_id", "waiting", "waiting_since",
+        "answered_at", "attempt", "audit", "cancel_wanted", "demand", "failures", "finishing",
+        "followed", "job_id", "last_detail", "last_failure", "lease", "lease_ends", "privacy_class",
+        "queue_window", "recipients", "record", "recovered", "request_hash", "run_ends", "run_limit",
+        "sent", "status", "tier", "tried", "trusted", "user_id", "waiting", "waiting_since",
         "window_ends", "window_left", "worker_id", "worker_instance", "worker_pubkey",
     )  # fmt: skip
 
@@ -112,8 +113,9 @@ class LiveWorker:
     """
 
     __slots__ = (
-        "band", "busy", "demands", "draining", "features", "idle_since", "instance", "job_types", "models", "proven",
-        "provider_type", "pubkey", "record", "settled", "since", "slots", "vouched_for", "worker_id",
+        "band", "busy", "demands", "draining", "features", "idle_since", "instance", "job_types",
+        "models", "proven", "provider_type", "pubkey", "record", "settled", "since", "slots",
+        "vouched_for", "worker_id",
     )  # fmt: skip
 
     def __init__(

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from compute_router.actors.absent_holders import AbsentHolders
 from compute_router.actors.admission import Admission
+from compute_router.actors.audits import Audits
 from compute_router.actors.connected_workers import ConnectedWorkers
 from compute_router.actors.idle_workers import IdleWorkers
 from compute_router.actors.live import LiveJob
 from compute_router.actors.messages import Message
 from compute_router.actors.policy import MatchingPolicy
+from compute_router.actors.track_record import TrackRecords
 from compute_router.actors.waiting_jobs import WaitingJobs
 
 
@@ -25,6 +27,8 @@ class Market:
         self._waiting = WaitingJobs(policy.ageing)
         self._absent = AbsentHolders()
         self._admission = Admission(policy)
+        self._records = TrackRecords()
+        self._audits = Audits(policy)
         self._on_idle: Callable[[], None] | None = None
         self._held_at_drain: list[str] = []
         self._out: list[Message] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compute_router.actors.clock import SteadyMs
+from compute_router.actors.idle_workers import preference
 from compute_router.actors.live import LiveJob, LiveWorker
 from compute_router.actors.market import Market
 from compute_router.actors.messages import JobTimer, Progress, RecordAssigned, SetTimer
@@ -31,11 +32,7 @@ class Placing(Market):
         if not job.private:
             return self._idle.first(job.demand, providers, job.tried)
         free = [worker for worker in self._workers.trusted_with(job) if worker.free]
-        return min(
-            free,
-            default=None,
-            key=lambda w: (w.pubkey in job.tried, providers.index(w.provider_type), w.idle_since),
-        )
+        return min(free, default=None, key=lambda worker: preference(worker, job, providers))
 
     def _nobody_came(self, job: LiveJob) -> Failure:
         if job.private and not self._workers.trusted_with(job):
@@ -59,6 +56,7 @@ class Placing(Market):
         job.worker_id = worker.worker_id
         job.worker_pubkey = worker.pubkey
         job.worker_instance = worker.instance
+        job.record = worker.record
         job.recovered = False
         job.window_left = DurationMs(max(job.window_ends - now, 0))
         job.sent = False

@@ -3,12 +3,12 @@
 The score answers: how likely is the next attempt to bring a result? It begins at 19/20, as if 20 jobs had
 gone that way, and each outcome moves it::
 
-    good, bad = KEEP * good + won, KEEP * bad + lost      at each outcome; KEEP = 1 - 1/200
+    good, bad = KEEP * good + won, KEEP * bad + lost    at each outcome; KEEP = 1 - 1/200
     score     = (19 + good) / (20 + good + bad)
 
 ``won`` is 1 for a result. ``lost`` is 1 for an attempt that the worker failed, refused or lost, and 5 for
-a result whose proof was wrong. So the last two hundred outcomes or so count, and old sins fade. A result never
-lowers the score and nothing else raises it, because ``good`` and ``bad`` cannot pass 200 and 1000.
+a result whose proof was wrong. So the last two hundred outcomes or so count, and old sins fade. A result
+never lowers the score and nothing else raises it, because ``good`` and ``bad`` cannot pass 200 and 1000.
 
 Kept apart from it are the counts, which never fade.
 """

@@ -9,6 +9,8 @@ import pykka
 from compute_router.actors.clock import Clock
 from compute_router.actors.messages import (
     ArmTimer,
+    BarKey,
+    BarredKeys,
     CloseAllSockets,
     CloseSocket,
     CountWorkers,
@@ -60,6 +62,10 @@ class WorkerRegistry(LoopActor):
                 self._carry_out(self._core.heartbeat_due(worker_id, self._clock.steady_ms()))
             case SettleDue(worker_id):
                 self._carry_out(self._core.settle_due(worker_id))
+            case BarKey(pubkey, reason):
+                self._carry_out(self._core.bar(pubkey, reason))
+            case BarredKeys(pubkeys):
+                self._core.keep_out(pubkeys)
             case CountWorkers():
                 return self._core.online
             case CloseAllSockets():

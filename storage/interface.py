@@ -344,7 +344,13 @@ class Store(Protocol):
         """Every key that is barred."""
 
     def insert_audit(
-        self, job_id: str, audit_of: str, user_id: str, created_at: UnixMs, window: DurationMs, lease: DurationMs
+        self,
+        job_id: str,
+        audit_of: str,
+        user_id: str,
+        created_at: UnixMs,
+        window: DurationMs,
+        lease: DurationMs,
     ) -> bool:
         """Keep a pending job that repeats a completed one; False when that one is not there any more."""
 

@@ -258,8 +258,8 @@ FORGET_KEY_DAYS: Final = "DELETE FROM api_key_days WHERE key_id = ?1 AND day < ?
 
 # Keep what a worker key did, in place of what was kept of it; not whether it is barred.
 PUT_WORKER_RECORD: Final = """
-INSERT INTO worker_records (pubkey, first_seen_ms, last_seen_ms, completed, failed, rejected, lost, bad_receipts,
-    latency_sum_ms, audits_agreed, audits_disagreed, recent_good, recent_bad)
+INSERT INTO worker_records (pubkey, first_seen_ms, last_seen_ms, completed, failed, rejected, lost,
+    bad_receipts, latency_sum_ms, audits_agreed, audits_disagreed, recent_good, recent_bad)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 ON CONFLICT (pubkey) DO UPDATE SET first_seen_ms = excluded.first_seen_ms,
     last_seen_ms = excluded.last_seen_ms, completed = excluded.completed, failed = excluded.failed,
@@ -269,11 +269,15 @@ ON CONFLICT (pubkey) DO UPDATE SET first_seen_ms = excluded.first_seen_ms,
     recent_bad = excluded.recent_bad
 """
 
-_RECORD: Final = """pubkey, first_seen_ms, last_seen_ms, completed, failed, rejected, lost, bad_receipts, latency_sum_ms,
-    audits_agreed, audits_disagreed, recent_good, recent_bad, barred_at_ms, barred_reason"""
+_RECORD: Final = """
+    pubkey, first_seen_ms, last_seen_ms, completed, failed, rejected, lost, bad_receipts, latency_sum_ms,
+    audits_agreed, audits_disagreed, recent_good, recent_bad, barred_at_ms, barred_reason
+"""
 
 # What is kept of one worker key.
-WORKER_RECORD: Final = f"SELECT {_RECORD} FROM worker_records WHERE pubkey = ?1"  # noqa: S608 - a text of this module
+WORKER_RECORD: Final = f"""
+SELECT {_RECORD} FROM worker_records WHERE pubkey = ?1
+"""  # noqa: S608 - a text of this module
 
 # What is kept of the newest worker keys. Read once, at the start.
 NEWEST_WORKER_RECORDS: Final = f"""
@@ -284,7 +288,8 @@ SELECT {_RECORD} FROM worker_records ORDER BY rowid DESC LIMIT ?1
 BAR_WORKER: Final = """
 INSERT INTO worker_records (pubkey, first_seen_ms, last_seen_ms, barred_at_ms, barred_reason)
 VALUES (?1, ?3, ?3, ?3, ?2)
-ON CONFLICT (pubkey) DO UPDATE SET barred_at_ms = excluded.barred_at_ms, barred_reason = excluded.barred_reason
+ON CONFLICT (pubkey) DO UPDATE SET barred_at_ms = excluded.barred_at_ms,
+    barred_reason = excluded.barred_reason
 WHERE worker_records.barred_at_ms IS NULL
 """
 
@@ -302,8 +307,8 @@ WHERE barred_at_ms IS NOT NULL ORDER BY pubkey
 
 # Keep a pending repetition of a completed job: ?1 repeats ?2.
 INSERT_AUDIT: Final = """
-INSERT INTO jobs (id, audit_of, user_id, created_at, queue_deadline_ms, queue_window_ms, lease_ms, type, policy,
-    privacy_class, payload, model)
+INSERT INTO jobs (id, audit_of, user_id, created_at, queue_deadline_ms, queue_window_ms, lease_ms, type,
+    policy, privacy_class, payload, model)
 SELECT ?1, id, ?3, ?4, ?5, ?6, ?7, type, 'CHEAP', privacy_class, payload, model FROM jobs
 WHERE id = ?2 AND status = 'completed'
 """

@@ -336,7 +336,13 @@ class SqliteStore(Store):
         return tuple(pubkey for (pubkey,) in self._session.rows(queries.BARRED_WORKERS))
 
     def insert_audit(
-        self, job_id: str, audit_of: str, user_id: str, created_at: UnixMs, window: DurationMs, lease: DurationMs
+        self,
+        job_id: str,
+        audit_of: str,
+        user_id: str,
+        created_at: UnixMs,
+        window: DurationMs,
+        lease: DurationMs,
     ) -> bool:
         deadline = created_at + window
         return self._session.change(

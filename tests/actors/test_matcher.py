@@ -121,7 +121,7 @@ def a_worker(worker_id: int = 1, *, proven: bool = True) -> WorkerOnline:
 def test_the_sweep_is_set_at_the_start_and_again_after_each() -> None:
     desk = Desk()
     sweep = ArmTimer(SetTimer("sweep", POLICY.sweep_interval, Sweep()), desk.ref)
-    assert [message.timer for message in desk.scheduler.take()] == [sweep.timer]
+    assert sweep.timer in [message.timer for message in desk.scheduler.take()]
     desk.tell(Sweep())
     assert [message.timer for message in desk.scheduler.take()] == [sweep.timer]
 

@@ -380,7 +380,13 @@ class MemoryStore(Store):
         return tuple(sorted(record.pubkey for record in records if record.barred_at is not None))
 
     def insert_audit(
-        self, job_id: str, audit_of: str, user_id: str, created_at: UnixMs, window: DurationMs, lease: DurationMs
+        self,
+        job_id: str,
+        audit_of: str,
+        user_id: str,
+        created_at: UnixMs,
+        window: DurationMs,
+        lease: DurationMs,
     ) -> bool:
         self._need_transaction()
         audited = self._tables.jobs.get(audit_of)
