@@ -17,7 +17,7 @@ from compute_router.actors.messages import (
 from compute_router.actors.ownership import OwnerProof, OwnerRefusal
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
-from compute_router.protocol.api_keys import key_id_of
+from compute_router.protocol.api_keys import KeyScope, key_id_of
 from compute_router.protocol.errors import (
     AlreadyClaimedError,
     AuthenticationError,
@@ -79,8 +79,7 @@ class TrustResource:
         caller = self._authentication.caller(request)
         body = request.json(_CREATES.decode)
         check_user(caller, body.user_id)
-        token = self._token(request, caller)
-        proof = _proof(token, caller)
+        token, proof = self._proof(request, caller)
         # Whoever could lose the answer brings a token of his own, and is not locked out by that.
         new_token = None if proof.vouched else token or new_user_token()
         code = new_pairing_code()
@@ -116,7 +115,7 @@ class TrustResource:
         caller = self._authentication.caller(request)
         user_id = _user_id(request.required_query("user_id"))
         check_user(caller, user_id)
-        proof = _proof(self._token(request, caller), caller)
+        _, proof = self._proof(request, caller)
         pairings = await ask(self._system.store, ListPairings(user_id, proof))
         _refuse(pairings)
         return json_answer(
@@ -130,7 +129,7 @@ class TrustResource:
         pubkey = _pubkey(variable)
         user_id = _user_id(request.required_query("user_id"))
         check_user(caller, user_id)
-        proof = _proof(self._token(request, caller), caller)
+        _, proof = self._proof(request, caller)
         now = self._system.clock.unix_ms()
         revoked = await ask(self._system.store, RevokePairing(user_id, pubkey, proof))
         _refuse(revoked)
@@ -139,19 +138,23 @@ class TrustResource:
         self._system.matcher.tell(TrustRevoked(user_id, pubkey))
         return json_answer(TrustRevokeAnswer(user_id, pubkey, iso_from_unix_ms(now)))
 
-    def _token(self, request: Request, caller: ApiKey | None) -> str | None:
-        """The user token of a request, or None; an API key is none."""
-        token = None if caller is not None else bearer_token(request)
-        if token is None or key_id_of(token) is not None:
-            return None
+    def _proof(self, request: Request, caller: ApiKey | None) -> tuple[str | None, OwnerProof]:
+        """The user token of a request, if one came, and what shows that the owner sent it.
+
+        An API key that was checked for the user stands for the owner, and so does an admin key in the open
+        mode, in which other keys show nothing.
+        """
+        if caller is not None:
+            return None, OwnerProof(vouched=True)
+        token = bearer_token(request)
+        if token is None:
+            return None, OwnerProof()
+        if key_id_of(token) is not None:
+            key = self._authentication.ring.find(token)
+            return None, OwnerProof(vouched=key is not None and key.scope is KeyScope.ADMIN)
         if not is_user_token(token):
             raise PermissionDeniedError("This is not the token of this user.")
-        return token
-
-
-def _proof(token: str | None, caller: ApiKey | None) -> OwnerProof:
-    """What shows the owner: an API key that was checked for the user already, or the hash of a token."""
-    return OwnerProof(None if token is None else hash_user_token(token), vouched=caller is not None)
+        return token, OwnerProof(hash_user_token(token))
 
 
 def _refuse(answer: object) -> None:

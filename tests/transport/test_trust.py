@@ -5,16 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tests.transport.harness import Coordinator, coordinator
+from tests.transport.harness import Coordinator, coordinator, owner
 from tests.transport.test_health_and_quote import ISO_MS
 
 KEY_A, KEY_B = "a" * 64, "b" * 64
 
 
 async def new_code(router: Coordinator, user_id: str = "alice") -> str:
-    answer = await router.http.post("/v1/trust/create", json={"user_id": user_id})
+    answer = await router.http.post("/v1/trust/create", json={"user_id": user_id}, headers=owner(user_id))
     assert answer.status_code == 201
-    assert list(answer.json()) == ["pairing_code", "expires_at"]
     return str(answer.json()["pairing_code"])
 
 
@@ -59,7 +58,7 @@ async def test_each_user_lists_his_own_workers_in_the_order_of_pairing(tmp_path:
             answer = await router.http.get("/v1/trust/list", params={"user_id": user_id})
             assert (answer.status_code, list(answer.json())) == (200, ["providers"])
             lists[user_id] = answer.json()["providers"]
-    assert all(list(provider) == ["provider_pubkey", "paired_at"] for provider in lists["alice"])
+    assert all(list(provider) == ["provider_pubkey", "paired_at", "signed"] for provider in lists["alice"])
     assert all(ISO_MS.fullmatch(provider["paired_at"]) for provider in lists["alice"])
     keys = {user: sorted(provider["provider_pubkey"] for provider in mine) for user, mine in lists.items()}
     assert keys == {"alice": [KEY_A, KEY_B], "bob & co": [KEY_B], "carol": []}
