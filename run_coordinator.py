@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth: AuthMode
     max_body_bytes: int
     cors_origins: tuple[str, ...]
+    ws_origins: tuple[str, ...]
     queue_window: DurationMs
     max_ttl: DurationMs
     max_run: DurationMs
@@ -90,6 +91,7 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         auth=given.auth,
         max_body_bytes=given.max_body_bytes,
         cors_origins=given.cors_origins,
+        ws_origins=given.ws_origins,
         queue_window=given.queue_window_seconds,
         max_ttl=given.max_ttl_seconds,
         max_run=given.max_run_seconds,
@@ -145,6 +147,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--auth", _choice(AuthMode), "open", "open: anybody may send jobs. keys: only with an API key.")
     option("--max-body-bytes", _positive, "1048576", "Largest request body and worker frame.")
     option("--cors-origins", _origins, "", "Browser origins that may call the API, by commas; * is all.")
+    option("--ws-origins", _origins, "", "Browser origins that may connect as workers, by commas; * is all.")
     option("--queue-window-seconds", _seconds, "30", "How long a job may wait, unless it says otherwise.")
     option("--max-ttl-seconds", _seconds, "3600", "The longest wait that a job may ask for.")
     option("--max-run-seconds", _seconds, "3600", "How long one attempt at a job may run.")
@@ -278,6 +281,7 @@ async def serve(settings: Settings) -> int:
         port=settings.port,
         max_body_bytes=settings.max_body_bytes,
         cors_origins=settings.cors_origins,
+        ws_origins=settings.ws_origins,
         limits=AddressLimits(
             connections=settings.max_connections_per_address,
             messages_per_second=settings.max_messages_per_second,

@@ -59,6 +59,60 @@ class JobAnswer(msgspec.Struct, frozen=True):
     completed_at: str | None
 
 
+class AddressLimitsShown(msgspec.Struct, frozen=True):
+    """What each address other than the coordinator's own machine may do.
+
+    ``messages_per_second`` counts requests and frames of all kinds; ``calls_per_minute`` those to endpoints of
+    one kind, by its name.
+    """
+
+    connections: int
+    sockets_per_minute: int
+    messages_per_second: int
+    calls_per_minute: dict[str, int]
+
+
+class LimitsShown(msgspec.Struct, frozen=True):
+    """The limits of a coordinator. ``jobs`` are unfinished ones at once, ``workers`` connected ones."""
+
+    body_bytes: int
+    wait_seconds: int
+    ttl_seconds: float
+    jobs: int
+    jobs_per_user: int
+    workers: int
+    address: AddressLimitsShown
+
+
+class ReceiptAnswer(msgspec.Struct, frozen=True):
+    """Answer of ``GET /v1/receipts/{job_id}``; see ``docs/receipts.md``.
+
+    ``receipt`` and ``statement`` are the exact texts that were signed. ``receipt`` and ``signature`` are None
+    when the worker sent no receipt; ``provider_pubkey`` is the key that it went by.
+    """
+
+    job_id: str
+    network: str
+    receipt: str | None
+    signature: str | None
+    provider_pubkey: str
+    verified: bool
+    statement: str
+    coordinator_signature: str
+    coordinator_pubkey: str
+
+
+class CoordinatorAnswer(msgspec.Struct, frozen=True):
+    """Answer of ``GET /.well-known/compute-router``: the public half of the coordinator's key, and the
+    versions of what it and its workers sign.
+    """
+
+    network: str
+    coordinator_pubkey: str
+    countersign: str
+    receipts: str
+
+
 class HealthAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """Answer of ``GET /v1/health``. ``status`` is ``ok``, or ``degraded`` with its ``problems``.
 
@@ -71,6 +125,7 @@ class HealthAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     timestamp: str
     problems: list[str] = []
     notes: list[str] = []
+    limits: LimitsShown | None = None
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

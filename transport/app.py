@@ -12,9 +12,11 @@ from tornado.web import Application
 
 from compute_router.actors.system import System
 from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.http_api import LimitsShown
 from compute_router.transport.authentication import Authentication
 from compute_router.transport.commit import CommitResource
 from compute_router.transport.cors import Cors
+from compute_router.transport.endpoint_limits import EndpointLimits
 from compute_router.transport.health import HealthResource
 from compute_router.transport.http_exchange import MAX_DRAINED_BYTES, HttpApi
 from compute_router.transport.job import JobResource
@@ -24,6 +26,8 @@ from compute_router.transport.keys import KeysResource
 from compute_router.transport.limits import AddressGuard, AddressLimits
 from compute_router.transport.quote import QuoteResource
 from compute_router.transport.router import Router
+from compute_router.transport.shown_limits import shown_limits
+from compute_router.transport.socket_origins import SocketOrigins
 from compute_router.transport.trust import TrustResource
 from compute_router.transport.worker_address import WorkerAddress
 from compute_router.transport.worker_socket import WorkerSocket
@@ -44,6 +48,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     max_body_bytes: int = 1024 * 1024
     cors_origins: tuple[str, ...] = ()
+    ws_origins: tuple[str, ...] = ()
     limits: AddressLimits = AddressLimits()
 
 
@@ -64,18 +69,24 @@ class Server:
     ) -> None:
         guard = AddressGuard(settings.limits, system.clock.steady_ms)
         max_frame_bytes = settings.max_body_bytes + _FRAME_HEADROOM
-        worker_settings = {"registry": system.registry, "guard": guard, "max_frame_bytes": max_frame_bytes}
+        worker_settings = {
+            "registry": system.registry,
+            "guard": guard,
+            "max_frame_bytes": max_frame_bytes,
+            "origins": SocketOrigins(settings.ws_origins),
+        }
         sockets = Application(
             [(r"/", WorkerSocket, worker_settings)],
             websocket_max_message_size=max_frame_bytes,
             log_function=lambda handler: None,
         )
+        shown = shown_limits(system.policy, settings.limits, settings.max_body_bytes)
+        router = routes(system, watch, authentication, shown)
+        EndpointLimits(settings.limits, system.clock.steady_ms).guard_all(router)
         self._system = system
         self._watch = watch
         self._settings = settings
-        self._api = HttpApi(
-            routes(system, watch, authentication), sockets, Cors(settings.cors_origins), guard, settings.max_body_bytes
-        )
+        self._api = HttpApi(router, sockets, Cors(settings.cors_origins), guard, settings.max_body_bytes)
         self._server = _ListeningServer(
             self._api,
             max_header_size=_HEADER_BYTES,
@@ -122,12 +133,12 @@ class Server:
         await self._server.close_all_connections()
 
 
-def routes(system: System, watch: JobWatch, authentication: Authentication) -> Router:
+def routes(system: System, watch: JobWatch, authentication: Authentication, limits: LimitsShown) -> Router:
     """Every address of the HTTP API."""
     router = Router()
     trust = TrustResource(system, authentication)
     router.add("GET", "/", WorkerAddress().get)
-    router.add("GET", "/v1/health", HealthResource(system).get)
+    router.add("GET", "/v1/health", HealthResource(system, limits).get)
     router.add("GET", "/v1/quote", QuoteResource(system.network).get)
     router.add("POST", "/v1/jobs/commit/*", CommitResource(system, authentication).post)
     job = JobResource(system, watch, authentication)
@@ -142,4 +153,5 @@ def routes(system: System, watch: JobWatch, authentication: Authentication) -> R
     router.add("POST", "/v1/trust/create", trust.create)
     router.add("POST", "/v1/trust/claim", trust.claim)
     router.add("GET", "/v1/trust/list", trust.list)
+    router.add("DELETE", "/v1/trust/*", trust.revoke)
     return router

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compute_router.actors.messages import CountWorkers
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
-from compute_router.protocol.http_api import HealthAnswer
+from compute_router.protocol.http_api import HealthAnswer, LimitsShown
 from compute_router.protocol.units import iso_from_unix_ms
 from compute_router.transport.http_types import Answer, Request, json_answer
 
@@ -13,8 +13,9 @@ from compute_router.transport.http_types import Answer, Request, json_answer
 class HealthResource:
     """Answers without touching the database."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, limits: LimitsShown) -> None:
         self._system = system
+        self._limits = limits
 
     async def get(self, request: Request, variable: str) -> Answer:
         problems = self._system.health.problems
@@ -26,5 +27,6 @@ class HealthResource:
                 timestamp=iso_from_unix_ms(self._system.clock.unix_ms()),
                 problems=problems,
                 notes=self._system.health.notes,
+                limits=self._limits,
             )
         )

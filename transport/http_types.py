@@ -48,11 +48,12 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class Request:
-    """One HTTP request with its whole body."""
+    """One HTTP request with its whole body, and the address that sent it."""
 
-    __slots__ = ("body", "headers", "method", "path", "query_string")
+    __slots__ = ("address", "body", "headers", "method", "path", "query_string")
 
-    def __init__(self, method: str, target: str, headers: HTTPHeaders) -> None:
+    def __init__(self, method: str, target: str, headers: HTTPHeaders, address: str = "") -> None:
+        self.address = address
         self.method = method
         self.path, _, self.query_string = target.partition("?")
         self.headers = headers
@@ -100,8 +101,13 @@ class Request:
             MalformedJsonError: the body is no UTF-8 JSON, or nested too deeply.
             RequestError: it is JSON, but not what this request needs.
         """
-        media_type = self.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
-        if media_type != "application/json":
+        declared = self.headers.get("Content-Type")
+        if declared is None:
+            # Any web page may send a body without a type, and its browser does not ask us first.
+            is_json = "Origin" not in self.headers
+        else:
+            is_json = declared.partition(";")[0].strip().lower() == "application/json"
+        if not is_json:
             raise UnsupportedMediaTypeError("Send the body as application/json.")
         return decode_json(self.body, decode)
 

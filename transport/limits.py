@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
@@ -70,6 +71,12 @@ class RateLimit:
             return False
         bucket.tokens -= 1
         return True
+
+    def wait_seconds(self, caller: str) -> int:
+        """In how many seconds a caller that was refused just now may do it again."""
+        bucket = self._buckets.get(caller)
+        missing = 0.0 if bucket is None else 1 - bucket.tokens
+        return max(math.ceil(missing / self._per_ms / 1000), 1)
 
 
 class AddressGuard:

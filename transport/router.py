@@ -25,6 +25,12 @@ class Router:
         """Serve a path. A ``*`` as its last segment, or as the one before, takes any text."""
         self._routes.setdefault(path, {})[method] = handler
 
+    def replace_handlers(self, replace: Callable[[str, str, Handler], Handler]) -> None:
+        """Put something else in the place of each handler; ``replace`` is given method, path and handler."""
+        for path, methods in self._routes.items():
+            for method, handler in methods.items():
+                methods[method] = replace(method, path, handler)
+
     def find(self, method: str, path: str) -> tuple[Handler, str]:
         """The handler for a request, and the variable segment.
 

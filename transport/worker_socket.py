@@ -23,6 +23,8 @@ from compute_router.protocol.messages import (
 )
 from compute_router.transport.complaints import complaint
 from compute_router.transport.limits import AddressGuard
+from compute_router.transport.security_headers import SECURITY_HEADERS, SERVER
+from compute_router.transport.socket_origins import SocketOrigins
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +40,16 @@ class WorkerSocket(WebSocketHandler):
     _registry: pykka.ActorRef[Any]
     _guard: AddressGuard
     _max_frame_bytes: int
+    _origins: SocketOrigins
 
-    def initialize(self, registry: pykka.ActorRef[Any], guard: AddressGuard, max_frame_bytes: int) -> None:
+    def initialize(
+        self,
+        registry: pykka.ActorRef[Any],
+        guard: AddressGuard,
+        max_frame_bytes: int,
+        origins: SocketOrigins,
+    ) -> None:
+        self._origins = origins
         self._registry = registry
         self._guard = guard
         self._max_frame_bytes = max_frame_bytes
@@ -47,12 +57,28 @@ class WorkerSocket(WebSocketHandler):
         self._is_open = False
         self.worker_id = next(_worker_ids)
 
+    def set_default_headers(self) -> None:
+        self.set_header("Server", SERVER)
+        for name, value in SECURITY_HEADERS:
+            self.set_header(name, value)
+
+    def prepare(self) -> None:
+        """Refuse web pages that were not let in; Tornado's own rule would let in those of its own address."""
+        headers = self.request.headers
+        if not self._origins.allow(headers.get("Origin"), headers.get("Host")):
+            self.set_status(403)
+            self.finish("Pages of this origin may not connect unless --ws-origins names it")
+
+    def check_origin(self, origin: str) -> bool:
+        """Decided in :meth:`prepare`."""
+        return True
+
     def get_compression_options(self) -> None:
         """Declines permessage-deflate: its buffers would cost more memory than all else of a worker."""
         return
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
-        """Tornado refuses a web page of another origin with a line of text; errors here are JSON."""
+        """A web page of another origin is refused with a line of text; errors here are JSON."""
         if not isinstance(chunk, str):
             return super().finish(chunk)
         self.set_header("Content-Type", "application/json; charset=utf-8")

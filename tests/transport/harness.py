@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any, Final
 import apsw
 import httpx
 
+from compute_router.actors.clock import Clock
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.system import System, start_system
 from compute_router.protocol.networks import NETWORKS, Chain
@@ -36,6 +39,12 @@ TASK: Final[dict[str, Any]] = {
     "payload": {"task_type": "summarize", "input": "Some text."},
 }
 LLM: Final[dict[str, Any]] = {"job_type": "LLM_INFER", "user_id": "alice", "payload": {"prompt": "Why?"}}
+
+
+def owner(user_id: str) -> dict[str, str]:
+    """The header of whoever owns a user id in these tests, before and after restarts."""
+    secret = base64.urlsafe_b64encode(hashlib.sha256(user_id.encode()).digest()).decode().rstrip("=")
+    return {"Authorization": f"Bearer crt_{secret}"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Coordinator:
 
     async def pair(self, user_id: str, pubkey: str) -> None:
         """Pair a worker's key with a user."""
-        created = await self.http.post("/v1/trust/create", json={"user_id": user_id})
+        created = await self.http.post("/v1/trust/create", json={"user_id": user_id}, headers=owner(user_id))
         claim = {"pairing_code": created.json()["pairing_code"], "provider_pubkey": pubkey}
         assert (await self.http.post("/v1/trust/claim", json=claim)).status_code == 200
 
@@ -101,9 +110,11 @@ async def coordinator(
     policy: MatchingPolicy = QUICK,
     max_body_bytes: int = 1024 * 1024,
     cors_origins: tuple[str, ...] = (),
+    ws_origins: tuple[str, ...] = (),
     limits: AddressLimits | None = None,
     disk: Disk | None = None,
     auth: AuthMode = AuthMode.OPEN,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Coordinator]:
     """Run a coordinator. At the end no actor may have died, and no long poll or stream may be left."""
     open_store: Callable[[], Store] = partial(open_sqlite_store, directory / NETWORK.default_database)
@@ -116,12 +127,14 @@ async def coordinator(
         watchers=watch,
         on_death=deaths.append,
         policy=policy,
+        clock=clock,
     )
     settings = HttpSettings(
         host="127.0.0.1",
         port=0,
         max_body_bytes=max_body_bytes,
         cors_origins=cors_origins,
+        ws_origins=ws_origins,
         limits=limits or AddressLimits(),
     )
     authentication = await open_authentication(system, auth)

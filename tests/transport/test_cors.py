@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tornado.httputil import HTTPHeaders
 
 from compute_router.transport.cors import Cors
 from compute_router.transport.http_types import Request
-from tests.transport.harness import coordinator
+from tests.transport.harness import TASK, coordinator
 
 PAGE = "https://app.example"
 PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
@@ -57,7 +58,8 @@ async def test_a_named_origin_gets_its_preflight_and_reads_answers_and_errors(
         assert preflight.headers["access-control-allow-methods"] == "POST"
         assert "content-type" in preflight.headers["access-control-allow-headers"].lower()
         good = await router.http.get("/v1/health", headers={"Origin": PAGE})
-        bad = await router.http.post("/v1/jobs/commit/fast", content=b"{", headers={"Origin": PAGE})
+        typed = {"Origin": PAGE, "Content-Type": "application/json"}
+        bad = await router.http.post("/v1/jobs/commit/fast", content=b"{", headers=typed)
         large = await router.http.post(
             "/v1/jobs/commit/fast", content=b" " * 2_000_000, headers={"Origin": PAGE}
         )
@@ -70,3 +72,18 @@ async def test_a_preflight_for_nothing_is_not_found(tmp_path: Path) -> None:
     async with coordinator(tmp_path, cors_origins=("*",)) as router:
         answer = await router.http.options("/nowhere", headers=PREFLIGHT)
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+
+
+async def test_a_page_cannot_slip_a_commit_in_without_asking_first(tmp_path: Path) -> None:
+    """These three types, and none at all, need no preflight; so none of them may be taken for JSON."""
+    body = json.dumps(TASK).encode()
+    simple = [None, "text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"]
+    async with coordinator(tmp_path) as router:
+        for origin in (PAGE, "null", "http://127.0.0.1:8000"):
+            for media_type in simple:
+                headers = {"Origin": origin} | ({"Content-Type": media_type} if media_type else {})
+                answer = await router.http.post("/v1/jobs/commit/fast", content=body, headers=headers)
+                assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")
+        assert router.count("jobs") == 0
+        programs = await router.http.post("/v1/jobs/commit/fast", content=body)
+        assert programs.status_code == 201
