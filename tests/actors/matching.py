@@ -33,6 +33,7 @@ from compute_router.actors.messages import (
     SlotFreed,
     Submit,
     TrustGranted,
+    TrustRevoked,
     WorkerOnline,
     WorkerSaid,
     WorkerSettled,
@@ -42,6 +43,7 @@ from compute_router.actors.store_requests import handle
 from compute_router.protocol.job_state import FINAL, JobEvent, JobStatus, advance
 from compute_router.protocol.jobs import JobType, PrivacyClass, ProviderType
 from compute_router.protocol.messages import (
+    SEALED_V1,
     ErrorFrame,
     Frame,
     HeldJob,
@@ -90,6 +92,7 @@ class Matching:
         self.path: dict[str, tuple[JobStatus, int]] = {}
         self.durable: set[tuple[str, int | None]] = set()
         self.trusted: dict[str, set[str]] = {}
+        self.recipients: dict[str, tuple[str, ...] | None] = {}
         self.workers: dict[int, WorkerOnline] = {}
 
     @property
@@ -127,6 +130,7 @@ class Matching:
         job = msgspec.structs.replace(job, created_at=now, queue_deadline=deadline)
         with self.store.transaction():
             self.store.insert_job(job)
+        self.recipients[job.job_id] = job.recipients
         self.reserved[job.user_id] -= 1
         taken = self.core.submit(Submit(job, tuple(sorted(self.trusted.get(job.user_id, ())))), self.now)
         if taken:
@@ -166,6 +170,14 @@ class Matching:
         self.core.trust_granted(TrustGranted(user, pubkey), self.now)
         self._settle()
 
+    def revoke_trust(self, user: str, pubkey: str) -> None:
+        """A user no longer trusts a worker key."""
+        self.trusted.get(user, set()).discard(pubkey)
+        with self.store.transaction():
+            self.store.revoke_pairing(user, pubkey)
+        self.core.trust_revoked(TrustRevoked(user, pubkey), self.now)
+        self._settle()
+
     # Workers
 
     def online(
@@ -181,6 +193,7 @@ class Matching:
         held: tuple[tuple[str, int], ...] = (),
         settled: bool = True,
         instance: str | None = None,
+        features: tuple[str, ...] = (),
     ) -> None:
         """A worker registers; one that is not proven is also settled at once, unless told otherwise."""
         event = WorkerOnline(
@@ -193,6 +206,7 @@ class Matching:
             proven,
             tuple(HeldJob(job_id, attempt) for job_id, attempt in held),
             instance,
+            frozenset(features),
         )
         self.workers[worker_id] = event
         self.core.worker_online(event, self.now)
@@ -394,7 +408,14 @@ class Matching:
         assert attempt in self.durable, f"{attempt} went out before it was durable, or twice"
         self.durable.remove(attempt)
         if frame.privacy_class is PrivacyClass.PRIVATE:
-            assert self.workers[worker_id].pubkey in self.trusted[frame.user_id], "a stranger got it"
+            worker = self.workers[worker_id]
+            assert worker.pubkey in self.trusted[frame.user_id], "a stranger got it"
+            assert worker.proven or self.policy.legacy_workers, "somebody got it who only names a key"
+            recipients = self.recipients[frame.job_id]
+            if recipients is not None:
+                assert worker.pubkey in recipients, "somebody got it who cannot open it"
+                assert worker.proven, "somebody got it who only names a key"
+                assert SEALED_V1 in worker.features, "somebody got it who does not know how to open it"
 
     def _follow(self, message: Message) -> None:
         """Hold a request to the state table: the right step, and the right attempt."""

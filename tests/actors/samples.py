@@ -36,13 +36,14 @@ def a_job(
     window: int = 30_000,
     lease: int | None = None,
     run_limit: int | None = None,
+    sealed_to: tuple[str, ...] | None = None,
 ) -> NewJob:
     """A job as committed at NOON; its lease is the usual one of its type, unless it is given."""
     return NewJob(
         job_id=job_id,
         job_type=job_type,
         tier=tier,
-        privacy_class=PrivacyClass.PRIVATE if private else PrivacyClass.PUBLIC,
+        privacy_class=PrivacyClass.PRIVATE if private or sealed_to else PrivacyClass.PUBLIC,
         user_id=user,
         payload=b'{"task_type":"summarize","input":"Long."}',
         model=model,
@@ -51,6 +52,7 @@ def a_job(
         queue_window=DurationMs(window),
         lease=MatchingPolicy().lease(job_type, None) if lease is None else DurationMs(lease),
         run_limit=None if run_limit is None else DurationMs(run_limit),
+        recipients=sealed_to,
     )
 
 

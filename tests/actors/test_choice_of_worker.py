@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.jobs import JobType, ProviderType, Tier
 from tests.actors.matching import Matching
 from tests.actors.samples import LLM, TASK, a_job, completion, failed, key, reject
 
 DESKTOP, SEEKER = ProviderType.DESKTOP, ProviderType.SEEKER
 A, B, C = key("a"), key("b"), key("c")
+LEGACY = MatchingPolicy(legacy_workers=True)
 
 
 @pytest.mark.parametrize(
@@ -241,12 +243,42 @@ def test_a_private_job_waits_for_a_trusted_worker_that_is_busy() -> None:
 
 
 def test_a_private_job_waits_for_a_trusted_worker_that_has_not_settled() -> None:
-    market = Matching()
+    market = Matching(LEGACY)
     market.grant_trust("alice", A)
     market.online(1, A, proven=False, settled=False)
     assert market.submit(a_job(private=True))
     market.settle(1)
     assert market.given_to(1) == ["job"]
+
+
+def test_a_private_job_never_goes_to_a_worker_that_only_names_a_trusted_key() -> None:
+    market = Matching()
+    market.grant_trust("alice", A)
+    market.online(1, A, proven=False)
+    assert not market.submit(a_job(private=True))
+    market.submit(a_job("public"))
+    assert market.given_to(1) == ["public"]
+
+
+def test_a_waiting_private_job_does_not_fall_to_one_that_only_names_its_key() -> None:
+    market = Matching()
+    market.grant_trust("alice", A)
+    market.online(1, A)
+    market.submit(a_job("runs", private=True), a_job("waits", private=True))
+    market.offline(1)
+    market.online(2, A, proven=False)
+    market.advance(60_000)
+    assert market.given_to(2) == []
+    assert market.failure("waits")["error"] == "no_trusted_worker"
+
+
+def test_an_operator_may_do_without_proofs() -> None:
+    market = Matching(LEGACY)
+    market.grant_trust("alice", A)
+    market.online(1, B, proven=False)
+    market.online(2, A, proven=False)
+    market.submit(a_job(private=True))
+    assert market.assignments() == [("job", 2)]
 
 
 def test_a_worker_paired_while_a_private_job_waits_gets_it() -> None:

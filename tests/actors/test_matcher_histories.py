@@ -25,7 +25,14 @@ from hypothesis.stateful import (
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.jobs import JobType, ProviderType, Tier
-from compute_router.protocol.messages import JobChunk, JobComplete, JobFailed, JobReject, JobStarted
+from compute_router.protocol.messages import (
+    SEALED_V1,
+    JobChunk,
+    JobComplete,
+    JobFailed,
+    JobReject,
+    JobStarted,
+)
 from compute_router.storage.interface import NewJob
 from tests.actors.matching import Matching
 from tests.actors.samples import a_job, busy, chunk, completion, failed, key, reject, started
@@ -78,6 +85,7 @@ class Market(RuleBasedStateMachine):
         job_type=st.sampled_from(JobType),
         tier=st.sampled_from(Tier),
         private=st.sampled_from([False, False, True]),
+        sealed_to=st.sampled_from([None, None, None, (KEYS[0],), (KEYS[1], KEYS[2])]),
         model=st.sampled_from([None, None, *MODELS]),
         window=st.sampled_from([30_000, 30_000, 1, 2_000, 120_000]),
         run_limit=st.sampled_from([None, None, 1, 5_000, 60_000]),
@@ -90,6 +98,7 @@ class Market(RuleBasedStateMachine):
         job_type: JobType,
         tier: Tier,
         private: bool,
+        sealed_to: tuple[str, ...] | None,
         model: str | None,
         window: int,
         run_limit: int | None,
@@ -108,6 +117,7 @@ class Market(RuleBasedStateMachine):
                 model=model if job_type is JobType.LLM_INFER else None,
                 window=window,
                 run_limit=run_limit,
+                sealed_to=sealed_to,
             )
             self.reserved.append(job)
             if at_once:
@@ -140,6 +150,10 @@ class Market(RuleBasedStateMachine):
     def grant_trust(self, user: str, pubkey: str) -> None:
         self.market.grant_trust(user, pubkey)
 
+    @rule(user=st.sampled_from(USERS), pubkey=st.sampled_from(KEYS))
+    def revoke_trust(self, user: str, pubkey: str) -> None:
+        self.market.revoke_trust(user, pubkey)
+
     # Workers
 
     @rule(
@@ -151,6 +165,7 @@ class Market(RuleBasedStateMachine):
         slots=st.integers(1, 3),
         proven=st.booleans(),
         settled=st.booleans(),
+        seals=st.booleans(),
         still_holds=st.integers(0, 15),
     )
     def connect(
@@ -162,6 +177,7 @@ class Market(RuleBasedStateMachine):
         slots: int,
         proven: bool,
         settled: bool,
+        seals: bool,
         still_holds: int,
     ) -> int:
         worker_id = next(self.serial)
@@ -186,6 +202,7 @@ class Market(RuleBasedStateMachine):
             proven=proven,
             held=tuple(held),
             settled=settled,
+            features=(SEALED_V1,) if seals else (),
         )
         return worker_id
 
@@ -195,6 +212,7 @@ class Market(RuleBasedStateMachine):
         names=models,
         more_slots=st.integers(0, 2),
         proven=st.booleans(),
+        seals=st.booleans(),
         other_key=st.one_of(st.none(), st.sampled_from(KEYS)),
     )
     def register_again(
@@ -204,6 +222,7 @@ class Market(RuleBasedStateMachine):
         names: tuple[str, ...],
         more_slots: int,
         proven: bool,
+        seals: bool,
         other_key: str | None,
     ) -> None:
         worker = self.market.workers.get(worker_id)
@@ -222,6 +241,7 @@ class Market(RuleBasedStateMachine):
             models=names,
             slots=worker.slots + more_slots,
             proven=proven,
+            features=(SEALED_V1,) if seals else (),
         )
 
     @rule(worker_id=worker_ids)

@@ -49,14 +49,16 @@ SIGNER = SigningKey(b"s" * 32)
 PUBKEY = public_key_hex(SIGNER)
 OTHER = key("b")
 SILENCE = MatchingPolicy().heartbeat_timeout
+TIME_TO_REGISTER = MatchingPolicy().register_timeout
+PRETENDER = "not the holder of this key"
 
 
 class Door:
     """A registry core with a clock and predictable nonces: socket N gets ``nonce-N``."""
 
-    def __init__(self) -> None:
+    def __init__(self, **policy: Any) -> None:
         serial = itertools.count(1)
-        self.core = RegistryCore(NETWORK, MatchingPolicy(), new_nonce=lambda: f"nonce-{next(serial)}")
+        self.core = RegistryCore(NETWORK, MatchingPolicy(**policy), new_nonce=lambda: f"nonce-{next(serial)}")
         self.now = 0
 
     def open(self, worker_id: int) -> list[Message]:
@@ -105,7 +107,7 @@ def online(messages: list[Message]) -> list[WorkerOnline]:
 def test_a_new_socket_is_challenged_and_watched() -> None:
     assert Door().open(1) == [
         Deliver(1, Challenge("nonce-1", NETWORK)),
-        SetTimer("heartbeat:1", SILENCE, HeartbeatDue(1)),
+        SetTimer("heartbeat:1", TIME_TO_REGISTER, HeartbeatDue(1)),
     ]
 
 
@@ -164,6 +166,8 @@ def test_a_worker_with_proof_is_online_as_proven_and_need_not_settle() -> None:
         models=[Model("llama"), Model("qwen")],
         active_jobs=[HeldJob("job", 2)],
         capabilities=["TASK", "LLM_INFER"],
+        instance="run-1",
+        features=["sealed/v1", "of a newer version"],
     )
     assert messages == [
         Deliver(1, RegisterAck("ok", worker_id="1")),
@@ -176,6 +180,8 @@ def test_a_worker_with_proof_is_online_as_proven_and_need_not_settle() -> None:
             3,
             proven=True,
             held=(HeldJob("job", 2),),
+            instance="run-1",
+            features=frozenset(["sealed/v1", "of a newer version"]),
         ),
     ]
 
@@ -210,6 +216,36 @@ def test_a_proof_that_does_not_hold_is_refused_rather_than_ignored(claim: dict[s
     messages = door.register(1, **claim)
     assert acks(messages) == ["error"]
     assert len(messages) == 1
+    assert door.core.online == 0
+
+
+def test_a_registration_that_somebody_heard_proves_nothing_on_another_connection() -> None:
+    door = Door()
+    door.open(1)
+    heard = registration(**proof("nonce-1"))
+    assert acks(door.frame(1, heard)) == ["ok"]
+    door.open(2)
+    assert acks(door.frame(2, heard)) == ["error"]
+    door.core.closed(1)
+    door.open(3)
+    assert acks(door.frame(3, heard)) == ["error"]
+    assert door.core.online == 0
+
+
+def test_a_nonce_proves_one_key_and_no_second_one() -> None:
+    other = SigningKey(b"o" * 32)
+    theirs = public_key_hex(other)
+    signature = sign_base64(other, registration_message(NETWORK, "nonce-1", theirs))
+    door = Door().registered(1, **proof("nonce-1"))
+    messages = door.register(1, provider_pubkey=theirs, nonce="nonce-1", signature=signature)
+    assert acks(messages) == ["error"]
+
+
+def test_a_nonce_is_used_up_by_a_wrong_signature() -> None:
+    door = Door()
+    door.open(1)
+    assert acks(door.register(1, **proof("nonce-1") | {"signature": "AAAA"})) == ["error"]
+    assert acks(door.register(1, **proof("nonce-1"))) == ["error"]
     assert door.core.online == 0
 
 
@@ -276,25 +312,58 @@ def test_the_holder_of_a_key_replaces_its_own_earlier_connection() -> None:
     messages = door.register(2, **proof("nonce-2"))
     assert messages[:2] == [
         WorkerOffline(1),
-        CloseSocket(1, 1008, "replaced by a newer connection of this key"),
+        CloseSocket(1, 4001, "replaced by a newer connection of this key"),
     ]
     assert [worker.worker_id for worker in online(messages)] == [2]
     assert door.core.online == 1
     assert door.core.closed(1) == []
 
 
-def test_whoever_only_names_a_key_cannot_replace_its_holder() -> None:
+def test_whoever_only_names_a_key_is_refused_while_its_holder_is_there() -> None:
     door = Door().registered(1, **proof("nonce-1"))
     door.open(2)
-    assert WorkerOffline(1) not in door.register(2)
+    messages = door.register(2)
+    assert acks(messages) == ["error"]
+    assert messages[1:] == [CloseSocket(2, 1008, PRETENDER)]
+    assert door.core.online == 1
+    assert frames(door.frame(1, Heartbeat(PUBKEY))) == [HeartbeatAck("ok")]
+    assert door.frame(2, Heartbeat(PUBKEY)) == []
+
+
+def test_whoever_only_names_a_key_may_do_so_again_when_its_holder_is_gone() -> None:
+    door = Door().registered(1, **proof("nonce-1"))
+    door.core.closed(1)
+    door.registered(2)
+    assert door.core.online == 1
+
+
+def test_the_holder_of_a_key_ends_the_connections_that_only_name_it() -> None:
+    door = Door().registered(1).registered(2)
+    door.registered(3, provider_pubkey=OTHER)
+    door.open(4)
+    messages = door.register(4, **proof("nonce-4"))
+    assert messages[:4] == [
+        WorkerOffline(1),
+        CloseSocket(1, 1008, PRETENDER),
+        WorkerOffline(2),
+        CloseSocket(2, 1008, PRETENDER),
+    ]
+    assert [worker.worker_id for worker in online(messages)] == [4]
     assert door.core.online == 2
 
 
-def test_the_holder_of_a_key_does_not_replace_those_who_only_name_it() -> None:
+def test_a_socket_that_named_its_key_may_prove_it_later() -> None:
     door = Door().registered(1)
-    door.open(2)
-    assert WorkerOffline(1) not in door.register(2, **proof("nonce-2"))
-    assert door.core.online == 2
+    messages = door.register(1, **proof("nonce-1"))
+    assert [worker.proven for worker in online(messages)] == [True]
+    assert not any(isinstance(message, CloseSocket) for message in messages)
+    assert door.core.online == 1
+
+
+def test_a_socket_that_proved_its_key_need_not_prove_it_again() -> None:
+    door = Door().registered(1, **proof("nonce-1"))
+    (worker,) = online(door.register(1, slots=2))
+    assert (worker.proven, worker.slots) == (True, 2)
 
 
 def test_a_proven_worker_may_register_again_on_its_socket() -> None:
@@ -356,11 +425,23 @@ def test_any_frame_shows_that_a_worker_is_there_and_it_is_looked_at_again_in_tim
     assert door.look(1) == [SetTimer("heartbeat:1", DurationMs(10_000), HeartbeatDue(1))]
 
 
-def test_a_socket_that_never_registers_is_closed() -> None:
+@pytest.mark.parametrize("tries", [0, 3])
+def test_a_socket_that_does_not_get_registered_in_time_is_closed(tries: int) -> None:
     door = Door()
     door.open(1)
-    door.now = SILENCE
-    assert door.look(1) == [CloseSocket(1, 1008, "no heartbeat")]
+    door.now = TIME_TO_REGISTER - 1
+    for _ in range(tries):
+        assert acks(door.register(1, capabilities=["PAINT"])) == ["error"]
+    assert door.look(1) == [SetTimer("heartbeat:1", DurationMs(1), HeartbeatDue(1))]
+    door.now = TIME_TO_REGISTER
+    assert door.look(1) == [CloseSocket(1, 1008, "not registered in time")]
+
+
+def test_a_registered_socket_has_the_usual_time_until_its_first_heartbeat() -> None:
+    door = Door().registered(1)
+    door.now = TIME_TO_REGISTER
+    left = DurationMs(SILENCE - TIME_TO_REGISTER)
+    assert door.look(1) == [SetTimer("heartbeat:1", left, HeartbeatDue(1))]
 
 
 def test_timers_of_a_socket_that_is_gone_change_nothing() -> None:
@@ -383,11 +464,44 @@ def test_a_socket_that_closes_before_it_registered_is_no_workers_end() -> None:
     assert door.core.closed(1) == []
 
 
+# Floods
+
+
+def test_beyond_so_many_workers_no_more_are_taken_until_one_leaves() -> None:
+    door = Door(max_workers=2).registered(1).registered(2, provider_pubkey=OTHER)
+    door.open(3)
+    full = [CloseSocket(3, 1013, "too many workers; try again later")]
+    assert door.register(3, provider_pubkey=key("c")) == full
+    assert door.core.online == 2
+    door.core.closed(1)
+    door.registered(4, provider_pubkey=key("d"))
+
+
+def test_those_who_are_in_may_register_again_when_it_is_full() -> None:
+    door = Door(max_workers=1).registered(1)
+    assert acks(door.register(1, slots=2)) == ["ok"]
+    door.open(2)
+    assert acks(door.register(2, **proof("nonce-2"))) == ["ok"]
+    assert door.core.online == 1
+
+
+def test_a_socket_that_registers_again_and_again_is_closed() -> None:
+    door = Door(max_registrations=3).registered(1)
+    assert [acks(door.register(1, capabilities=["PAINT"])), acks(door.register(1))] == [["error"], ["ok"]]
+    assert door.register(1) == [WorkerOffline(1), CloseSocket(1, 1008, "too many registrations")]
+
+
+def test_registrations_are_counted_by_the_minute() -> None:
+    door = Door(max_registrations=1).registered(1)
+    door.now = 60_000
+    assert acks(door.register(1)) == ["ok"]
+
+
 # The end
 
 
 def test_all_sockets_are_told_goodbye_and_their_jobs_stay_theirs() -> None:
-    door = Door().registered(1, **proof("nonce-1")).registered(2)
+    door = Door().registered(1, **proof("nonce-1")).registered(2, provider_pubkey=OTHER)
     door.open(3)
     assert door.core.close_all() == [CloseSocket(number, 1001, "coordinator stops") for number in (1, 2, 3)]
     assert door.core.online == 0

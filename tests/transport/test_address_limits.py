@@ -11,8 +11,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from compute_router.actors.clock import SteadyMs
 from compute_router.transport import limits
-from compute_router.transport.limits import AddressGuard, AddressLimits, is_limited
+from compute_router.transport.limits import AddressGuard, AddressLimits, RateLimit, is_limited
 from tests.fakes.clock import FakeClock
 from tests.transport.harness import coordinator
 from tests.transport.raw_http import RawConnection, connect, request
@@ -83,7 +84,51 @@ def test_addresses_that_have_been_quiet_are_forgotten(monkeypatch: pytest.Monkey
     for number in range(1_000):
         assert guard.may_send(f"203.0.{number // 250}.{number % 250}")
         clock.advance(100)
-    assert len(guard._buckets) <= 100
+    assert len(guard._messages) <= 100
+
+
+def test_of_too_many_addresses_the_busy_ones_stay_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_BUCKETS_KEPT", 100)
+    rate = RateLimit(burst=1, per_ms=0.001)
+    assert rate.allows("busy", SteadyMs(0))
+    for number in range(1_000):
+        assert rate.allows(str(number), SteadyMs(0))
+        assert not rate.allows("busy", SteadyMs(0))
+    assert len(rate) == 100
+
+
+def test_an_address_may_open_so_many_sockets_in_a_minute() -> None:
+    clock = FakeClock()
+    guard = AddressGuard(AddressLimits(sockets_per_minute=6), clock.steady_ms)
+    assert sum(guard.may_open_socket(HERE) for _ in range(100)) == 6
+    assert guard.may_open_socket(THERE)
+    clock.advance(10_000)
+    assert [guard.may_open_socket(HERE) for _ in range(2)] == [True, False]
+    assert all(guard.may_open_socket("127.0.0.1") for _ in range(100))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::7", "2001:db8::ffff:8", True),
+        ("2001:db8::7", "2001:db8:0:1::7", False),
+        ("203.0.113.7", "::ffff:203.0.113.7", True),
+        ("203.0.113.7", "203.0.113.8", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_who_holds_many_ipv6_addresses_counts_once(one: str, other: str, same: bool) -> None:
+    assert is_limited(one)
+    assert is_limited(other)
+    guard = AddressGuard(AddressLimits(connections=1), FakeClock().steady_ms)
+    assert guard.opened(one)
+    assert guard.opened(other) is not same
+    guard.closed(one)
+    assert guard.opened(other) is same
+
+
+def test_the_machine_itself_in_the_dress_of_ipv6_is_not_limited() -> None:
+    assert not is_limited("::ffff:127.0.0.1")
 
 
 # On the wire
@@ -169,6 +214,33 @@ async def test_a_worker_that_sends_too_many_frames_is_closed(tmp_path: Path) -> 
         async with connect_from("127.0.0.2", router.port) as elsewhere:
             elsewhere.send(HEALTH)
             assert (await elsewhere.answer()).json()["workers_online"] == 0
+
+
+@pytest.mark.usefixtures("strangers")
+async def test_too_many_new_sockets_of_one_address_are_refused_before_the_handshake(tmp_path: Path) -> None:
+    few = AddressLimits(sockets_per_minute=2)
+    async with (
+        coordinator(tmp_path, limits=few) as router,
+        worker(router.port) as first,
+        worker(router.port) as second,
+    ):
+        await first.register()
+        await second.register()
+        async with connect(router.port) as third:
+            third.send(
+                request(
+                    "GET",
+                    "/",
+                    Connection="Upgrade",
+                    Upgrade="websocket",
+                    Sec_WebSocket_Version="13",
+                    Sec_WebSocket_Key="AAAAAAAAAAAAAAAAAAAAAA==",
+                )
+            )
+            answer = await third.answer()
+            assert (answer.status, answer.json()["error"]) == (429, "rate_limited")
+            assert await third.rest() == b""
+        assert await router.workers_online() == 2
 
 
 @pytest.mark.usefixtures("strangers")
