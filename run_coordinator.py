@@ -23,7 +23,9 @@ import msgspec
 from compute_router.actors.payment_gate import PaymentMode
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.system import start_system
+from compute_router.protocol.countersigning import Countersigner
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError
+from compute_router.protocol.key_file import load_or_create_key
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.sqlite_store import open_sqlite_store
@@ -54,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     db: Path
+    key: Path
     log_level: str
     payments: PaymentMode
     auth: AuthMode
@@ -67,6 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_jobs_per_user: int
     max_workers: int
     legacy_workers: bool
+    audit_share: float
+    require_receipts: bool
     max_connections_per_address: int
     max_messages_per_second: int
     max_sockets_per_minute: int
@@ -81,11 +86,13 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     if given.chain is None:
         parser.error("say which chain to serve: --chain solana or --chain monad")
     network = NETWORKS[given.chain]
+    database = Path(network.default_database) if given.db is None else given.db
     return Settings(
         chain=given.chain,
         host=given.host,
         port=network.default_port if given.port is None else given.port,
-        db=Path(network.default_database) if given.db is None else given.db,
+        db=database,
+        key=_key_beside(database) if given.key is None else given.key,
         log_level=given.log_level,
         payments=given.payments,
         auth=given.auth,
@@ -99,6 +106,8 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         max_jobs_per_user=given.max_jobs_per_user,
         max_workers=given.max_workers,
         legacy_workers=given.legacy_workers,
+        audit_share=given.audit_share,
+        require_receipts=given.require_receipts,
         max_connections_per_address=given.max_connections_per_address,
         max_messages_per_second=given.max_messages_per_second,
         max_sockets_per_minute=given.max_sockets_per_minute,
@@ -142,6 +151,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--host", str, "127.0.0.1", "Address to listen on.")
     option("--port", _port, None, "Port to listen on, 0 for any free one. Default: 4020 solana, 4010 monad.")
     option("--db", Path, None, "Database file. Default: solana.db or monad.db in the current directory.")
+    option("--key", Path, None, "Key that receipts are countersigned with. Default: the database's name, .key.")
     option("--log-level", _log_level, "info", "debug, info, warning or error.")
     option("--payments", _choice(PaymentMode), "off", "off: every job is free. on: not in this version.")
     option("--auth", _choice(AuthMode), "open", "open: anybody may send jobs. keys: only with an API key.")
@@ -154,13 +164,20 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--max-jobs", _count, "200000", "Unfinished jobs at once.")
     option("--max-jobs-per-user", _count, "1000", "Unfinished jobs of one user at once.")
     option("--max-workers", _count, "50000", "Registered workers at once.")
+    switch("--require-receipts", "Refuse results that come without a signed receipt.")
     switch("--legacy-workers", "Give PRIVATE jobs also to workers that name a paired key without proving it.")
+    option("--audit-share", _share, "0.01", "Share of tasks that a second worker repeats, 0 to 1.")
     option("--max-connections-per-address", _count, "256", "Connections of one other machine at once.")
     option("--max-messages-per-second", _count, "100", "Requests and frames of one other machine.")
     option("--max-sockets-per-minute", _count, "600", "WebSockets that one other machine may open.")
     option("--drain-seconds", _pause, "10", "How long running jobs may take to finish after SIGTERM.")
     option("--keep-days", _days, None, "Delete finished jobs after so many days. Default: never.")
     return parser
+
+
+def _key_beside(database: Path) -> Path:
+    key = database.with_suffix(".key")
+    return key if key != database else Path(f"{database}.key")
 
 
 def _choice(kind: type[Enum]) -> Callable[[str], Enum]:
@@ -223,6 +240,16 @@ def _days(text: str) -> DurationMs:
     return keep
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return share
+
+
 def _log_level(text: str) -> str:
     level = text.upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -272,6 +299,8 @@ async def serve(settings: Settings) -> int:
             max_jobs_per_user=settings.max_jobs_per_user,
             max_workers=settings.max_workers,
             legacy_workers=settings.legacy_workers,
+            audit_share=settings.audit_share,
+            require_receipts=settings.require_receipts,
         ),
         payments=settings.payments,
         keep=settings.keep,
@@ -292,7 +321,9 @@ async def serve(settings: Settings) -> int:
         authentication = await open_authentication(system, settings.auth)
         if settings.auth is AuthMode.KEYS and not authentication.ring.has_admin:
             logger.warning("nobody can make API keys yet: run compute-router keys create --db while stopped")
-        server = Server(system, watch, http, authentication)
+        # After the database is held: whoever is refused that leaves no key behind.
+        countersigner = Countersigner(load_or_create_key(settings.key), network.caip2)
+        server = Server(system, watch, http, authentication, countersigner)
         port = server.listen()
         told_to_stop, told_again = asyncio.Event(), asyncio.Event()
 
@@ -307,6 +338,7 @@ async def serve(settings: Settings) -> int:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"{network.label} coordinator listening on http://{host}:{port}", flush=True)
         print(f"  network {network.caip2}, database {settings.db.resolve()}, payments off", flush=True)
+        print(f"  countersigns receipts as {countersigner.pubkey} ({settings.key})", flush=True)
         if settings.auth is AuthMode.KEYS:
             print("  API keys are needed", flush=True)
         exit_code = await ended

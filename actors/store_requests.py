@@ -395,6 +395,6 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
 }
 
 READ_ONLY: Final[frozenset[type[Message]]] = frozenset(
-    {FindReplay, GetJob, GetReceipt, ListPairings, LoadApiKeys, LoadUnfinished}
+    {LoadWorkerRecord, FindReplay, GetJob, GetReceipt, ListPairings, LoadApiKeys, LoadUnfinished}
 )
 """Requests that change nothing, so that they can be served while the database cannot be written."""

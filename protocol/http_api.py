@@ -223,3 +223,36 @@ class TrustRevokeAnswer(msgspec.Struct, frozen=True):
     user_id: str
     provider_pubkey: str
     revoked_at: str
+
+
+class TrackRecordAnswer(msgspec.Struct, frozen=True):
+    """What a worker key did so far. ``mean_latency_ms`` is over its completed jobs, null before the first."""
+
+    completed: int
+    failed: int
+    rejected: int
+    lost: int
+    bad_receipts: int
+    mean_latency_ms: int | None
+    audits_agreed: int
+    audits_disagreed: int
+    first_seen: str
+    last_seen: str
+
+
+class WorkerRecordAnswer(msgspec.Struct, frozen=True):
+    """Answer of ``GET /v1/workers/{pubkey}``. ``score`` is from 0 to 1, ``band`` good, fair or poor.
+
+    ``record`` is null for a key that has no record yet; then the score is that of a newcomer. A connection
+    that did not prove its key never gets one.
+    """
+
+    provider_pubkey: str
+    connected: bool
+    proven: bool
+    barred: bool
+    barred_at: str | None
+    barred_reason: str | None
+    score: float
+    band: str
+    record: TrackRecordAnswer | None

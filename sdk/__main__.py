@@ -27,6 +27,7 @@ _COMMANDS: Final[dict[str, Command]] = {
     "demo": demo.demo,
     "backup": cli_database.backup,
     "check-db": cli_database.check_db,
+    "workers": cli_database.workers,
 }
 _TRUST_ACTIONS: Final[dict[str, Command]] = {
     "create": cli_trust.create,

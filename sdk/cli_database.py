@@ -1,4 +1,4 @@
-"""The commands ``backup`` and ``check-db``, which the storage program carries out."""
+"""The commands ``backup``, ``check-db`` and ``workers``, which the storage program carries out."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def backup(arguments: argparse.Namespace) -> ExitCode:
 def check_db(arguments: argparse.Namespace) -> ExitCode:
     """Become the program that checks a database."""
     become(STORAGE_MODULE, ["check", "--db", arguments.db])
+
+
+def workers(arguments: argparse.Namespace) -> ExitCode:
+    """Become the program that shows the records of worker keys, and lifts bars."""
+    pubkey = [] if arguments.pubkey is None else [arguments.pubkey]
+    become(STORAGE_MODULE, ["workers", "--db", arguments.db, arguments.action, *pubkey])

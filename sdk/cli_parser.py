@@ -104,6 +104,11 @@ def _add_run(commands: _Commands, parents: list[argparse.ArgumentParser]) -> Non
     for kind in (llm, task):
         _add_policy(kind)
         kind.add_argument("--private", action="store_true", help="only on workers paired with the user")
+        kind.add_argument(
+            "--no-seal",
+            action="store_true",
+            help="send a PRIVATE job readable for the coordinator (otherwise it is sealed to pinned workers)",
+        )
         kind.add_argument("--no-wait", action="store_true", help="print the job id and do not wait")
         kind.add_argument(
             "--ttl", type=float, metavar="SECONDS", help="how long the job may wait for a worker"
@@ -238,6 +243,15 @@ def _add_database(commands: _Commands) -> None:
         "check-db", help="check a database or a copy of one", description="Check a database or a copy of one."
     )
     check.add_argument("db", metavar="FILE")
+    workers = commands.add_parser(
+        "workers",
+        help="show what worker keys did, and let a barred one take part again",
+        description="Read the records of worker keys in a coordinator's database. To lift a bar, stop the "
+        "coordinator first.",
+    )
+    workers.add_argument("action", choices=["list", "show", "unbar"])
+    workers.add_argument("pubkey", nargs="?", metavar="PUBKEY", help="the key to show or unbar")
+    workers.add_argument("--db", required=True, metavar="FILE", help="the coordinator's database")
 
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Care of a coordinator's database: ``python -m compute_router.storage backup|check|create-key --db FILE``."""
+"""Care of a coordinator's database: ``python -m compute_router.storage COMMAND --db FILE``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from compute_router.storage.check import count, problems
 from compute_router.storage.faults import FAULTS, unavailable
 from compute_router.storage.new_key import make_api_key
 from compute_router.storage.reading import open_for_reading
+from compute_router.storage.worker_commands import describe, find_worker, list_workers, unbar_worker
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -65,7 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     create_key.add_argument("--name", default="", help="what to recognise the key by")
     for limit in ("--jobs-per-minute", "--jobs-at-once", "--jobs-per-day"):
         create_key.add_argument(limit, type=int, metavar="N", help="limit of a user key")
-    for command in (backup, check, create_key):
+    workers = commands.add_parser("workers", help="records of worker keys: list them, show one, lift a bar")
+    workers.set_defaults(run=_workers)
+    workers.add_argument("action", choices=["list", "show", "unbar"])
+    workers.add_argument("pubkey", nargs="?", metavar="PUBKEY", help="the key to show or unbar")
+    for command in (backup, check, create_key, workers):
         command.add_argument(
             "--db", type=Path, required=True, metavar="FILE", help="the coordinator's database"
         )
@@ -128,6 +133,34 @@ def _create_key(arguments: argparse.Namespace) -> int:
         return EXIT_UNREADABLE if isinstance(error, ConfigurationError) else EXIT_FAILED
     _print(api_key)
     _say(f"key {key_id_of(api_key)} is shown this once and kept nowhere: store it now.")
+    return EXIT_OK
+
+
+def _workers(arguments: argparse.Namespace) -> int:
+    if (arguments.action == "list") != (arguments.pubkey is None):
+        _say("list takes no key; show and unbar take one")
+        return EXIT_UNREADABLE
+    try:
+        return _run_on_workers(arguments.action, arguments.db, arguments.pubkey)
+    except (ConfigurationError, StorageUnavailableError) as error:
+        _say(str(error))
+        return EXIT_UNREADABLE
+
+
+def _run_on_workers(action: str, database: Path, pubkey: str) -> int:
+    if action == "list":
+        for record in list_workers(database):
+            _print(describe(record))
+        return EXIT_OK
+    if action == "unbar":
+        unbarred = unbar_worker(database, pubkey)
+        _say(f"{pubkey} may take part again" if unbarred else f"{pubkey} is not barred")
+        return EXIT_OK if unbarred else EXIT_FAILED
+    found = find_worker(database, pubkey)
+    if found is None:
+        _say(f"{pubkey} has no record")
+        return EXIT_FAILED
+    _print(describe(found))
     return EXIT_OK
 
 

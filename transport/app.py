@@ -11,6 +11,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from compute_router.actors.system import System
+from compute_router.protocol.countersigning import Countersigner
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.http_api import LimitsShown
 from compute_router.transport.authentication import Authentication
@@ -25,11 +26,13 @@ from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.keys import KeysResource
 from compute_router.transport.limits import AddressGuard, AddressLimits
 from compute_router.transport.quote import QuoteResource
+from compute_router.transport.receipts import CoordinatorResource, ReceiptResource
 from compute_router.transport.router import Router
 from compute_router.transport.shown_limits import shown_limits
 from compute_router.transport.socket_origins import SocketOrigins
 from compute_router.transport.trust import TrustResource
 from compute_router.transport.worker_address import WorkerAddress
+from compute_router.transport.worker_record import WorkerRecordResource
 from compute_router.transport.worker_socket import WorkerSocket
 from compute_router.transport.workers import WorkersResource
 
@@ -65,7 +68,12 @@ class Server:
     """A listening coordinator."""
 
     def __init__(
-        self, system: System, watch: JobWatch, settings: HttpSettings, authentication: Authentication
+        self,
+        system: System,
+        watch: JobWatch,
+        settings: HttpSettings,
+        authentication: Authentication,
+        countersigner: Countersigner,
     ) -> None:
         guard = AddressGuard(settings.limits, system.clock.steady_ms)
         max_frame_bytes = settings.max_body_bytes + _FRAME_HEADROOM
@@ -81,7 +89,7 @@ class Server:
             log_function=lambda handler: None,
         )
         shown = shown_limits(system.policy, settings.limits, settings.max_body_bytes)
-        router = routes(system, watch, authentication, shown)
+        router = routes(system, watch, authentication, shown, countersigner)
         EndpointLimits(settings.limits, system.clock.steady_ms).guard_all(router)
         self._system = system
         self._watch = watch
@@ -133,7 +141,13 @@ class Server:
         await self._server.close_all_connections()
 
 
-def routes(system: System, watch: JobWatch, authentication: Authentication, limits: LimitsShown) -> Router:
+def routes(
+    system: System,
+    watch: JobWatch,
+    authentication: Authentication,
+    limits: LimitsShown,
+    countersigner: Countersigner,
+) -> Router:
     """Every address of the HTTP API."""
     router = Router()
     trust = TrustResource(system, authentication)
@@ -145,11 +159,14 @@ def routes(system: System, watch: JobWatch, authentication: Authentication, limi
     router.add("GET", "/v1/jobs/*", job.get)
     router.add("DELETE", "/v1/jobs/*", job.delete)
     router.add("GET", "/v1/jobs/*/events", JobEventsResource(system, watch, authentication).get)
+    router.add("GET", "/v1/receipts/*", ReceiptResource(system, authentication, countersigner).get)
+    router.add("GET", "/.well-known/compute-router", CoordinatorResource(countersigner).get)
     keys = KeysResource(system, authentication)
     router.add("POST", "/v1/keys", keys.post)
     router.add("GET", "/v1/keys", keys.get)
     router.add("DELETE", "/v1/keys/*", keys.delete)
     router.add("GET", "/v1/workers", WorkersResource(system).get)
+    router.add("GET", "/v1/workers/*", WorkerRecordResource(system).get)
     router.add("POST", "/v1/trust/create", trust.create)
     router.add("POST", "/v1/trust/claim", trust.claim)
     router.add("GET", "/v1/trust/list", trust.list)
