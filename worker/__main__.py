@@ -17,6 +17,7 @@ from nacl.signing import SigningKey
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.key_file import load_or_create_key
+from compute_router.protocol.pairing import key_fingerprint
 from compute_router.protocol.receipts import public_key_hex
 from compute_router.worker.addresses import is_loopback
 from compute_router.worker.key_lock import KeyLock
@@ -63,8 +64,14 @@ def _set_up_logging(level: str) -> None:
 
 def _pair(settings: Settings, code: str, key: SigningKey) -> None:
     with httpx.Client(trust_env=not is_loopback(settings.coordinator), timeout=_PAIRING_SECONDS) as client:
-        pairing = claim_pairing(client, settings.coordinator, code, public_key_hex(key))
-    _log.info("Paired with the user %s.", pairing.user_id)
+        pairing = claim_pairing(client, settings.coordinator, code, key)
+    pubkey = public_key_hex(key)
+    _log.info(
+        "Paired with the user %s. Compare there: this worker's key is %s, its fingerprint %s.",
+        pairing.user_id,
+        pubkey,
+        key_fingerprint(pubkey),
+    )
 
 
 def _run(settings: Settings, key: SigningKey) -> int:
