@@ -6,11 +6,14 @@ with ComputeRouter(user_id="alice") as router:
 
 from __future__ import annotations
 
+from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, RevokedKeyAnswer
 from compute_router.protocol.errors import (
+    AuthenticationError,
     ComputeRouterError,
     IdempotencyConflictError,
     NotFoundError,
     NoTrustedWorkerError,
+    PermissionDeniedError,
     ReceiptError,
     ReceiptMissingError,
     RequestError,
@@ -22,6 +25,7 @@ from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.receipts import Receipt
 from compute_router.sdk.answers import Quote
+from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.async_client import AsyncComputeRouter
 from compute_router.sdk.errors import (
     CoordinatorFailedError,
@@ -39,6 +43,7 @@ from compute_router.sdk.errors import (
     SealedDowngradeError,
     SealingNotSupportedError,
     SubmissionUnknownError,
+    TooManyRequestsError,
     UnexpectedAnswerError,
     WrongNetworkError,
 )
@@ -59,6 +64,7 @@ from compute_router.sdk.verification import Verification
 
 __all__ = [
     "AsyncComputeRouter",
+    "AuthenticationError",
     "Chain",
     "ClassificationResult",
     "ComputeRouter",
@@ -79,12 +85,17 @@ __all__ = [
     "JobStatus",
     "JobTimeoutError",
     "JobType",
+    "KeyInfo",
+    "KeyLimits",
+    "KeyScope",
     "LlmJob",
     "LlmResult",
+    "NewKeyAnswer",
     "NoPinnedWorkerError",
     "NoTrustedWorkerError",
     "NotFoundError",
     "PaymentRequiredError",
+    "PermissionDeniedError",
     "Policy",
     "PrivacyClass",
     "Quote",
@@ -99,12 +110,14 @@ __all__ = [
     "SealedUnreadableError",
     "SealingError",
     "SealingNotSupportedError",
+    "RevokedKeyAnswer",
     "SubmissionUnknownError",
     "SummaryResult",
     "TaskJob",
     "TaskResult",
     "TaskType",
     "Tier",
+    "TooManyRequestsError",
     "UnexpectedAnswerError",
     "Verification",
     "WrongNetworkError",

@@ -11,11 +11,13 @@ from typing import Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 
+from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, RevokedKeyAnswer
 from compute_router.protocol.http_api import HealthAnswer, Provider, TrustClaimAnswer, TrustCreateAnswer
 from compute_router.protocol.jobs import Policy, PrivacyClass
 from compute_router.protocol.networks import Chain
 from compute_router.sdk import http
 from compute_router.sdk.answers import Quote
+from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.core import ClientCore
 from compute_router.sdk.fallback import Fallback
 from compute_router.sdk.jobs import Job, JobTypeName, LlmJob, PolicyName, PrivacyName, TaskJob, TaskName
@@ -30,6 +32,7 @@ from compute_router.sdk.results import (
 )
 from compute_router.sdk.retries import Clock, Jitter
 from compute_router.sdk.rhythm import LONGEST_WAIT_S, PollRhythm
+from compute_router.sdk.sealing import JobHandle
 from compute_router.sdk.settings import resolve_settings
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow_async
@@ -52,6 +55,7 @@ class AsyncComputeRouter:
         *,
         chain: Chain | Literal["solana", "monad"] | None = None,
         user_id: str | None = None,
+        api_key: str | None = None,
         request_timeout_s: float = 10.0,
         require_verified: bool = False,
         fallback: Fallback | None = None,
@@ -61,7 +65,7 @@ class AsyncComputeRouter:
         jitter: Jitter = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        settings = resolve_settings(base_url, chain, user_id)
+        settings = resolve_settings(base_url, chain, user_id, api_key=api_key)
         self.base_url = settings.base_url
         self._sleep = sleep
         self._core = ClientCore(
@@ -73,7 +77,7 @@ class AsyncComputeRouter:
             require_verified=require_verified,
             fallback=fallback,
         )
-        options = {Target.COORDINATOR: http.coordinator_options(settings.base_url)}
+        options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}
         if fallback is not None:
             options[Target.FALLBACK] = http.fallback_options(fallback)
         self._clients = {
@@ -101,6 +105,7 @@ class AsyncComputeRouter:
         model: str | None = None,
         policy: PolicyName = Policy.AUTO,
         privacy: PrivacyName = PrivacyClass.PUBLIC,
+        sealed: bool = True,
         ttl_s: float | None = None,
         deadline_s: float | None = None,
         timeout_s: float = 60.0,
@@ -115,6 +120,8 @@ class AsyncComputeRouter:
             prompt: what to answer.
             max_tokens, model: None leaves them to the worker.
             policy, privacy: service level, and whether only the user's own workers may see the prompt.
+            sealed: whether a PRIVATE job is encrypted to the user's pinned workers, and its result to this
+                client, so that the coordinator can read neither.
             ttl_s, deadline_s: how long the job may wait for a worker, and how long it may run; None leaves
                 them to the coordinator, which also bounds them.
             timeout_s: time for the whole call. Within it, a coordinator that is away or overloaded is tried
@@ -128,16 +135,18 @@ class AsyncComputeRouter:
             JobFailedError: the job ended without a result.
             JobTimeoutError: it did not end in time; unless it was cancelled, it may still finish.
             NoTrustedWorkerError: it is PRIVATE and none of the user's workers is connected.
+            NoPinnedWorkerError: it is to be sealed, and none of the user's workers is pinned on this machine.
+            SealingError: it cannot be sealed, or its result was not sealed or cannot be opened.
             CoordinatorUnreachableError: the coordinator did not answer in time. As SubmissionUnknownError: it
                 may have the job.
             CoordinatorFailedError: it could not serve in time.
             IdempotencyConflictError: the key was used for another job.
             RequestError: an argument or the job was refused.
-            ReceiptError: with ``require_verified``, the receipt proves nothing.
+            ReceiptError: with ``require_verified``, or of a sealed job, the receipt proves nothing.
             UnexpectedAnswerError: an answer had a shape that the protocol does not have.
             FallbackFailedError: neither the network nor the fallback could serve it.
         """
-        job = LlmJob(prompt, max_tokens, model, policy, privacy, ttl_s, deadline_s)
+        job = LlmJob(prompt, max_tokens, model, policy, privacy, ttl_s, deadline_s, sealed)
         options = RunOptions(timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted)
         return await self._run(self._core.run_llm(job, options))
 
@@ -164,6 +173,7 @@ class AsyncComputeRouter:
         *,
         policy: PolicyName = Policy.AUTO,
         privacy: PrivacyName = PrivacyClass.PUBLIC,
+        sealed: bool = True,
         ttl_s: float | None = None,
         deadline_s: float | None = None,
         timeout_s: float = 30.0,
@@ -173,7 +183,7 @@ class AsyncComputeRouter:
         on_submitted: SubmissionObserver | None = None,
     ) -> TaskResult:
         """Run a built-in task. Raises as :meth:`run_llm`; tasks never go to a fallback."""
-        job = TaskJob(task_type, input, policy, privacy, ttl_s, deadline_s)
+        job = TaskJob(task_type, input, policy, privacy, ttl_s, deadline_s, sealed)
         options = RunOptions(timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted)
         return await self._run(self._core.run_task(job, options))
 
@@ -181,8 +191,12 @@ class AsyncComputeRouter:
         """Ask what a job costs."""
         return await self._run(self._core.quote(job_type, policy))
 
-    async def submit(self, job: Job, *, idempotency_key: str | None = None, timeout_s: float = 30.0) -> str:
-        """Submit a job and return its id without waiting for its end. Arguments as of :meth:`run_llm`."""
+    async def submit(self, job: Job, *, idempotency_key: str | None = None, timeout_s: float = 30.0) -> JobHandle:
+        """Submit a job and return its id without waiting for its end. Arguments as of :meth:`run_llm`.
+
+        The id of a sealed job carries the key to its result: :meth:`result` wants that very object, or one made
+        with ``JobHandle(job_id, reply_key)``.
+        """
         return await self._run(self._core.submit(job, idempotency_key, timeout_s))
 
     async def result(
@@ -220,6 +234,35 @@ class AsyncComputeRouter:
     async def list_providers(self) -> list[Provider]:
         """The workers that are paired with this user."""
         return await self._run(self._core.list_providers())
+
+    async def create_api_key(
+        self,
+        *,
+        user_id: str | None = None,
+        scope: KeyScope | Literal["user", "admin"] = KeyScope.USER,
+        name: str = "",
+        limits: KeyLimits | None = None,
+    ) -> NewKeyAnswer:
+        """Make an API key for a user, or an admin key. Like the next two, this needs an admin key.
+
+        The answer is the only place where the new key is ever shown.
+
+        Raises:
+            AuthenticationError, PermissionDeniedError: this client has no admin key.
+        """
+        return await self._run(self._core.create_api_key(scope, user_id, name, limits))
+
+    async def list_api_keys(self) -> list[KeyInfo]:
+        """All API keys, oldest first, with those that were revoked."""
+        return await self._run(self._core.list_api_keys())
+
+    async def revoke_api_key(self, key_id: str) -> RevokedKeyAnswer:
+        """Revoke an API key by its id; it stops working at once.
+
+        Raises:
+            NotFoundError: there is no such key.
+        """
+        return await self._run(self._core.revoke_api_key(key_id))
 
     async def _run(self, flow: Flow[T]) -> T:
         return await run_flow_async(flow, self._perform, self._sleep)

@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 
 from compute_router.sdk.api_key_file import read_api_key
+from compute_router.sdk.reply_key_files import ReplyKeyFiles
 from compute_router.sdk.rhythm import LONGEST_WAIT_S
+from compute_router.sdk.settings import trust_file_path
 from compute_router.sdk.sync_client import ComputeRouter
 
 _REQUEST_TIMEOUT_S = 10.0
@@ -39,3 +41,9 @@ def open_asking_client(arguments: argparse.Namespace) -> ComputeRouter:
 def _api_key(arguments: argparse.Namespace) -> str | None:
     """The key in the file that was named; without one, the client looks at the environment."""
     return None if arguments.api_key_file is None else read_api_key(Path(arguments.api_key_file))
+
+
+def reply_key_files(arguments: argparse.Namespace) -> ReplyKeyFiles:
+    """The keys to sealed results, which are kept beside the trust file."""
+    trust_file = trust_file_path(getattr(arguments, "trust_file", None))
+    return ReplyKeyFiles(trust_file.parent / "reply-keys")

@@ -7,11 +7,14 @@ import argparse
 import msgspec
 
 from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.sealing import is_sealed_result
 from compute_router.protocol.units import format_usd
-from compute_router.sdk.cli_client import open_asking_client
-from compute_router.sdk.cli_output import pretty_json, print_json, printable, write_bytes
+from compute_router.sdk.cli_client import open_asking_client, reply_key_files
+from compute_router.sdk.cli_output import pretty_json, print_json, printable, say, write_bytes
 from compute_router.sdk.errors import JobFailedError
 from compute_router.sdk.exit_codes import ExitCode
+from compute_router.sdk.reply_key_files import ReplyKeyFiles
+from compute_router.sdk.sealing import open_answer
 from compute_router.sdk.snapshots import JobSnapshot, job_failure
 
 _CANCEL_TIMEOUT_S = 10.0
@@ -37,7 +40,7 @@ def status(arguments: argparse.Namespace) -> ExitCode:
     if arguments.json:
         write_bytes(snapshot.answer_json)
     else:
-        _describe(snapshot)
+        _describe(snapshot, reply_key_files(arguments))
     if snapshot.status in (JobStatus.FAILED, JobStatus.CANCELLED):
         return ExitCode.FAILED
     if snapshot.status is JobStatus.COMPLETED and not snapshot.verify().verified:
@@ -57,7 +60,7 @@ def cancel(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _describe(snapshot: JobSnapshot) -> None:
+def _describe(snapshot: JobSnapshot, reply_keys: ReplyKeyFiles) -> None:
     answer = snapshot.answer
     print(f"job        {printable(answer.id)}")
     print(f"status     {answer.status.value}")
@@ -65,18 +68,28 @@ def _describe(snapshot: JobSnapshot) -> None:
     if answer.completed_at is not None:
         print(f"completed  {printable(answer.completed_at)}")
     if snapshot.status is JobStatus.COMPLETED:
-        _describe_result(snapshot)
+        _describe_result(snapshot, reply_keys)
     elif snapshot.ended:
         _describe_failure(snapshot)
+        reply_keys.drop(snapshot.job_id)
 
 
-def _describe_result(snapshot: JobSnapshot) -> None:
+def _describe_result(snapshot: JobSnapshot, reply_keys: ReplyKeyFiles) -> None:
     verification = snapshot.verify()
     print(f"receipt    {'verified' if verification.verified else f'NOT VERIFIED: {verification.error}'}")
     if verification.receipt is not None:
         proven = "" if verification.verified else " (only claimed)"
         print(f"worker     {verification.receipt.provider_pubkey}{proven}")
-    print(printable(pretty_json(snapshot.answer.result)))
+    reply_key = reply_keys.handle(snapshot.job_id).reply_key
+    if reply_key is not None:
+        output_json, _ = open_answer(snapshot.answer, reply_key)
+        print(printable(pretty_json(msgspec.Raw(output_json))), flush=True)
+        reply_keys.drop(snapshot.job_id)
+        say("The result was sealed. The key to it is deleted now, so this was the only look at it.")
+    elif is_sealed_result(snapshot.result_json):
+        print("result     sealed; the key to it is where the job was submitted, until it was read there")
+    else:
+        print(printable(pretty_json(snapshot.answer.result)))
 
 
 def _describe_failure(snapshot: JobSnapshot) -> None:

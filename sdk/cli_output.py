@@ -16,6 +16,7 @@ from compute_router.sdk.results import (
     SummaryResult,
     TaskResult,
 )
+from compute_router.sdk.sealing import JobHandle
 
 _KEPT_CONTROLS = "\n\t"
 
@@ -42,7 +43,13 @@ def say(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """A value for programs, on one line."""
-    write_bytes(msgspec.json.encode(value) + b"\n")
+    write_bytes(msgspec.json.encode(value, enc_hook=_as_text) + b"\n")
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, JobHandle):
+        return str(value)
+    raise NotImplementedError(f"this has no JSON form: {type(value).__name__}")
 
 
 def write_bytes(data: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.jobs import Policy, PrivacyClass, TaskType
-from compute_router.sdk.cli_client import open_client
+from compute_router.sdk.cli_client import open_client, reply_key_files
 from compute_router.sdk.cli_output import (
     facts_line,
     print_json,
@@ -20,12 +20,13 @@ from compute_router.sdk.cli_output import (
     say,
 )
 from compute_router.sdk.cli_spinner import Spinner
-from compute_router.sdk.errors import InvalidArgumentError
+from compute_router.sdk.errors import InvalidArgumentError, JobFailedError
 from compute_router.sdk.exit_codes import ExitCode
 from compute_router.sdk.idempotency import checked_key
 from compute_router.sdk.jobs import LlmJob, TaskJob
 from compute_router.sdk.results import LlmResult, TaskResult
 from compute_router.sdk.rhythm import LONGEST_WAIT_S
+from compute_router.sdk.sealing import JobHandle
 from compute_router.sdk.sync_client import ComputeRouter
 
 _LLM_TIMEOUT_S = 60.0
@@ -40,13 +41,21 @@ class _Run:
         self.arguments = arguments
         self.job = _job(arguments)
         self.key = checked_key(arguments.idempotency_key)
-        self.job_id: str | None = None
+        self.job_id: JobHandle | None = None
         default_s = _LLM_TIMEOUT_S if isinstance(self.job, LlmJob) else _TASK_TIMEOUT_S
         self.timeout_s: float = default_s if arguments.timeout is None else arguments.timeout
+        self._reply_keys = reply_key_files(arguments)
 
-    def submitted(self, job_id: str) -> None:
-        """Take note of the job's id."""
+    def submitted(self, job_id: JobHandle) -> None:
+        """Take note of the job's id, and keep the key to a sealed result until it was shown."""
         self.job_id = job_id
+        if job_id.reply_key is not None:
+            self._reply_keys.put(job_id, job_id.reply_key)
+
+    def over(self) -> None:
+        """The job has ended, and what there is of it is shown."""
+        if self.job_id is not None:
+            self._reply_keys.drop(self.job_id)
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -62,12 +71,16 @@ def run(arguments: argparse.Namespace) -> ExitCode:
                 result = _result(this, router, spinner)
         except KeyboardInterrupt:
             return _interrupted(this, router)
+        except JobFailedError:
+            this.over()
+            raise
     if arguments.json:
         print_json(result_document(result))
     else:
         print(result_text(result), flush=True)
         say(proof_sentence(result))
         say(facts_line(result, time.monotonic() - started_at))
+    this.over()
     return ExitCode.OK if result.verified else ExitCode.FAILED
 
 
@@ -80,6 +93,7 @@ def _result(this: _Run, router: ComputeRouter, spinner: Spinner) -> LlmResult | 
             model=job.model,
             policy=job.policy,
             privacy=job.privacy,
+            sealed=job.sealed,
             ttl_s=job.ttl_s,
             deadline_s=job.deadline_s,
             timeout_s=this.timeout_s,
@@ -92,6 +106,7 @@ def _result(this: _Run, router: ComputeRouter, spinner: Spinner) -> LlmResult | 
         job.input,
         policy=job.policy,
         privacy=job.privacy,
+        sealed=job.sealed,
         ttl_s=job.ttl_s,
         deadline_s=job.deadline_s,
         timeout_s=this.timeout_s,
@@ -104,6 +119,7 @@ def _result(this: _Run, router: ComputeRouter, spinner: Spinner) -> LlmResult | 
 def _submit(this: _Run) -> ExitCode:
     with open_client(this.arguments) as router:
         job_id = router.submit(this.job, idempotency_key=this.key, timeout_s=this.timeout_s)
+    this.submitted(job_id)
     if this.arguments.json:
         print_json({"job_id": job_id})
     else:
@@ -145,10 +161,12 @@ def _job(arguments: argparse.Namespace) -> LlmJob | TaskJob:
     text = _read_text(arguments.text)
     policy = Policy(arguments.policy)
     privacy = PrivacyClass.PRIVATE if arguments.private else PrivacyClass.PUBLIC
+    sealed = not arguments.no_seal
     ttl_s, deadline_s = arguments.ttl, arguments.deadline
     if arguments.kind == "llm":
-        return LlmJob(text, arguments.max_tokens, arguments.model, policy, privacy, ttl_s, deadline_s)
-    return TaskJob(TaskType(arguments.task_type), text, policy, privacy, ttl_s, deadline_s)
+        tokens, model = arguments.max_tokens, arguments.model
+        return LlmJob(text, tokens, model, policy, privacy, ttl_s, deadline_s, sealed)
+    return TaskJob(TaskType(arguments.task_type), text, policy, privacy, ttl_s, deadline_s, sealed)
 
 
 def _read_text(argument: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, RevokedKeyAnswer
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.http_api import (
     CommitAnswer,
@@ -16,7 +17,9 @@ from compute_router.protocol.http_api import (
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType
 from compute_router.protocol.units import MicroUsd
+from compute_router.sdk import api_keys
 from compute_router.sdk.answers import Quote, read_answer, read_answer_about, read_health, read_quote
+from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.asking import ask
 from compute_router.sdk.cancelling import cancel_job, give_up
 from compute_router.sdk.errors import (
@@ -42,6 +45,19 @@ from compute_router.sdk.requests import (
 from compute_router.sdk.results import JobResult, LlmResult, TaskResult
 from compute_router.sdk.retries import Clock, Jitter, Retries
 from compute_router.sdk.rhythm import PollRhythm
+from compute_router.sdk.sealing import (
+    JobHandle,
+    Pins,
+    ReplyKey,
+    SealedJob,
+    SealedJobs,
+    choose_recipients,
+    open_answer,
+    refuse_sealed,
+    require_sealing,
+    seal_job,
+    wants_seal,
+)
 from compute_router.sdk.settings import ANONYMOUS, Settings
 from compute_router.sdk.snapshots import JobSnapshot, job_failure
 from compute_router.sdk.steps import Flow, Reply, call
@@ -52,7 +68,7 @@ from compute_router.sdk.waiting import wait_for_end
 class Submission(msgspec.Struct, frozen=True):
     """A job that the coordinator took, and the price it was quoted."""
 
-    job_id: str
+    job_id: JobHandle
     price: MicroUsd
 
 
@@ -69,6 +85,7 @@ class ClientCore:
         request_timeout_s: float,
         require_verified: bool,
         fallback: Fallback | None,
+        pins: Pins | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -77,6 +94,8 @@ class ClientCore:
         self._request_timeout_s = request_timeout_s
         self._require_verified = require_verified
         self._fallback = fallback
+        self._pins = pins
+        self._sealed = SealedJobs()
 
     def health(self) -> Flow[HealthAnswer]:
         """Ask how the coordinator is."""
@@ -89,7 +108,7 @@ class ClientCore:
         request = quote_call(kind, known_value(Policy, policy, "policy"), self._request_timeout_s)
         return self._checked_quote((yield from call(request)))
 
-    def submit(self, job: Job, idempotency_key: str | None, timeout_s: float) -> Flow[str]:
+    def submit(self, job: Job, idempotency_key: str | None, timeout_s: float) -> Flow[JobHandle]:
         """Get a quote and commit a job to the endpoint it names; gives the job's id."""
         submission = yield from self._submit(check_job(job), idempotency_key, self._retries(timeout_s))
         return submission.job_id
@@ -104,9 +123,9 @@ class ClientCore:
         return (yield from cancel_job(job_id, self._retries(timeout_s), self._request_timeout_s))
 
     def result(self, job_id: str, timeout_s: float, observe: StatusObserver | None) -> Flow[JobResult]:
-        """Wait for a job's end, and check its receipt."""
+        """Wait for a job's end, and check its receipt. Opens a sealed result if given the job's handle."""
         snapshot = yield from self._wait(job_id, timeout_s, self._retries(timeout_s), observe)
-        return self._result(snapshot, None)
+        return self._result(snapshot, None, job_id.reply_key if isinstance(job_id, JobHandle) else None)
 
     def run_llm(self, job: LlmJob, options: RunOptions) -> Flow[LlmResult]:
         """Run inference on the network, or on the fallback when that is allowed and the network could not."""
@@ -140,6 +159,21 @@ class ClientCore:
         reply = yield from call(trust_list_call(self._named_user(), self._request_timeout_s))
         return read_answer(reply, TrustListAnswer).providers
 
+    def create_api_key(
+        self, scope: KeyScope | str, user_id: str | None, name: str, limits: KeyLimits | None
+    ) -> Flow[NewKeyAnswer]:
+        """Make an API key."""
+        wanted = api_keys.checked_key_request(scope, user_id, name, limits)
+        return (yield from api_keys.create_key(wanted, self._request_timeout_s))
+
+    def list_api_keys(self) -> Flow[list[KeyInfo]]:
+        """All API keys."""
+        return api_keys.list_keys(self._request_timeout_s)
+
+    def revoke_api_key(self, key_id: str) -> Flow[RevokedKeyAnswer]:
+        """Revoke an API key."""
+        return api_keys.revoke_key(key_id, self._request_timeout_s)
+
     def _run(self, job: CheckedJob, options: RunOptions) -> Flow[JobResult]:
         retries = self._retries(options.timeout_s)
         submission = yield from self._submit(job, options.idempotency_key, retries)
@@ -154,7 +188,7 @@ class ClientCore:
             snapshot = yield from give_up(
                 submission.job_id, late, options.timeout_s, self._retries(0), self._request_timeout_s
             )
-        return self._result(snapshot, submission.price)
+        return self._result(snapshot, submission.price, submission.job_id.reply_key)
 
     def _submit(self, job: CheckedJob, idempotency_key: str | None, retries: Retries) -> Flow[Submission]:
         key = checked_key(idempotency_key)
@@ -162,11 +196,31 @@ class ClientCore:
         offer = yield from ask(quote_call(job.job_type, job.policy, self._request_timeout_s), retries)
         quote = self._checked_quote(offer)
         retries.succeeded()
-        request = commit_call(quote.endpoint, job, user_id, self._request_timeout_s, key)
+        sealed = None
+        if wants_seal(job):
+            require_sealing(offer)
+            sealed = yield from self._seal(job, quote.network, user_id, key, retries)
+        payload = sealed.payload if sealed else None
+        request = commit_call(quote.endpoint, job, user_id, self._request_timeout_s, key, payload)
         # The quote just given is the newest word on this: the coordinator behind an address can change.
         answer = yield from commit(request, retries, keys_are_kept=supports_keys(offer))
         retries.succeeded()
-        return Submission(read_answer(answer, CommitAnswer, expected_status=201).job_id, quote.price)
+        job_id = read_answer(answer, CommitAnswer, expected_status=201).job_id
+        return Submission(JobHandle(job_id, sealed.reply_key if sealed else None), quote.price)
+
+    def _seal(
+        self, job: CheckedJob, network: str, user_id: str, key: str, retries: Retries
+    ) -> Flow[SealedJob]:
+        """Seal a job to the user's workers, or find how it was sealed under this key before."""
+        sealed = self._sealed.find(key, job, network, user_id)
+        if sealed is None:
+            answer = yield from ask(trust_list_call(user_id, self._request_timeout_s), retries)
+            retries.succeeded()
+            listed = read_answer(answer, TrustListAnswer).providers
+            pinned = self._pins.pinned(network, user_id) if self._pins else ()
+            recipients = choose_recipients(listed, pinned, user_id)
+            sealed = seal_job(job, network, user_id, recipients)
+        return self._sealed.keep(key, job, network, user_id, sealed)
 
     def _wait(
         self, job_id: str, timeout_s: float, retries: Retries, observe: StatusObserver | None
@@ -181,10 +235,14 @@ class ClientCore:
             observe=observe,
         )
 
-    def _result(self, snapshot: JobSnapshot, price: MicroUsd | None) -> JobResult:
+    def _result(self, snapshot: JobSnapshot, price: MicroUsd | None, reply_key: ReplyKey | None) -> JobResult:
         if snapshot.status is not JobStatus.COMPLETED:
             raise job_failure(snapshot)
-        verification = snapshot.verify()
+        if reply_key is not None:
+            output_json, verification = open_answer(snapshot.answer, reply_key)
+        else:
+            refuse_sealed(snapshot.answer)
+            output_json, verification = snapshot.result_json, snapshot.verify()
         if self._require_verified and verification.error is not None:
             raise verification.error
         return JobResult(
@@ -196,7 +254,8 @@ class ClientCore:
             price=price,
             created_at=snapshot.answer.created_at,
             completed_at=snapshot.answer.completed_at,
-            output_json=snapshot.result_json,
+            sealed=reply_key is not None,
+            output_json=output_json,
         )
 
     def _checked_quote(self, reply: Reply) -> Quote:

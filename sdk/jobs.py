@@ -30,7 +30,8 @@ class LlmJob(msgspec.Struct, frozen=True):
     """Text generation from a prompt. ``model`` None lets the worker choose.
 
     ``ttl_s`` is how many seconds the job may wait for a worker, ``deadline_s`` how many it may run; None
-    leaves them to the coordinator, which also bounds them.
+    leaves them to the coordinator, which also bounds them. ``sealed`` concerns PRIVATE jobs only: sealed, the
+    coordinator cannot read them.
     """
 
     prompt: str
@@ -40,10 +41,11 @@ class LlmJob(msgspec.Struct, frozen=True):
     privacy: PrivacyName = PrivacyClass.PUBLIC
     ttl_s: float | None = None
     deadline_s: float | None = None
+    sealed: bool = True
 
 
 class TaskJob(msgspec.Struct, frozen=True):
-    """One of the built-in text tasks. ``ttl_s`` and ``deadline_s`` are those of :class:`LlmJob`."""
+    """One of the built-in text tasks. ``ttl_s``, ``deadline_s`` and ``sealed`` are those of :class:`LlmJob`."""
 
     task_type: TaskName
     input: str
@@ -51,6 +53,7 @@ class TaskJob(msgspec.Struct, frozen=True):
     privacy: PrivacyName = PrivacyClass.PUBLIC
     ttl_s: float | None = None
     deadline_s: float | None = None
+    sealed: bool = True
 
 
 Job = LlmJob | TaskJob
@@ -66,6 +69,7 @@ class CheckedJob(msgspec.Struct, frozen=True):
     model: str | None = None
     ttl_s: float | None = None
     deadline_s: float | None = None
+    sealed: bool = True
 
 
 def check_job(job: Job) -> CheckedJob:
@@ -78,18 +82,23 @@ def check_job(job: Job) -> CheckedJob:
     privacy = known_value(PrivacyClass, job.privacy, "privacy class")
     for seconds in (job.ttl_s, job.deadline_s):
         _conforms(seconds, Seconds | None)
+    _conforms(job.sealed, bool)
     if isinstance(job, TaskJob):
         task_type = known_value(TaskType, job.task_type, "task type")
         payload: dict[str, Any] = {"task_type": task_type.value, "input": job.input}
         _conforms(payload, TaskPayload)
-        return CheckedJob(JobType.TASK, policy, privacy, payload, None, job.ttl_s, job.deadline_s)
+        return CheckedJob(
+            JobType.TASK, policy, privacy, payload, None, job.ttl_s, job.deadline_s, job.sealed
+        )
     payload = {"prompt": job.prompt}
     if job.max_tokens is not None:
         payload["max_tokens"] = job.max_tokens
     _conforms(payload, LlmInferPayload)
     if job.model is not None:
         _conforms(job.model, ModelName)
-    return CheckedJob(JobType.LLM_INFER, policy, privacy, payload, job.model, job.ttl_s, job.deadline_s)
+    return CheckedJob(
+        JobType.LLM_INFER, policy, privacy, payload, job.model, job.ttl_s, job.deadline_s, job.sealed
+    )
 
 
 def known_value(kind: type[E], value: E | str, what: str) -> E:

@@ -9,12 +9,13 @@ import msgspec
 
 from compute_router.protocol.job_state import JobStatus
 from compute_router.sdk.jobs import PolicyName, PrivacyName
+from compute_router.sdk.sealing import JobHandle
 
 StatusObserver = Callable[[JobStatus], None]
 """Told the job's status after every look at it."""
 
-SubmissionObserver = Callable[[str], None]
-"""Told the job's id as soon as the coordinator has the job."""
+SubmissionObserver = Callable[[JobHandle], None]
+"""Told the job's id as soon as the coordinator has the job; a sealed job's id has the key to its result."""
 
 
 class RunOptions(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class TaskOptions(TypedDict, total=False):
 
     policy: PolicyName
     privacy: PrivacyName
+    sealed: bool
     ttl_s: float | None
     deadline_s: float | None
     timeout_s: float

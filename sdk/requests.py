@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from compute_router.protocol.api_keys import KeyRequest
 from compute_router.protocol.jobs import JobType, Policy
 from compute_router.sdk.errors import InvalidArgumentError
 from compute_router.sdk.jobs import CheckedJob
@@ -17,6 +18,7 @@ from compute_router.sdk.steps import Call
 LONG_POLL_GRACE_S: Final = 2.0
 """How much longer than asked a long poll may take before its connection counts as dead."""
 
+_KEY_ID: Final = re.compile(r"[a-z0-9]{12}", re.ASCII)
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 
@@ -32,13 +34,21 @@ def quote_call(job_type: JobType, policy: Policy, read_timeout_s: float) -> Call
 
 
 def commit_call(
-    endpoint: str, job: CheckedJob, user_id: str, read_timeout_s: float, idempotency_key: str
+    endpoint: str,
+    job: CheckedJob,
+    user_id: str,
+    read_timeout_s: float,
+    idempotency_key: str,
+    sealed_payload: bytes | None = None,
 ) -> Call:
-    """Submit a job. The privacy class is always spelt out, so that no default of the other side decides."""
+    """Submit a job. The privacy class is always spelt out, so that no default of the other side decides.
+
+    A ``sealed_payload`` goes out in place of the job's own, byte for byte.
+    """
     body: dict[str, Any] = {
         "job_type": job.job_type.value,
         "user_id": user_id,
-        "payload": job.payload,
+        "payload": job.payload if sealed_payload is None else msgspec.Raw(sealed_payload),
         "privacy_class": job.privacy.value,
     }
     chosen = {"model": job.model, "ttl_s": job.ttl_s, "deadline_s": job.deadline_s}
@@ -81,6 +91,27 @@ def trust_claim_call(pairing_code: str, provider_pubkey: str, read_timeout_s: fl
 def trust_list_call(user_id: str, read_timeout_s: float) -> Call:
     """Ask which workers are paired with a user."""
     return Call("GET", f"/v1/trust/list?user_id={_encoded(user_id)}", read_timeout_s)
+
+
+def key_create_call(wanted: KeyRequest, read_timeout_s: float) -> Call:
+    """Make an API key."""
+    return Call("POST", "/v1/keys", read_timeout_s, _json(msgspec.to_builtins(wanted)))
+
+
+def key_list_call(read_timeout_s: float) -> Call:
+    """Ask for all API keys."""
+    return Call("GET", "/v1/keys", read_timeout_s)
+
+
+def key_revoke_call(key_id: str, read_timeout_s: float) -> Call:
+    """Revoke an API key.
+
+    Raises:
+        InvalidArgumentError: this cannot be the id of a key; without the text, which may be a whole key.
+    """
+    if not _KEY_ID.fullmatch(key_id):
+        raise InvalidArgumentError("This is not the id of an API key: 12 small letters and digits.")
+    return Call("DELETE", f"/v1/keys/{key_id}", read_timeout_s)
 
 
 def _job_path(job_id: str) -> str:

@@ -27,7 +27,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     ``verification_error`` says why it failed. ``receipt`` may be there without being proven. ``price`` is
     the quoted one in micro-USD, None when the job was not submitted by the same call. ``created_at`` and
     ``completed_at`` are the coordinator's times (RFC 3339, UTC). A result of the hosted fallback has
-    neither job nor receipt, and is never verified.
+    neither job nor receipt, and is never verified. ``sealed`` says that the coordinator could read neither
+    the job nor this result.
     """
 
     source: Literal["network", "fallback"]
@@ -38,6 +39,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     price: MicroUsd | None
     created_at: str | None
     completed_at: str | None
+    sealed: bool = False
 
     @property
     def worker_pubkey(self) -> str | None:
@@ -77,7 +79,10 @@ TaskResult = SummaryResult | ClassificationResult | ExtractionResult
 
 
 class JobResult(Provenance, frozen=True, kw_only=True):
-    """The output of a job of any kind. ``output_json`` is the exact bytes that were hashed and signed."""
+    """The output of a job of any kind.
+
+    ``output_json`` is the exact bytes that were hashed and signed, or, of a sealed job, what was in them.
+    """
 
     output_json: bytes
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -20,6 +21,7 @@ from compute_router.sdk.errors import InvalidArgumentError
 
 URL_VARIABLE: Final = "COMPUTE_ROUTER_URL"
 USER_ID_VARIABLE: Final = "COMPUTE_ROUTER_USER_ID"
+TRUST_FILE_VARIABLE: Final = "COMPUTE_ROUTER_TRUST_FILE"
 API_KEY_VARIABLE: Final = "COMPUTE_ROUTER_API_KEY"
 _VARIABLE_PREFIX: Final = "COMPUTE_ROUTER_"
 ANONYMOUS: Final = "anonymous"
@@ -68,6 +70,13 @@ def resolve_settings(
         user_id=_checked_user(user_id if user_id is not None else environ.get(USER_ID_VARIABLE) or None),
         api_key=_checked_api_key(api_key if api_key is not None else environ.get(API_KEY_VARIABLE) or None),
     )
+
+
+def trust_file_path(given: Path | str | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """Where tokens and pinned keys are kept: as given, by the environment, or in the user's configuration."""
+    environ = os.environ if environ is None else environ
+    named = given or environ.get(TRUST_FILE_VARIABLE) or "~/.config/compute-router/trust.json"
+    return Path(named).expanduser()
 
 
 def checked_url(url: str) -> str:

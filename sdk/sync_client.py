@@ -10,11 +10,13 @@ from typing import Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 
+from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, RevokedKeyAnswer
 from compute_router.protocol.http_api import HealthAnswer, Provider, TrustClaimAnswer, TrustCreateAnswer
 from compute_router.protocol.jobs import Policy, PrivacyClass
 from compute_router.protocol.networks import Chain
 from compute_router.sdk import http
 from compute_router.sdk.answers import Quote
+from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.core import ClientCore
 from compute_router.sdk.fallback import Fallback
 from compute_router.sdk.jobs import Job, JobTypeName, LlmJob, PolicyName, PrivacyName, TaskJob, TaskName
@@ -29,6 +31,7 @@ from compute_router.sdk.results import (
 )
 from compute_router.sdk.retries import Clock, Jitter
 from compute_router.sdk.rhythm import LONGEST_WAIT_S, PollRhythm
+from compute_router.sdk.sealing import JobHandle
 from compute_router.sdk.settings import resolve_settings
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow
@@ -43,6 +46,8 @@ class ComputeRouter:
         base_url: address of the coordinator; else ``COMPUTE_ROUTER_URL``, else the chain's local address.
         chain: ``"solana"`` or ``"monad"``. When given, a coordinator of another network is refused.
         user_id: for whom jobs run; else ``COMPUTE_ROUTER_USER_ID``. PRIVATE jobs and pairings need one.
+        api_key: for a coordinator that wants one; else ``COMPUTE_ROUTER_API_KEY``. It is sent to the
+            coordinator only, and never shown.
         request_timeout_s: how long one request may go without an answer, long polls aside.
         require_verified: raise a ReceiptError in place of results whose receipt does not verify.
         fallback: where PUBLIC inference goes that the network could not serve.
@@ -60,6 +65,7 @@ class ComputeRouter:
         *,
         chain: Chain | Literal["solana", "monad"] | None = None,
         user_id: str | None = None,
+        api_key: str | None = None,
         request_timeout_s: float = 10.0,
         require_verified: bool = False,
         fallback: Fallback | None = None,
@@ -69,7 +75,7 @@ class ComputeRouter:
         jitter: Jitter = random.random,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        settings = resolve_settings(base_url, chain, user_id)
+        settings = resolve_settings(base_url, chain, user_id, api_key=api_key)
         self.base_url = settings.base_url
         self._sleep = sleep
         self._core = ClientCore(
@@ -81,7 +87,7 @@ class ComputeRouter:
             require_verified=require_verified,
             fallback=fallback,
         )
-        options = {Target.COORDINATOR: http.coordinator_options(settings.base_url)}
+        options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}
         if fallback is not None:
             options[Target.FALLBACK] = http.fallback_options(fallback)
         self._clients = {
@@ -109,6 +115,7 @@ class ComputeRouter:
         model: str | None = None,
         policy: PolicyName = Policy.AUTO,
         privacy: PrivacyName = PrivacyClass.PUBLIC,
+        sealed: bool = True,
         ttl_s: float | None = None,
         deadline_s: float | None = None,
         timeout_s: float = 60.0,
@@ -123,6 +130,8 @@ class ComputeRouter:
             prompt: what to answer.
             max_tokens, model: None leaves them to the worker.
             policy, privacy: service level, and whether only the user's own workers may see the prompt.
+            sealed: whether a PRIVATE job is encrypted to the user's pinned workers, and its result to this
+                client, so that the coordinator can read neither.
             ttl_s, deadline_s: how long the job may wait for a worker, and how long it may run; None leaves
                 them to the coordinator, which also bounds them.
             timeout_s: time for the whole call. Within it, a coordinator that is away or overloaded is tried
@@ -136,16 +145,18 @@ class ComputeRouter:
             JobFailedError: the job ended without a result.
             JobTimeoutError: it did not end in time; unless it was cancelled, it may still finish.
             NoTrustedWorkerError: it is PRIVATE and none of the user's workers is connected.
+            NoPinnedWorkerError: it is to be sealed, and none of the user's workers is pinned on this machine.
+            SealingError: it cannot be sealed, or its result was not sealed or cannot be opened.
             CoordinatorUnreachableError: the coordinator did not answer in time. As SubmissionUnknownError: it
                 may have the job.
             CoordinatorFailedError: it could not serve in time.
             IdempotencyConflictError: the key was used for another job.
             RequestError: an argument or the job was refused.
-            ReceiptError: with ``require_verified``, the receipt proves nothing.
+            ReceiptError: with ``require_verified``, or of a sealed job, the receipt proves nothing.
             UnexpectedAnswerError: an answer had a shape that the protocol does not have.
             FallbackFailedError: neither the network nor the fallback could serve it.
         """
-        job = LlmJob(prompt, max_tokens, model, policy, privacy, ttl_s, deadline_s)
+        job = LlmJob(prompt, max_tokens, model, policy, privacy, ttl_s, deadline_s, sealed)
         options = RunOptions(timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted)
         return self._run(self._core.run_llm(job, options))
 
@@ -170,6 +181,7 @@ class ComputeRouter:
         *,
         policy: PolicyName = Policy.AUTO,
         privacy: PrivacyName = PrivacyClass.PUBLIC,
+        sealed: bool = True,
         ttl_s: float | None = None,
         deadline_s: float | None = None,
         timeout_s: float = 30.0,
@@ -179,7 +191,7 @@ class ComputeRouter:
         on_submitted: SubmissionObserver | None = None,
     ) -> TaskResult:
         """Run a built-in task. Raises as :meth:`run_llm`; tasks never go to a fallback."""
-        job = TaskJob(task_type, input, policy, privacy, ttl_s, deadline_s)
+        job = TaskJob(task_type, input, policy, privacy, ttl_s, deadline_s, sealed)
         options = RunOptions(timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted)
         return self._run(self._core.run_task(job, options))
 
@@ -187,8 +199,12 @@ class ComputeRouter:
         """Ask what a job costs."""
         return self._run(self._core.quote(job_type, policy))
 
-    def submit(self, job: Job, *, idempotency_key: str | None = None, timeout_s: float = 30.0) -> str:
-        """Submit a job and return its id without waiting for its end. Arguments as of :meth:`run_llm`."""
+    def submit(self, job: Job, *, idempotency_key: str | None = None, timeout_s: float = 30.0) -> JobHandle:
+        """Submit a job and return its id without waiting for its end. Arguments as of :meth:`run_llm`.
+
+        The id of a sealed job carries the key to its result: :meth:`result` wants that very object, or one made
+        with ``JobHandle(job_id, reply_key)``.
+        """
         return self._run(self._core.submit(job, idempotency_key, timeout_s))
 
     def result(
@@ -226,6 +242,35 @@ class ComputeRouter:
     def list_providers(self) -> list[Provider]:
         """The workers that are paired with this user."""
         return self._run(self._core.list_providers())
+
+    def create_api_key(
+        self,
+        *,
+        user_id: str | None = None,
+        scope: KeyScope | Literal["user", "admin"] = KeyScope.USER,
+        name: str = "",
+        limits: KeyLimits | None = None,
+    ) -> NewKeyAnswer:
+        """Make an API key for a user, or an admin key. Like the next two, this needs an admin key.
+
+        The answer is the only place where the new key is ever shown.
+
+        Raises:
+            AuthenticationError, PermissionDeniedError: this client has no admin key.
+        """
+        return self._run(self._core.create_api_key(scope, user_id, name, limits))
+
+    def list_api_keys(self) -> list[KeyInfo]:
+        """All API keys, oldest first, with those that were revoked."""
+        return self._run(self._core.list_api_keys())
+
+    def revoke_api_key(self, key_id: str) -> RevokedKeyAnswer:
+        """Revoke an API key by its id; it stops working at once.
+
+        Raises:
+            NotFoundError: there is no such key.
+        """
+        return self._run(self._core.revoke_api_key(key_id))
 
     def _run(self, flow: Flow[T]) -> T:
         return run_flow(flow, self._perform, self._sleep)

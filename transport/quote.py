@@ -10,11 +10,15 @@ from compute_router.protocol.http_api import QuoteAnswer
 from compute_router.protocol.jobs import JobType, Policy, resolve_tier
 from compute_router.protocol.networks import Network
 from compute_router.protocol.pricing import price
+from compute_router.protocol.sealing import SEALED_VERSION
 from compute_router.protocol.units import format_usd
 from compute_router.transport.http_types import Answer, Request, json_answer
 
 KEYS_SUPPORTED: Final = ("Idempotency-Supported", "true")
 """Header that tells a client before its first commit that it may safely repeat one."""
+
+SEALING_SUPPORTED: Final = ("Sealed-Payloads", SEALED_VERSION)
+"""Header that tells a client before its first commit that payloads may be sealed, and in which form."""
 
 E = TypeVar("E", bound=Enum)
 
@@ -38,7 +42,7 @@ class QuoteResource:
                 network=self._network.caip2,
             )
         )
-        return Answer(answer.status, answer.body, (KEYS_SUPPORTED,))
+        return Answer(answer.status, answer.body, (KEYS_SUPPORTED, SEALING_SUPPORTED))
 
 
 def _enum(kind: type[E], name: str, text: str) -> E:

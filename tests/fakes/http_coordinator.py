@@ -152,7 +152,8 @@ class FakeCoordinator:
     list; the last entry repeats. An exception in place of an answer is raised by the transport.
     ``long_poll`` holds unfinished answers for as long as they are asked to, on the fake clock. With
     ``keeps_keys`` a submission with a known key makes no second job. ``loses_first_answers`` takes every
-    job, but breaks the connection the first time that a key is seen.
+    job, but breaks the connection the first time that a key is seen. ``seals`` says that sealed payloads are
+    taken.
     """
 
     about_job: list[Reply] = field(default_factory=list)
@@ -160,6 +161,7 @@ class FakeCoordinator:
     long_poll: bool = True
     chain: Chain = Chain.SOLANA
     keeps_keys: bool = True
+    seals: bool = True
     loses_first_answers: bool = False
     commit: CommitReply | list[CommitReply] = None
     quote: Reply | list[Reply | None] | None = None
@@ -271,7 +273,8 @@ class FakeCoordinator:
 
     @property
     def _support(self) -> dict[str, str]:
-        return {"Idempotency-Supported": "true"} if self.keeps_keys else {}
+        keys = {"Idempotency-Supported": "true"} if self.keeps_keys else {}
+        return keys | ({"Sealed-Payloads": "v1"} if self.seals else {})
 
     def _hold(self, asked: Asked, answer: Reply) -> None:
         unfinished = isinstance(answer, tuple) and b'"completed_at":null' in answer[1]

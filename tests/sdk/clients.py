@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.sdk import AsyncComputeRouter, ComputeRouter, Fallback
 from compute_router.sdk.rhythm import LONGEST_WAIT_S
 from tests.fakes.http_coordinator import FALLBACK_HOST, FakeCoordinator
+
+R = TypeVar("R", ComputeRouter, AsyncComputeRouter)
 
 URL = "http://coordinator.example"
 FALLBACK = Fallback(f"https://{FALLBACK_HOST}/v1", "secret-key", "hosted-model")
@@ -48,3 +53,19 @@ def asynchronous(
         jitter=longest,
         sleep=coordinator.clock.sleep_async,
     )
+
+
+class Pinned:
+    """Keys that alice pinned on Solana."""
+
+    def __init__(self, pubkeys: tuple[str, ...]) -> None:
+        self._pubkeys = pubkeys
+
+    def pinned(self, network: str, user_id: str) -> tuple[str, ...]:
+        return self._pubkeys if (network, user_id) == (NETWORKS[Chain.SOLANA].caip2, "alice") else ()
+
+
+def pinning(router: R, *pubkeys: str) -> R:
+    """A client whose user pinned these workers."""
+    router._core._pins = Pinned(pubkeys)
+    return router

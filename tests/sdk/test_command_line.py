@@ -82,6 +82,7 @@ def test_run_passes_its_options_on(coordinator: FakeCoordinator, capsys: Capture
         "llm",
         "hello",
         "--private",
+        "--no-seal",
         "--user",
         "bob",
         "--model",
@@ -180,7 +181,7 @@ def test_a_private_job_without_trusted_worker_is_exit_code_1(
     coordinator: FakeCoordinator, capsys: Capture
 ) -> None:
     coordinator.commit = refused(422, "no_trusted_worker", job_id=JOB_ID)
-    assert main(["run", "llm", "hello", "--private"]) == ExitCode.FAILED
+    assert main(["run", "llm", "hello", "--private", "--no-seal"]) == ExitCode.FAILED
     assert "None of the workers paired with this user is connected." in capsys.readouterr().err
 
 

@@ -112,12 +112,13 @@ def test_public_inference_that_the_network_could_not_serve_goes_to_the_fallback(
 
 @pytest.mark.parametrize("failure", EVERYTHING)
 @pytest.mark.parametrize("privacy", ["PRIVATE", PrivacyClass.PRIVATE])
+@pytest.mark.parametrize("sealed", [True, False])
 def test_private_inference_never_reaches_the_fallback(
-    failure: str, privacy: Literal["PRIVATE"] | PrivacyClass
+    failure: str, privacy: Literal["PRIVATE"] | PrivacyClass, sealed: bool
 ) -> None:
     coordinator = scripted(EVERYTHING[failure])
     with blocking(coordinator, fallback=FALLBACK) as router, pytest.raises(ComputeRouterError):
-        router.run_llm(SECRET, privacy=privacy)
+        router.run_llm(SECRET, privacy=privacy, sealed=sealed)
     assert coordinator.fallback_asked == []
     assert all(
         SECRET.encode() not in asked.body for asked in coordinator.asked if asked.host == FALLBACK_HOST
@@ -125,12 +126,15 @@ def test_private_inference_never_reaches_the_fallback(
 
 
 @pytest.mark.parametrize("failure", EVERYTHING)
-def test_private_inference_of_the_asyncio_client_never_reaches_the_fallback(failure: str) -> None:
+@pytest.mark.parametrize("sealed", [True, False])
+def test_private_inference_of_the_asyncio_client_never_reaches_the_fallback(
+    failure: str, sealed: bool
+) -> None:
     coordinator = scripted(EVERYTHING[failure])
 
     async def run() -> None:
         async with asynchronous(coordinator, fallback=FALLBACK) as router:
-            await router.run_llm(SECRET, privacy="PRIVATE")
+            await router.run_llm(SECRET, privacy="PRIVATE", sealed=sealed)
 
     with pytest.raises(ComputeRouterError):
         asyncio.run(run())
@@ -139,10 +143,11 @@ def test_private_inference_of_the_asyncio_client_never_reaches_the_fallback(fail
 
 @pytest.mark.parametrize("failure", EVERYTHING)
 @pytest.mark.parametrize("privacy", PrivacyClass)
-def test_tasks_never_reach_the_fallback(failure: str, privacy: PrivacyClass) -> None:
+@pytest.mark.parametrize("sealed", [True, False])
+def test_tasks_never_reach_the_fallback(failure: str, privacy: PrivacyClass, sealed: bool) -> None:
     coordinator = scripted(EVERYTHING[failure])
     with blocking(coordinator, fallback=FALLBACK) as router, pytest.raises(ComputeRouterError):
-        router.run_task("summarize", SECRET, privacy=privacy)
+        router.run_task("summarize", SECRET, privacy=privacy, sealed=sealed)
     assert coordinator.fallback_asked == []
 
 

@@ -83,6 +83,7 @@ def test_a_job_says_all_that_was_asked_for_and_no_more() -> None:
             model="tiny",
             policy="CHEAP",
             privacy="PRIVATE",
+            sealed=False,
             ttl_s=90,
             deadline_s=2.5,
         )

@@ -182,7 +182,7 @@ def test_a_decision_after_a_lost_answer_is_the_coordinators_last_word() -> None:
     no_worker = refused(422, "no_trusted_worker", job_id=JOB_ID)
     coordinator = FakeCoordinator(commit=[RESET, no_worker])
     with blocking(coordinator) as router, pytest.raises(NoTrustedWorkerError):
-        router.run_llm("hello", privacy="PRIVATE")
+        router.run_llm("hello", privacy="PRIVATE", sealed=False)
 
 
 def test_a_coordinator_that_is_not_there_is_tried_until_the_time_is_over() -> None:
