@@ -54,8 +54,7 @@ class KeysResource:
         )
         await ask(self._system.store, PutApiKey(key))
         self._authentication.ring.add(key)
-        answer = json_answer(NewKeyAnswer(**msgspec.structs.asdict(_info(key)), key=api_key), 201)
-        return Answer(answer.status, answer.body, (("Cache-Control", "no-store"),))
+        return json_answer(NewKeyAnswer(**msgspec.structs.asdict(_info(key)), key=api_key), 201)
 
     async def get(self, request: Request, variable: str) -> Answer:
         self._authentication.admin(request)

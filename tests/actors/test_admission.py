@@ -36,6 +36,16 @@ def test_a_user_with_too_many_jobs_is_told_that_rather_than_that_all_is_full() -
     assert admission.reserve("alice") is Refusal.USER_QUEUE_FULL
 
 
+def test_the_limit_of_an_api_key_counts_all_jobs_of_its_user() -> None:
+    admission = Admission(MatchingPolicy(max_jobs_per_user=3, max_jobs=9))
+    assert admission.reserve("alice") is None
+    assert admission.reserve("alice", at_once=1) is Refusal.KEY_QUEUE_FULL
+    assert admission.reserve("alice", at_once=2) is None
+    assert admission.reserve("bob", at_once=1) is None
+    assert admission.reserve("alice", at_once=9) is None
+    assert admission.reserve("alice", at_once=9) is Refusal.USER_QUEUE_FULL
+
+
 def test_jobs_of_an_earlier_run_are_counted_beyond_every_bound() -> None:
     admission = Admission(POLICY)
     for _ in range(10):

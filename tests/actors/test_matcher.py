@@ -279,6 +279,16 @@ def test_a_drain_is_over_when_the_last_running_job_is_stored() -> None:
     assert idle == [True]
 
 
+def test_the_jobs_of_others_are_unknown_when_a_user_is_named() -> None:
+    desk = Desk().running()
+    assert desk.ask(IsLive("job", "mallory")) is False
+    assert desk.ask(Follow("job", "mallory")) is None
+    assert desk.ask(Cancel("job", "mallory")) is False
+    assert desk.ask(IsLive("job", "alice")) is True
+    assert desk.ask(Follow("job", "alice")) == Progress("job", JobStatus.ASSIGNED, 1)
+    assert desk.ask(Cancel("job", "alice")) is True
+
+
 def test_a_receipt_goes_on_to_the_store() -> None:
     desk = Desk()
     receipt = KeepReceipt(1, key("a"), b"{}", "c2ln")

@@ -27,15 +27,19 @@ from compute_router.actors.messages import (
     JobEnded,
     KeepReceipt,
     ListPairings,
+    LoadApiKeys,
     LoadUnfinished,
     Message,
     NoteAlive,
+    PutApiKey,
+    QuotaUsedUp,
     RecordAssigned,
     RecordCancelled,
     RecordCompletion,
     RecordFailed,
     RecordRequeued,
     RecordStarted,
+    RevokeApiKey,
 )
 from compute_router.actors.store_requests import handle
 from compute_router.protocol.failures import Failure
@@ -45,6 +49,7 @@ from compute_router.protocol.receipts import SignedReceipt, public_key_hex, sha2
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import (
     ClaimRefusal,
+    DayQuota,
     IdempotencyKey,
     JobView,
     Pairing,
@@ -54,6 +59,7 @@ from compute_router.storage.interface import (
 from compute_router.storage.sqlite_store import SqliteStore, open_sqlite_store
 from tests.actors.samples import NOON, OUTPUT, a_job, completion, key
 from tests.fakes.clock import FakeClock
+from tests.storage.samples import an_api_key
 
 SIGNER = SigningKey(b"s" * 32)
 PUBKEY = public_key_hex(SIGNER)
@@ -120,6 +126,45 @@ def test_a_request_that_the_store_does_not_know_is_a_mistake(office: Office) -> 
 def test_a_public_job_is_kept_and_names_no_trusted_keys(office: Office) -> None:
     assert office.do(InsertJob(a_job())) == ()
     assert office.view().status is JobStatus.PENDING
+
+
+KEY_ID = "alice0000000"
+QUOTA = DayQuota(KEY_ID, 20_000, 1)
+
+
+def test_a_job_within_the_quota_of_its_key_is_kept_and_counted(office: Office) -> None:
+    office.do(PutApiKey(an_api_key(KEY_ID)))
+    assert office.do(InsertJob(a_job(), quota=QUOTA)) == ()
+    assert office.view().status is JobStatus.PENDING
+
+
+def test_a_job_beyond_the_quota_is_not_kept_and_the_batch_goes_on(office: Office) -> None:
+    office.do(PutApiKey(an_api_key(KEY_ID)))
+    office.do(InsertJob(a_job("first"), quota=QUOTA))
+    name = IdempotencyKey("name", "a" * 64)
+    assert office.do(InsertJob(a_job(), name, QUOTA)) == QuotaUsedUp()
+    assert office.store.job_view("job") is None
+    assert office.store.find_replay("alice", name) is None
+
+
+def test_a_repeated_commit_is_answered_before_the_quota_is_looked_at(office: Office) -> None:
+    name = IdempotencyKey("name", "a" * 64)
+    office.do(PutApiKey(an_api_key(KEY_ID)))
+    office.do(InsertJob(a_job(), name, QUOTA))
+    for _ in range(2):
+        assert office.do(InsertJob(a_job("again"), name, QUOTA)) == Replay("job", same_request=True)
+    tomorrow = DayQuota(KEY_ID, QUOTA.day + 1, 1)
+    assert office.do(InsertJob(a_job("again"), name, tomorrow)) == Replay("job", same_request=True)
+    # The repeat has used nothing of the new day.
+    assert office.do(InsertJob(a_job("new"), quota=tomorrow)) == ()
+
+
+def test_keys_are_loaded_with_what_became_of_them(office: Office) -> None:
+    key = an_api_key(KEY_ID)
+    office.do(PutApiKey(key))
+    assert office.do(RevokeApiKey(KEY_ID, UnixMs(9))) is True
+    assert office.do(RevokeApiKey(KEY_ID, UnixMs(10))) is False
+    assert office.do(LoadApiKeys()) == (msgspec.structs.replace(key, revoked_at=UnixMs(9)),)
 
 
 def test_a_private_job_is_kept_and_names_its_users_trusted_keys(office: Office) -> None:

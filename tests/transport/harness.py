@@ -14,10 +14,12 @@ from typing import Any, Final
 
 import apsw
 import httpx
+from nacl.signing import SigningKey
 
 from compute_router.actors.clock import Clock
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.system import System, start_system
+from compute_router.protocol.countersigning import Countersigner
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import Store
@@ -29,6 +31,7 @@ from compute_router.transport.limits import AddressLimits
 from tests.transport.disks import Disk
 
 NETWORK: Final = NETWORKS[Chain.SOLANA]
+COUNTERSIGNER: Final = Countersigner(SigningKey(b"c" * 32), NETWORK.caip2)
 
 QUICK: Final = MatchingPolicy(settle_delay=DurationMs(10), retry_backoff=DurationMs(10))
 """The real rules, with the two pauses short that tests would otherwise wait for."""
@@ -138,7 +141,7 @@ async def coordinator(
         limits=limits or AddressLimits(),
     )
     authentication = await open_authentication(system, auth)
-    server = Server(system, watch, settings, authentication)
+    server = Server(system, watch, settings, authentication, COUNTERSIGNER)
     stopping: list[asyncio.Task[None]] = []
 
     async def stop_all() -> None:
