@@ -123,8 +123,10 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         epilog="Each flag can be set by the environment variable named with it; the flag wins.",
     )
 
-    def option(flag: str, read: Callable[[str], Any], default: str | None, text: str) -> None:
-        name = "COMPUTE_ROUTER_" + flag.lstrip("-").replace("-", "_").upper()
+    def option(
+        flag: str, read: Callable[[str], Any], default: str | None, text: str, variable: str | None = None
+    ) -> None:
+        name = "COMPUTE_ROUTER_" + (variable or flag.lstrip("-").replace("-", "_").upper())
         shown = "" if not default else f" Default: {default}."
         # argparse passes defaults that are text through ``type``, so the environment is checked like flags.
         parser.add_argument(
@@ -151,7 +153,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--host", str, "127.0.0.1", "Address to listen on.")
     option("--port", _port, None, "Port to listen on, 0 for any free one. Default: 4020 solana, 4010 monad.")
     option("--db", Path, None, "Database file. Default: solana.db or monad.db in the current directory.")
-    option("--key", Path, None, "Key that receipts are countersigned with. Default: the database's name, .key.")
+    key = "File of the key that countersigns receipts. Default: named as the database, ending in .key."
+    # COMPUTE_ROUTER_KEY is the worker's, and one key must not be both.
+    option("--key", Path, None, key, variable="COORDINATOR_KEY")
     option("--log-level", _log_level, "info", "debug, info, warning or error.")
     option("--payments", _choice(PaymentMode), "off", "off: every job is free. on: not in this version.")
     option("--auth", _choice(AuthMode), "open", "open: anybody may send jobs. keys: only with an API key.")

@@ -47,6 +47,9 @@ IsoTimestamp = Annotated[
 ]
 
 
+RECEIPT_VERSION: Final = "v2"
+"""The form of the receipts that our workers sign."""
+
 MAX_RECEIPT_BYTES: Final = 16 * 1024
 """A longer receipt is malformed; an honest one has less than a kilobyte."""
 

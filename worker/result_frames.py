@@ -8,7 +8,7 @@ import msgspec
 from nacl.signing import SigningKey
 
 from compute_router.protocol.messages import JobComplete, JobFailed, JobReject, encode_frame
-from compute_router.protocol.receipts import sha256_hex, sign_receipt
+from compute_router.protocol.receipts import WorkDone, sha256_hex, sign_receipt
 from compute_router.worker.jobs import AttemptKey, Failed, Output
 
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
@@ -28,14 +28,17 @@ class ResultFrame(msgspec.Struct, frozen=True):
     acknowledged: bool
 
 
-def result_frame(key: SigningKey, attempt_key: AttemptKey, outcome: Output | Failed) -> ResultFrame:
+def result_frame(
+    key: SigningKey, attempt_key: AttemptKey, outcome: Output | Failed, work: WorkDone | None
+) -> ResultFrame:
     """``job_complete`` with a signed receipt, or ``job_failed``; never larger than MAX_FRAME_BYTES.
 
+    ``work`` is what the receipt says beside its five keys; None for a coordinator that counts no attempts.
     An output too large for one frame becomes a failure, because the coordinator would close the socket.
     """
     if isinstance(outcome, Failed):
         return ResultFrame(_failed_frame(attempt_key, outcome), acknowledged=False)
-    frame = _complete_frame(key, attempt_key, outcome)
+    frame = _complete_frame(key, attempt_key, outcome, work)
     if len(frame) > MAX_FRAME_BYTES:
         message = f"The output has {len(outcome.json)} bytes; a frame holds at most {MAX_FRAME_BYTES}."
         failed = Failed("output_too_large", message, retryable=False)
@@ -43,8 +46,10 @@ def result_frame(key: SigningKey, attempt_key: AttemptKey, outcome: Output | Fai
     return ResultFrame(frame, acknowledged=attempt_key.attempt is not None)
 
 
-def _complete_frame(key: SigningKey, attempt_key: AttemptKey, output: Output) -> bytes:
-    signed = sign_receipt(key, attempt_key.job_id, output.json, output.completed_at)
+def _complete_frame(
+    key: SigningKey, attempt_key: AttemptKey, output: Output, work: WorkDone | None
+) -> bytes:
+    signed = sign_receipt(key, attempt_key.job_id, output.json, output.completed_at, work)
     return encode_frame(
         JobComplete(
             job_id=attempt_key.job_id,

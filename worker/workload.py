@@ -19,6 +19,7 @@ from compute_router.protocol.messages import (
     Model,
     encode_frame,
 )
+from compute_router.protocol.receipts import WorkDone, sha256_hex
 from compute_router.protocol.sealing import SealBinding
 from compute_router.worker.jobs import Assignment, AttemptKey, Outcome, Stopped
 from compute_router.worker.outbox import Outbox
@@ -49,6 +50,7 @@ class Workload:
         self._key = key
         self._slots = slots
         self._next_chunk: dict[AttemptKey, int] = {}
+        self._work: dict[AttemptKey, WorkDone] = {}
         self._stopping: set[AttemptKey] = set()
         self._outbox = Outbox()
 
@@ -85,6 +87,7 @@ class Workload:
         if key in self._next_chunk:
             _log.info("Job %s is stopped: its outcome is no longer wanted.", key)
             del self._next_chunk[key]
+            self._work.pop(key, None)
             self._stopping.add(key)
             return [StopJob(key)]
         self._outbox.drop(key)
@@ -111,7 +114,7 @@ class Workload:
             raise ValueError(f"job {key} finished without having been started")
         if isinstance(outcome, Stopped):
             raise ValueError(f"job {key} stopped without having been told to")
-        frame = result_frame(self._key, key, outcome)
+        frame = result_frame(self._key, key, outcome, self._work.pop(key, None))
         self._outbox.put(key, frame.data, acknowledged=frame.acknowledged)
 
     def deliver(self, key: AttemptKey) -> list[Effect]:
@@ -143,12 +146,17 @@ class Workload:
             return [reject(key, BUSY)]
         self._next_chunk[key] = 0
         is_llm = assign.job_type is JobType.LLM_INFER
+        payload = bytes(assign.payload)
+        model = (assign.model or models[0].name) if is_llm else None
+        if key.attempt is not None:
+            digest = next((each.digest for each in models if each.name == model), None)
+            self._work[key] = WorkDone(sha256_hex(payload), model, digest, key.attempt)
         run = RunJob(
             Assignment(
                 key=key,
                 job_type=assign.job_type,
-                payload=bytes(assign.payload),
-                model=(assign.model or models[0].name) if is_llm else None,
+                payload=payload,
+                model=model,
                 binding=_binding(assign, network),
             )
         )

@@ -27,8 +27,11 @@ from compute_router.protocol.messages import (
     registration_message,
 )
 from compute_router.protocol.receipts import (
+    Receipt,
     SignedReceipt,
+    decode_receipt,
     public_key_hex,
+    sha256_hex,
     verify_receipt,
     verify_signature,
 )
@@ -367,6 +370,54 @@ def test_a_task_is_run_and_its_receipt_covers_the_very_bytes_that_are_sent() -> 
     )
     assert receipt.output_hash == complete.output_hash
     assert receipt.completed_at == "2026-02-09T12:00:05.000Z"
+
+
+def receipt_of(frame: object) -> Receipt:
+    """The receipt in a result, as the text that was signed says it."""
+    assert isinstance(frame, JobComplete)
+    assert frame.receipt is not None
+    assert frame.receipt_signature is not None
+    verify_signature(PUBKEY, bytes(frame.receipt), frame.receipt_signature)
+    return decode_receipt(bytes(frame.receipt))
+
+
+def test_a_receipt_names_the_request_as_it_arrived_and_the_attempt() -> None:
+    talk = Conversation().registers()
+    payload = '{"task_type" : "summarize",  "input":"\\u0041"}'
+    text = (
+        '{"type":"job_assign","job_id":"j","job_type":"TASK","payload":' + payload + ',"policy":"CHEAP",'
+        '"privacy_class":"PUBLIC","user_id":"u","attempt":3}'
+    )
+    talk.happens(FrameReceived(text))
+    (complete,) = frames(talk.finishes("j", 3))
+    receipt = receipt_of(complete)
+    assert (receipt.request_hash, receipt.attempt) == (sha256_hex(payload.encode()), 3)
+    assert isinstance(complete, JobComplete)
+    assert bytes(complete.receipt or b"").endswith(b',"model":null,"model_digest":null,"attempt":3}')
+
+
+@pytest.mark.parametrize(("asked", "model"), [({}, LLAMA), ({"model": QWEN.name}, QWEN)])
+def test_a_receipt_of_inference_names_the_model_that_ran_as_ollama_reported_it(
+    asked: dict[str, str], model: Model
+) -> None:
+    talk = Conversation(models=(LLAMA, QWEN)).registers()
+    talk.is_assigned(job_type="LLM_INFER", payload={"prompt": "hi"}, **asked)
+    receipt = receipt_of(frames(talk.finishes())[0])
+    assert (receipt.model, receipt.model_digest) == (model.name, model.digest)
+
+
+def test_a_coordinator_that_counts_no_attempts_gets_a_receipt_of_five_keys() -> None:
+    talk = Conversation().registers()
+    talk.is_assigned(attempt=None)
+    (complete,) = frames(talk.finishes(attempt=None))
+    assert isinstance(complete, JobComplete)
+    assert list(json.loads(bytes(complete.receipt or b""))) == [
+        "job_id",
+        "provider_pubkey",
+        "output_hash",
+        "completed_at",
+        "payment_ref",
+    ]
 
 
 def test_the_payload_reaches_the_executor_byte_for_byte() -> None:
