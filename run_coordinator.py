@@ -26,6 +26,7 @@ from compute_router.actors.system import start_system
 from compute_router.protocol.countersigning import Countersigner
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError
 from compute_router.protocol.key_file import load_or_create_key
+from compute_router.protocol.log_format import describe, log_to_stderr
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.sqlite_store import open_sqlite_store
@@ -286,7 +287,7 @@ async def serve(settings: Settings) -> int:
     failed = asyncio.Event()
 
     def on_death(error: BaseException) -> None:
-        logger.critical("the coordinator stops because a core part of it failed: %s", error)
+        logger.critical("the coordinator stops because a core part of it failed: %s", describe(error))
         failed.set()
         end(EXIT_FAILED)
 
@@ -378,9 +379,7 @@ async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
     settings = read_settings(sys.argv[1:] if argv is None else argv, os.environ)
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(settings.log_level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     gc.set_threshold(*_GC_THRESHOLDS)
     try:

@@ -17,6 +17,7 @@ from nacl.signing import SigningKey
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.key_file import load_or_create_key
+from compute_router.protocol.log_format import log_to_stderr
 from compute_router.protocol.pairing import key_fingerprint
 from compute_router.protocol.receipts import public_key_hex
 from compute_router.worker.addresses import is_loopback
@@ -55,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _set_up_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", force=True
-    )
+    log_to_stderr(level, "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
     # httpx logs every request as news.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import msgspec
 import pykka
 
+from compute_router.protocol.log_format import place
 from compute_router.protocol.units import UnixMs
 from compute_router.worker.jobs import Assignment, Failed, JobError, Outcome, Output, Stopped
 from compute_router.worker.session_events import Event, JobFinished, JobProgressed
@@ -95,10 +95,7 @@ def run_to_outcome(
         return error.failure
     except Exception as error:
         _log.error(
-            "Job %s failed because of a defect of this worker: %s at\n%s",
-            assignment.key,
-            type(error).__name__,
-            "".join(traceback.format_tb(error.__traceback__)),
+            "Job %s failed because of a defect of this worker.\n%s", assignment.key, place(error)
         )
         return Failed("internal_error", f"The worker has a defect: {type(error).__name__}", retryable=True)
     elapsed_ms = (time.monotonic() - started) * 1000
