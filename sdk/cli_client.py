@@ -7,8 +7,10 @@ from pathlib import Path
 
 from compute_router.sdk.api_key_file import read_api_key
 from compute_router.sdk.reply_key_files import ReplyKeyFiles
+from compute_router.sdk.errors import InvalidArgumentError
 from compute_router.sdk.rhythm import LONGEST_WAIT_S
 from compute_router.sdk.settings import trust_file_path
+from compute_router.sdk.settings import API_KEY_VARIABLE
 from compute_router.sdk.sync_client import ComputeRouter
 
 _REQUEST_TIMEOUT_S = 10.0
@@ -40,7 +42,16 @@ def open_asking_client(arguments: argparse.Namespace) -> ComputeRouter:
 
 def _api_key(arguments: argparse.Namespace) -> str | None:
     """The key in the file that was named; without one, the client looks at the environment."""
-    return None if arguments.api_key_file is None else read_api_key(Path(arguments.api_key_file))
+    named: str | None = arguments.api_key_file
+    if named is None:
+        return None
+    if named.startswith("crk_"):
+        # It must not be repeated in a complaint about a missing file.
+        raise InvalidArgumentError(
+            "--api-key-file names a file. A key on the command line can be seen by others: "
+            f"put it into a file of mode 600, or into {API_KEY_VARIABLE}, and better revoke this one."
+        )
+    return read_api_key(Path(named))
 
 
 def reply_key_files(arguments: argparse.Namespace) -> ReplyKeyFiles:

@@ -59,13 +59,16 @@ def revoke(arguments: argparse.Namespace) -> ExitCode:
 def _create_in_database(arguments: argparse.Namespace) -> None:
     if arguments.url is not None or arguments.api_key_file is not None or arguments.json:
         raise InvalidArgumentError("--db writes to a database without a coordinator: give it alone.")
-    words = ["create-key", "--db", arguments.db, "--scope", arguments.scope, "--name", arguments.name]
-    if arguments.user is not None:
-        words += ["--user", arguments.user]
-    for name in _LIMITS:
-        if getattr(arguments, name) is not None:
-            words += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
-    become(STORAGE_MODULE, words)
+    options = {
+        "db": arguments.db,
+        "scope": arguments.scope,
+        "user": arguments.user,
+        "name": arguments.name,
+        **{name.replace("_", "-"): getattr(arguments, name) for name in _LIMITS},
+    }
+    # In one word each, because a value may begin with a hyphen.
+    words = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    become(STORAGE_MODULE, ["create-key", *words])
 
 
 def _line(key: KeyInfo) -> str:
