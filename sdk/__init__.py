@@ -24,31 +24,36 @@ from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType, Tier
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.receipts import Receipt
-from compute_router.sdk.answers import Quote
+from compute_router.sdk.answers import Quote, ReceiptDocument
 from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.async_client import AsyncComputeRouter
 from compute_router.sdk.errors import (
     CoordinatorFailedError,
     CoordinatorUnreachableError,
     FallbackFailedError,
+    FingerprintMismatchError,
     InvalidArgumentError,
     JobCancelledError,
     JobFailedError,
     JobFinishedError,
     JobTimeoutError,
     NoPinnedWorkerError,
+    PairingTimeoutError,
     PaymentRequiredError,
     RefusedError,
     ResultKeyMissingError,
     SealedDowngradeError,
     SealingNotSupportedError,
     SubmissionUnknownError,
+    TokenMissingError,
     TooManyRequestsError,
     UnexpectedAnswerError,
     WrongNetworkError,
+    WrongTokenError,
 )
 from compute_router.sdk.fallback import Fallback
 from compute_router.sdk.jobs import LlmJob, TaskJob
+from compute_router.sdk.pairing import PairingCode
 from compute_router.sdk.results import (
     ClassificationResult,
     ExtractionResult,
@@ -60,6 +65,7 @@ from compute_router.sdk.results import (
 from compute_router.sdk.sealing import JobHandle, ReplyKey
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.sync_client import ComputeRouter
+from compute_router.sdk.trust_file import TrustFile, TrustFileError
 from compute_router.sdk.verification import Verification
 
 __all__ = [
@@ -74,6 +80,7 @@ __all__ = [
     "ExtractionResult",
     "Fallback",
     "FallbackFailedError",
+    "FingerprintMismatchError",
     "IdempotencyConflictError",
     "InvalidArgumentError",
     "JobCancelledError",
@@ -94,31 +101,38 @@ __all__ = [
     "NoPinnedWorkerError",
     "NoTrustedWorkerError",
     "NotFoundError",
+    "PairingCode",
+    "PairingTimeoutError",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "Policy",
     "PrivacyClass",
     "Quote",
     "Receipt",
+    "ReceiptDocument",
     "ReceiptError",
     "ReceiptMissingError",
     "RefusedError",
     "ReplyKey",
     "RequestError",
     "ResultKeyMissingError",
+    "RevokedKeyAnswer",
     "SealedDowngradeError",
     "SealedUnreadableError",
     "SealingError",
     "SealingNotSupportedError",
-    "RevokedKeyAnswer",
     "SubmissionUnknownError",
     "SummaryResult",
     "TaskJob",
     "TaskResult",
     "TaskType",
     "Tier",
+    "TokenMissingError",
     "TooManyRequestsError",
+    "TrustFile",
+    "TrustFileError",
     "UnexpectedAnswerError",
     "Verification",
     "WrongNetworkError",
+    "WrongTokenError",
 ]

@@ -9,7 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from compute_router.protocol.errors import ComputeRouterError
-from compute_router.sdk import cli_database, cli_health, cli_jobs, cli_keys, cli_run, cli_trust, cli_verify, demo
+from compute_router.sdk import (
+    cli_database,
+    cli_health,
+    cli_jobs,
+    cli_keys,
+    cli_run,
+    cli_trust,
+    cli_verify,
+    demo,
+)
 from compute_router.sdk.cli_output import print_json, say
 from compute_router.sdk.cli_parser import build_parser
 from compute_router.sdk.cli_processes import MODULES, become
@@ -23,6 +32,7 @@ _COMMANDS: Final[dict[str, Command]] = {
     "status": cli_jobs.status,
     "cancel": cli_jobs.cancel,
     "health": cli_health.health,
+    "receipt": cli_verify.receipt,
     "verify": cli_verify.verify,
     "demo": demo.demo,
     "backup": cli_database.backup,
@@ -33,6 +43,9 @@ _TRUST_ACTIONS: Final[dict[str, Command]] = {
     "create": cli_trust.create,
     "claim": cli_trust.claim,
     "list": cli_trust.list_providers,
+    "pin": cli_trust.pin,
+    "unpin": cli_trust.unpin,
+    "revoke": cli_trust.revoke,
 }
 _KEY_ACTIONS: Final[dict[str, Command]] = {
     "create": cli_keys.create,

@@ -7,13 +7,14 @@ from typing import Final, TypeVar
 import msgspec
 
 from compute_router.protocol.errors import (
-    AuthenticationError,
     AlreadyClaimedError,
+    AuthenticationError,
     ComputeRouterError,
     ExpiredError,
     IdempotencyConflictError,
     InvalidCodeError,
     JobFinishedError,
+    JobUnfinishedError,
     MalformedJsonError,
     MethodNotAllowedError,
     NotFoundError,
@@ -23,7 +24,7 @@ from compute_router.protocol.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
-from compute_router.protocol.http_api import HealthAnswer, QuoteAnswer
+from compute_router.protocol.http_api import HealthAnswer, QuoteAnswer, ReceiptAnswer
 from compute_router.protocol.jobs import Tier
 from compute_router.protocol.units import MicroUsd
 from compute_router.sdk.errors import (
@@ -52,6 +53,7 @@ _BY_CODE: Final[dict[str, type[RequestError]]] = {
         ExpiredError,
         IdempotencyConflictError,
         JobFinishedError,
+        JobUnfinishedError,
         NotFoundError,
         PayloadTooLargeError,
         PermissionDeniedError,
@@ -83,6 +85,13 @@ class Quote(msgspec.Struct, frozen=True):
     endpoint: str
     network: str
     expires_at: str | None
+
+
+class ReceiptDocument(msgspec.Struct, frozen=True):
+    """A receipt, countersigned by the coordinator. ``document_json`` is the whole answer, byte for byte."""
+
+    answer: ReceiptAnswer
+    document_json: bytes
 
 
 class _ErrorBody(msgspec.Struct, frozen=True):
@@ -131,6 +140,20 @@ def read_answer_about(reply: Reply, job_id: str) -> JobSnapshot:
         ComputeRouterError: as :func:`read_answer`, or it is about another job.
     """
     return read_snapshot(_successful(reply, 200).body, job_id)
+
+
+def read_receipt(reply: Reply, job_id: str) -> ReceiptDocument:
+    """The receipt of a job as the coordinator hands it out; not checked, but for which job it is about.
+
+    Raises:
+        ComputeRouterError: as :func:`read_answer`, or it is about another job.
+    """
+    answer = read_answer(reply, ReceiptAnswer)
+    if answer.job_id != job_id:
+        raise UnexpectedAnswerError(
+            f"The coordinator was asked for the receipt of job {job_id} and answered for {answer.job_id}."
+        )
+    return ReceiptDocument(answer, _successful(reply, 200).body)
 
 
 def read_health(reply: Reply) -> HealthAnswer:

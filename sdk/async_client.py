@@ -6,22 +6,24 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 
 from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, RevokedKeyAnswer
-from compute_router.protocol.http_api import HealthAnswer, Provider, TrustClaimAnswer, TrustCreateAnswer
+from compute_router.protocol.http_api import HealthAnswer, Provider, TrustClaimAnswer, TrustRevokeAnswer
 from compute_router.protocol.jobs import Policy, PrivacyClass
 from compute_router.protocol.networks import Chain
 from compute_router.sdk import http
-from compute_router.sdk.answers import Quote
+from compute_router.sdk.answers import Quote, ReceiptDocument
 from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.core import ClientCore
 from compute_router.sdk.fallback import Fallback
 from compute_router.sdk.jobs import Job, JobTypeName, LlmJob, PolicyName, PrivacyName, TaskJob, TaskName
 from compute_router.sdk.options import RunOptions, StatusObserver, SubmissionObserver, TaskOptions
+from compute_router.sdk.pairing import CODE_LIFETIME_S, PairingCode
 from compute_router.sdk.results import (
     ClassificationResult,
     ExtractionResult,
@@ -36,6 +38,7 @@ from compute_router.sdk.sealing import JobHandle
 from compute_router.sdk.settings import resolve_settings
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow_async
+from compute_router.sdk.trust_file import TrustFile, open_trust_file
 
 T = TypeVar("T")
 
@@ -56,6 +59,7 @@ class AsyncComputeRouter:
         chain: Chain | Literal["solana", "monad"] | None = None,
         user_id: str | None = None,
         api_key: str | None = None,
+        trust_file: Path | TrustFile | None = None,
         request_timeout_s: float = 10.0,
         require_verified: bool = False,
         fallback: Fallback | None = None,
@@ -76,6 +80,7 @@ class AsyncComputeRouter:
             request_timeout_s=request_timeout_s,
             require_verified=require_verified,
             fallback=fallback,
+            trust_file=open_trust_file(trust_file),
         )
         options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}
         if fallback is not None:
@@ -209,6 +214,15 @@ class AsyncComputeRouter:
         """Look at a job once, without waiting."""
         return await self._run(self._core.snapshot(job_id))
 
+    async def receipt(self, job_id: str) -> ReceiptDocument:
+        """Get the receipt of a completed job, countersigned. It is not checked: see ``compute-router verify``.
+
+        Raises:
+            NotFoundError: the coordinator does not know the job.
+            JobUnfinishedError: it is not completed.
+        """
+        return await self._run(self._core.receipt(job_id))
+
     async def cancel(self, job_id: str, timeout_s: float = 10.0) -> JobSnapshot:
         """Cancel a job and return it as cancelled, also when it was cancelled before.
 
@@ -223,17 +237,63 @@ class AsyncComputeRouter:
         """Ask how the coordinator is, and how many workers it has."""
         return await self._run(self._core.health())
 
-    async def create_pairing(self) -> TrustCreateAnswer:
-        """Make a single-use code by which a worker becomes one of this user's own."""
-        return await self._run(self._core.create_pairing())
+    async def create_pairing(self) -> PairingCode:
+        """Make a single-use code by which a worker becomes one of this user's own.
+
+        The first code makes this client the user's owner, by a token that is kept in the trust file and sent
+        with later ones. Nobody without that file can pair workers with the user.
+
+        Raises:
+            TokenMissingError, WrongTokenError: the user is owned, and not by what is in the trust file.
+            TrustFileError: the trust file cannot be used.
+        """
+        return await self._run(self._core.pairings.create())
+
+    async def await_pairing(
+        self, code: PairingCode, *, timeout_s: float = CODE_LIFETIME_S, fingerprint: str | None = None
+    ) -> Provider:
+        """Wait until a new worker used a pairing code, and pin its key: PRIVATE jobs are sealed to pinned keys.
+
+        Args:
+            code: what :meth:`create_pairing` returned.
+            timeout_s: how long to wait.
+            fingerprint: what the worker printed when it paired. Without it the coordinator is believed about
+                whose key it is.
+
+        Raises:
+            PairingTimeoutError: no new worker came.
+            FingerprintMismatchError: the key is another; it is not pinned.
+        """
+        return await self._run(self._core.pairings.wait_for(code, timeout_s, fingerprint))
 
     async def claim_pairing(self, pairing_code: str, provider_pubkey: str) -> TrustClaimAnswer:
         """Pair a worker by its public key with the user who made the code."""
-        return await self._run(self._core.claim_pairing(pairing_code, provider_pubkey))
+        return await self._run(self._core.pairings.claim(pairing_code, provider_pubkey))
 
     async def list_providers(self) -> list[Provider]:
-        """The workers that are paired with this user."""
-        return await self._run(self._core.list_providers())
+        """The workers that are paired with this user, by the coordinator's word."""
+        return await self._run(self._core.pairings.list())
+
+    async def pinned_providers(self) -> tuple[str, ...]:
+        """The worker keys that are pinned for this user on this machine."""
+        return await self._run(self._core.pairings.pinned())
+
+    async def pin_provider(self, pubkey: str) -> None:
+        """Pin a worker key that was compared with what the worker itself shows."""
+        await self._run(self._core.pairings.pin(pubkey))
+
+    async def unpin_provider(self, pubkey: str) -> bool:
+        """Seal nothing to a key any more; False if it was not pinned. The pairing itself stays."""
+        return await self._run(self._core.pairings.unpin(pubkey))
+
+    async def revoke_provider(self, pubkey: str) -> TrustRevokeAnswer:
+        """Unpin a key and end the pairing: the worker gets no more PRIVATE jobs of this user.
+
+        Raises:
+            NotFoundError: the user is not paired with this worker.
+            TokenMissingError, WrongTokenError: the user is not owned by what is in the trust file.
+        """
+        return await self._run(self._core.pairings.revoke(pubkey))
 
     async def create_api_key(
         self,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from compute_router.protocol.api_keys import KeyScope
 from compute_router.protocol.jobs import JobType, Policy, TaskType
 from compute_router.protocol.networks import Chain
 from compute_router.sdk.exit_codes import EXIT_CODES_HELP
-from compute_router.sdk.settings import API_KEY_VARIABLE, URL_VARIABLE, USER_ID_VARIABLE
+from compute_router.sdk.settings import API_KEY_VARIABLE, TRUST_FILE_VARIABLE, URL_VARIABLE, USER_ID_VARIABLE
 
 if TYPE_CHECKING:
     # argparse has no public name for the type that add_subparsers returns.
@@ -43,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_health(commands, common)
     _add_trust(commands, common, user)
     _add_keys(commands, common)
+    _add_receipt(commands, common)
     _add_verify(commands, common)
     _add_demo(commands)
     _add_database(commands)
@@ -82,6 +85,12 @@ def _common_options() -> argparse.ArgumentParser:
 def _user_option() -> argparse.ArgumentParser:
     user = argparse.ArgumentParser(add_help=False)
     user.add_argument("--user", metavar="ID", help=f"for whom (default: {USER_ID_VARIABLE})")
+    user.add_argument(
+        "--trust-file",
+        metavar="FILE",
+        help=f"where the user's token and pinned workers are kept (default: {TRUST_FILE_VARIABLE}, or"
+        " ~/.config/compute-router/trust.json)",
+    )
     return user
 
 
@@ -158,11 +167,24 @@ def _add_health(commands: _Commands, common: argparse.ArgumentParser) -> None:
 def _add_trust(commands: _Commands, common: argparse.ArgumentParser, user: argparse.ArgumentParser) -> None:
     trust = commands.add_parser("trust", help="pair workers with a user, for PRIVATE jobs")
     actions = trust.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("create", help="make a pairing code", parents=[common, user])
+    create = actions.add_parser("create", help="make a pairing code", parents=[common, user])
+    create.add_argument(
+        "--wait", action="store_true", help="wait for the worker, and pin its key for sealed jobs"
+    )
+    create.add_argument(
+        "--fingerprint", metavar="TEXT", help="with --wait: pin only the key whose fingerprint this is"
+    )
     actions.add_parser("list", help="list the user's workers", parents=[common, user])
     claim = actions.add_parser("claim", help="pair a worker by its public key", parents=[common])
     claim.add_argument("pairing_code", metavar="CODE")
     claim.add_argument("provider_pubkey", metavar="PUBKEY", help="64 hex digits")
+    for name, what in (
+        ("pin", "let jobs be sealed to a worker whose key you compared"),
+        ("unpin", "seal nothing to a worker any more"),
+        ("revoke", "unpin a worker and end its pairing"),
+    ):
+        action = actions.add_parser(name, help=what, parents=[common, user])
+        action.add_argument("provider_pubkey", metavar="PUBKEY", help="64 hex digits")
 
 
 def _add_keys(commands: _Commands, common: argparse.ArgumentParser) -> None:
@@ -189,7 +211,7 @@ def _add_keys(commands: _Commands, common: argparse.ArgumentParser) -> None:
     ):
         create.add_argument(limit, type=int, metavar="N", help=f"{what} (default: no limit)")
     create.add_argument(
-        "--db", metavar="FILE", help="write to the database of a coordinator that is stopped; for the first key"
+        "--db", metavar="FILE", help="write to the database of a stopped coordinator; for the first key"
     )
     listing = actions.add_parser("list", help="list all API keys", parents=[common])
     revoke = actions.add_parser("revoke", help="revoke an API key at once", parents=[common])
@@ -202,12 +224,39 @@ def _add_verify(commands: _Commands, common: argparse.ArgumentParser) -> None:
     verify = commands.add_parser(
         "verify",
         help="check the receipt of a job",
-        description="Check hash and signature of a finished job. A file is checked without any connection.",
+        description="Check who made a result, and for what. A file is checked without any connection. "
+        "Exit code 0 only if every check that was asked for passed.",
         parents=[common],
     )
     verify.add_argument(
-        "target", metavar="FILE|JOB_ID", help='a saved answer ("status --json", curl), "-", or a job to fetch'
+        "target",
+        metavar="FILE|JOB_ID",
+        help='a saved receipt ("receipt --save"), a saved answer ("status --json", curl), a receipt with its '
+        'signature, "-", or a job to fetch',
     )
+    verify.add_argument(
+        "--output", metavar="FILE", type=Path, help="check that this is the output: its bytes, or a saved answer"
+    )
+    verify.add_argument(
+        "--request", metavar="FILE", type=Path, help="check that this was the payload: its bytes as committed"
+    )
+    verify.add_argument(
+        "--coordinator-key",
+        metavar="HEX",
+        type=_public_key,
+        help="check that this coordinator countersigned (see /.well-known/compute-router)",
+    )
+
+
+def _add_receipt(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    receipt = commands.add_parser(
+        "receipt",
+        help="fetch the receipt of a job",
+        description="Fetch the receipt of a completed job, countersigned, byte for byte: fit for verify.",
+        parents=[common],
+    )
+    receipt.add_argument("job_id", metavar="JOB_ID")
+    receipt.add_argument("--save", metavar="FILE", type=Path, help="write it to a file, not to the screen")
 
 
 def _add_demo(commands: _Commands) -> None:
@@ -261,6 +310,12 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         default=Policy.AUTO.value,
         help="service level (default: AUTO, which is FAST for inference and CHEAP for tasks)",
     )
+
+
+def _public_key(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError(text)
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -1,4 +1,4 @@
-"""The command ``verify``: check a job's receipt, from a saved answer without any connection."""
+"""The commands ``receipt`` and ``verify``: get the proof of a job, and check one without any connection."""
 
 from __future__ import annotations
 
@@ -7,51 +7,64 @@ import sys
 from pathlib import Path
 
 from compute_router.protocol.job_state import JobStatus
-from compute_router.sdk.checks import Verdict, checks_of
+from compute_router.sdk.checks import Verdict
 from compute_router.sdk.cli_client import open_asking_client
-from compute_router.sdk.cli_output import print_json, printable
+from compute_router.sdk.cli_output import print_json, printable, say, write_bytes
 from compute_router.sdk.errors import InvalidArgumentError
 from compute_router.sdk.exit_codes import ExitCode
-from compute_router.sdk.snapshots import JobSnapshot, read_snapshot
+from compute_router.sdk.proof_checks import Asked, Judgement, judge
+from compute_router.sdk.proof_documents import (
+    ProofDocument,
+    document_of,
+    output_in,
+    read_document,
+    request_in,
+)
+
+
+def receipt(arguments: argparse.Namespace) -> ExitCode:
+    """Fetch a receipt and print or save it, byte for byte."""
+    with open_asking_client(arguments) as router:
+        document = router.receipt(arguments.job_id)
+    if arguments.save is None:
+        write_bytes(document.document_json)
+        return ExitCode.OK
+    try:
+        arguments.save.write_bytes(document.document_json)
+    except OSError as error:
+        raise InvalidArgumentError(f"The file cannot be written: {error}") from None
+    say(f"Saved. Check it with: compute-router verify {arguments.save}")
+    return ExitCode.OK
 
 
 def verify(arguments: argparse.Namespace) -> ExitCode:
-    """Check a job and print each check."""
-    snapshot = _snapshot(arguments)
-    if snapshot.status is not JobStatus.COMPLETED:
-        return _not_completed(arguments, snapshot)
-    verification = snapshot.verify()
-    checks = checks_of(verification)
+    """Check a proof and print each check."""
+    # Before anything is fetched, because a file may be missing.
+    output = None if arguments.output is None else output_in(_read_file(arguments.output))
+    request = None if arguments.request is None else request_in(_read_file(arguments.request))
+    document = _document(arguments)
+    if document.status is not JobStatus.COMPLETED:
+        return _not_completed(arguments, document)
+    asked = Asked(output=output, request=request, coordinator_key=arguments.coordinator_key)
+    judgement = judge(document, asked)
     if arguments.json:
-        print_json(
-            {
-                "job_id": snapshot.job_id,
-                "verified": verification.verified,
-                "error": verification.error.code if verification.error else None,
-                "receipt": verification.receipt,
-                "checks": {check.name: check.verdict is Verdict.PASSED for check in checks},
-            }
-        )
+        _print_json(document, judgement)
     else:
-        print(f"job {printable(snapshot.job_id)}")
-        for check in checks:
-            print(f"  {check.verdict.value:<11}  {check.name:<9}  {printable(check.sentence)}")
-        if verification.verified and verification.receipt:
-            print(f"VERIFIED: made by worker {verification.receipt.provider_pubkey}")
-        else:
-            print("NOT VERIFIED")
-    return ExitCode.OK if verification.verified else ExitCode.FAILED
+        _print(document, judgement)
+    return ExitCode.OK if judgement.error is None else ExitCode.FAILED
 
 
-def _snapshot(arguments: argparse.Namespace) -> JobSnapshot:
+def _document(arguments: argparse.Namespace) -> ProofDocument:
     target: str = arguments.target
     if target == "-":
-        return read_snapshot(sys.stdin.buffer.read())
+        return read_document(sys.stdin.buffer.read())
     if Path(target).is_file():
-        return read_snapshot(_read_file(Path(target)))
+        return read_document(_read_file(Path(target)))
     with open_asking_client(arguments) as router:
         try:
-            return router.job(target)
+            if arguments.coordinator_key is not None:
+                return read_document(router.receipt(target).document_json)
+            return document_of(router.job(target).answer)
         except InvalidArgumentError:
             raise InvalidArgumentError(f"{target!r} is neither a file nor a job id.") from None
 
@@ -63,17 +76,56 @@ def _read_file(path: Path) -> bytes:
         raise InvalidArgumentError(f"The file cannot be read: {error}") from None
 
 
-def _not_completed(arguments: argparse.Namespace, snapshot: JobSnapshot) -> ExitCode:
-    sentence = f"The job is {snapshot.status.value}, so there is no result to verify."
+def _print_json(document: ProofDocument, judgement: Judgement) -> None:
+    error = judgement.error
+    answer = {
+        "job_id": _job_id(document, judgement),
+        "verified": error is None,
+        "error": error.code if error else None,
+        "receipt": judgement.receipt,
+        "checks": {check.name: check.verdict is Verdict.PASSED for check in judgement.checks},
+        "sentences": {check.name: check.sentence for check in judgement.checks},
+    }
+    print_json(answer | ({"hint": judgement.hint} if judgement.hint else {}))
+
+
+def _print(document: ProofDocument, judgement: Judgement) -> None:
+    job_id = _job_id(document, judgement)
+    if job_id is not None:
+        print(f"job {printable(job_id)}")
+    for check in judgement.checks:
+        print(f"  {check.verdict.value:<11}  {check.name:<9}  {printable(check.sentence)}")
+    if judgement.hint is not None:
+        print(judgement.hint)
+    if judgement.error is not None:
+        print("NOT VERIFIED")
+        return
+    assert judgement.receipt is not None, "what passed names its signer"
+    looked_at = any(
+        check.name in ("hash", "output") and check.verdict is Verdict.PASSED for check in judgement.checks
+    )
+    what = "made by worker" if looked_at else "receipt, without an output, signed by worker"
+    print(f"VERIFIED: {what} {judgement.receipt.provider_pubkey}")
+
+
+def _job_id(document: ProofDocument, judgement: Judgement) -> str | None:
+    if document.job_id is not None:
+        return document.job_id
+    return None if judgement.receipt is None else judgement.receipt.job_id
+
+
+def _not_completed(arguments: argparse.Namespace, document: ProofDocument) -> ExitCode:
+    job_id = document.job_id or ""
+    sentence = f"The job is {document.status.value}, so there is no result to verify."
     if arguments.json:
         print_json(
             {
-                "job_id": snapshot.job_id,
+                "job_id": job_id,
                 "verified": False,
                 "error": "not_completed",
-                "status": snapshot.status,
+                "status": document.status,
             }
         )
     else:
-        print(f"job {printable(snapshot.job_id)}\n  {sentence}\nNOT VERIFIED")
+        print(f"job {printable(job_id)}\n  {sentence}\nNOT VERIFIED")
     return ExitCode.FAILED

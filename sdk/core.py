@@ -9,16 +9,21 @@ from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.http_api import (
     CommitAnswer,
     HealthAnswer,
-    Provider,
-    TrustClaimAnswer,
-    TrustCreateAnswer,
     TrustListAnswer,
 )
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType
 from compute_router.protocol.units import MicroUsd
 from compute_router.sdk import api_keys
-from compute_router.sdk.answers import Quote, read_answer, read_answer_about, read_health, read_quote
+from compute_router.sdk.answers import (
+    Quote,
+    ReceiptDocument,
+    read_answer,
+    read_answer_about,
+    read_health,
+    read_quote,
+    read_receipt,
+)
 from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.asking import ask
 from compute_router.sdk.cancelling import cancel_job, give_up
@@ -33,13 +38,13 @@ from compute_router.sdk.fallback import Fallback, fallback_call, may_fall_back, 
 from compute_router.sdk.idempotency import checked_key, supports_keys
 from compute_router.sdk.jobs import CheckedJob, Job, LlmJob, TaskJob, check_job, known_value
 from compute_router.sdk.options import RunOptions, StatusObserver
+from compute_router.sdk.pairing import Pairings
 from compute_router.sdk.requests import (
     commit_call,
     health_call,
     job_call,
     quote_call,
-    trust_claim_call,
-    trust_create_call,
+    receipt_call,
     trust_list_call,
 )
 from compute_router.sdk.results import JobResult, LlmResult, TaskResult
@@ -60,8 +65,9 @@ from compute_router.sdk.sealing import (
 )
 from compute_router.sdk.settings import ANONYMOUS, Settings
 from compute_router.sdk.snapshots import JobSnapshot, job_failure
-from compute_router.sdk.steps import Flow, Reply, call
+from compute_router.sdk.steps import Flow, Reply, call, local
 from compute_router.sdk.submission import commit
+from compute_router.sdk.trust_file import TrustFile
 from compute_router.sdk.waiting import wait_for_end
 
 
@@ -85,7 +91,7 @@ class ClientCore:
         request_timeout_s: float,
         require_verified: bool,
         fallback: Fallback | None,
-        pins: Pins | None = None,
+        trust_file: TrustFile,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -94,7 +100,10 @@ class ClientCore:
         self._request_timeout_s = request_timeout_s
         self._require_verified = require_verified
         self._fallback = fallback
-        self._pins = pins
+        self._pins: Pins = trust_file
+        self._pairings = Pairings(
+            settings, trust_file, self._named_user, self._retries, clock, request_timeout_s
+        )
         self._sealed = SealedJobs()
 
     def health(self) -> Flow[HealthAnswer]:
@@ -117,6 +126,11 @@ class ClientCore:
         """Look at a job once."""
         reply = yield from call(job_call(job_id, 0, self._request_timeout_s))
         return read_answer_about(reply, job_id)
+
+    def receipt(self, job_id: str) -> Flow[ReceiptDocument]:
+        """Get the receipt of a completed job, countersigned."""
+        reply = yield from call(receipt_call(job_id, self._request_timeout_s))
+        return read_receipt(reply, job_id)
 
     def cancel(self, job_id: str, timeout_s: float) -> Flow[JobSnapshot]:
         """Cancel a job."""
@@ -144,20 +158,10 @@ class ClientCore:
         result = yield from self._run(check_job(job), options)
         return result.as_task(known_value(TaskType, job.task_type, "task type"))
 
-    def create_pairing(self) -> Flow[TrustCreateAnswer]:
-        """Make a pairing code for this client's user."""
-        reply = yield from call(trust_create_call(self._named_user(), self._request_timeout_s))
-        return read_answer(reply, TrustCreateAnswer, expected_status=201)
-
-    def claim_pairing(self, pairing_code: str, provider_pubkey: str) -> Flow[TrustClaimAnswer]:
-        """Use a pairing code on behalf of a worker."""
-        reply = yield from call(trust_claim_call(pairing_code, provider_pubkey, self._request_timeout_s))
-        return read_answer(reply, TrustClaimAnswer)
-
-    def list_providers(self) -> Flow[list[Provider]]:
-        """The workers paired with this client's user."""
-        reply = yield from call(trust_list_call(self._named_user(), self._request_timeout_s))
-        return read_answer(reply, TrustListAnswer).providers
+    @property
+    def pairings(self) -> Pairings:
+        """Everything about the workers of this client's user."""
+        return self._pairings
 
     def create_api_key(
         self, scope: KeyScope | str, user_id: str | None, name: str, limits: KeyLimits | None
@@ -217,7 +221,7 @@ class ClientCore:
             answer = yield from ask(trust_list_call(user_id, self._request_timeout_s), retries)
             retries.succeeded()
             listed = read_answer(answer, TrustListAnswer).providers
-            pinned = self._pins.pinned(network, user_id) if self._pins else ()
+            pinned = yield from local(lambda: self._pins.pinned(network, user_id))
             recipients = choose_recipients(listed, pinned, user_id)
             sealed = seal_job(job, network, user_id, recipients)
         return self._sealed.keep(key, job, network, user_id, sealed)

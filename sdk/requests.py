@@ -56,6 +56,15 @@ def commit_call(
     return Call("POST", endpoint, read_timeout_s, _json(body), idempotency_key=idempotency_key)
 
 
+def receipt_call(job_id: str, read_timeout_s: float) -> Call:
+    """Ask for the receipt of a job.
+
+    Raises:
+        InvalidArgumentError: this cannot be a job id.
+    """
+    return Call("GET", f"/v1/receipts/{_checked_id(job_id)}", read_timeout_s)
+
+
 def job_call(job_id: str, wait_s: int, read_timeout_s: float) -> Call:
     """Ask for a job; ``wait_s`` above 0 asks the coordinator to hold the answer until the job ends.
 
@@ -77,9 +86,10 @@ def cancel_call(job_id: str, read_timeout_s: float) -> Call:
     return Call("DELETE", _job_path(job_id), read_timeout_s)
 
 
-def trust_create_call(user_id: str, read_timeout_s: float) -> Call:
+def trust_create_call(user_id: str, read_timeout_s: float, user_token: str | None = None) -> Call:
     """Ask for a pairing code."""
-    return Call("POST", "/v1/trust/create", read_timeout_s, _json({"user_id": user_id}))
+    body = _json({"user_id": user_id})
+    return Call("POST", "/v1/trust/create", read_timeout_s, body, bearer=user_token)
 
 
 def trust_claim_call(pairing_code: str, provider_pubkey: str, read_timeout_s: float) -> Call:
@@ -114,10 +124,22 @@ def key_revoke_call(key_id: str, read_timeout_s: float) -> Call:
     return Call("DELETE", f"/v1/keys/{key_id}", read_timeout_s)
 
 
+def trust_revoke_call(
+    user_id: str, provider_pubkey: str, read_timeout_s: float, user_token: str | None = None
+) -> Call:
+    """End a pairing."""
+    path = f"/v1/trust/{provider_pubkey}?user_id={_encoded(user_id)}"
+    return Call("DELETE", path, read_timeout_s, bearer=user_token)
+
+
 def _job_path(job_id: str) -> str:
+    return f"/v1/jobs/{_checked_id(job_id)}"
+
+
+def _checked_id(job_id: str) -> str:
     if not _JOB_ID.fullmatch(job_id):
         raise InvalidArgumentError(f"{job_id!r} is not a job id.")
-    return f"/v1/jobs/{job_id}"
+    return job_id
 
 
 def _json(body: dict[str, Any]) -> bytes:

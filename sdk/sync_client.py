@@ -5,22 +5,24 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 
 from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, RevokedKeyAnswer
-from compute_router.protocol.http_api import HealthAnswer, Provider, TrustClaimAnswer, TrustCreateAnswer
+from compute_router.protocol.http_api import HealthAnswer, Provider, TrustClaimAnswer, TrustRevokeAnswer
 from compute_router.protocol.jobs import Policy, PrivacyClass
 from compute_router.protocol.networks import Chain
 from compute_router.sdk import http
-from compute_router.sdk.answers import Quote
+from compute_router.sdk.answers import Quote, ReceiptDocument
 from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.core import ClientCore
 from compute_router.sdk.fallback import Fallback
 from compute_router.sdk.jobs import Job, JobTypeName, LlmJob, PolicyName, PrivacyName, TaskJob, TaskName
 from compute_router.sdk.options import RunOptions, StatusObserver, SubmissionObserver, TaskOptions
+from compute_router.sdk.pairing import CODE_LIFETIME_S, PairingCode
 from compute_router.sdk.results import (
     ClassificationResult,
     ExtractionResult,
@@ -35,6 +37,7 @@ from compute_router.sdk.sealing import JobHandle
 from compute_router.sdk.settings import resolve_settings
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow
+from compute_router.sdk.trust_file import TrustFile, open_trust_file
 
 T = TypeVar("T")
 
@@ -48,6 +51,8 @@ class ComputeRouter:
         user_id: for whom jobs run; else ``COMPUTE_ROUTER_USER_ID``. PRIVATE jobs and pairings need one.
         api_key: for a coordinator that wants one; else ``COMPUTE_ROUTER_API_KEY``. It is sent to the
             coordinator only, and never shown.
+        trust_file: where the user's token and the pinned worker keys are kept; else
+            ``COMPUTE_ROUTER_TRUST_FILE``, else ``~/.config/compute-router/trust.json``.
         request_timeout_s: how long one request may go without an answer, long polls aside.
         require_verified: raise a ReceiptError in place of results whose receipt does not verify.
         fallback: where PUBLIC inference goes that the network could not serve.
@@ -66,6 +71,7 @@ class ComputeRouter:
         chain: Chain | Literal["solana", "monad"] | None = None,
         user_id: str | None = None,
         api_key: str | None = None,
+        trust_file: Path | TrustFile | None = None,
         request_timeout_s: float = 10.0,
         require_verified: bool = False,
         fallback: Fallback | None = None,
@@ -86,6 +92,7 @@ class ComputeRouter:
             request_timeout_s=request_timeout_s,
             require_verified=require_verified,
             fallback=fallback,
+            trust_file=open_trust_file(trust_file),
         )
         options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}
         if fallback is not None:
@@ -217,6 +224,15 @@ class ComputeRouter:
         """Look at a job once, without waiting."""
         return self._run(self._core.snapshot(job_id))
 
+    def receipt(self, job_id: str) -> ReceiptDocument:
+        """Get the receipt of a completed job, countersigned. It is not checked: see ``compute-router verify``.
+
+        Raises:
+            NotFoundError: the coordinator does not know the job.
+            JobUnfinishedError: it is not completed.
+        """
+        return self._run(self._core.receipt(job_id))
+
     def cancel(self, job_id: str, timeout_s: float = 10.0) -> JobSnapshot:
         """Cancel a job and return it as cancelled, also when it was cancelled before.
 
@@ -231,17 +247,63 @@ class ComputeRouter:
         """Ask how the coordinator is, and how many workers it has."""
         return self._run(self._core.health())
 
-    def create_pairing(self) -> TrustCreateAnswer:
-        """Make a single-use code by which a worker becomes one of this user's own."""
-        return self._run(self._core.create_pairing())
+    def create_pairing(self) -> PairingCode:
+        """Make a single-use code by which a worker becomes one of this user's own.
+
+        The first code makes this client the user's owner, by a token that is kept in the trust file and sent
+        with later ones. Nobody without that file can pair workers with the user.
+
+        Raises:
+            TokenMissingError, WrongTokenError: the user is owned, and not by what is in the trust file.
+            TrustFileError: the trust file cannot be used.
+        """
+        return self._run(self._core.pairings.create())
+
+    def await_pairing(
+        self, code: PairingCode, *, timeout_s: float = CODE_LIFETIME_S, fingerprint: str | None = None
+    ) -> Provider:
+        """Wait until a new worker used a pairing code, and pin its key: PRIVATE jobs are sealed to pinned keys.
+
+        Args:
+            code: what :meth:`create_pairing` returned.
+            timeout_s: how long to wait.
+            fingerprint: what the worker printed when it paired. Without it the coordinator is believed about
+                whose key it is.
+
+        Raises:
+            PairingTimeoutError: no new worker came.
+            FingerprintMismatchError: the key is another; it is not pinned.
+        """
+        return self._run(self._core.pairings.wait_for(code, timeout_s, fingerprint))
 
     def claim_pairing(self, pairing_code: str, provider_pubkey: str) -> TrustClaimAnswer:
         """Pair a worker by its public key with the user who made the code."""
-        return self._run(self._core.claim_pairing(pairing_code, provider_pubkey))
+        return self._run(self._core.pairings.claim(pairing_code, provider_pubkey))
 
     def list_providers(self) -> list[Provider]:
-        """The workers that are paired with this user."""
-        return self._run(self._core.list_providers())
+        """The workers that are paired with this user, by the coordinator's word."""
+        return self._run(self._core.pairings.list())
+
+    def pinned_providers(self) -> tuple[str, ...]:
+        """The worker keys that are pinned for this user on this machine."""
+        return self._run(self._core.pairings.pinned())
+
+    def pin_provider(self, pubkey: str) -> None:
+        """Pin a worker key that was compared with what the worker itself shows."""
+        self._run(self._core.pairings.pin(pubkey))
+
+    def unpin_provider(self, pubkey: str) -> bool:
+        """Seal nothing to a key any more; False if it was not pinned. The pairing itself stays."""
+        return self._run(self._core.pairings.unpin(pubkey))
+
+    def revoke_provider(self, pubkey: str) -> TrustRevokeAnswer:
+        """Unpin a key and end the pairing: the worker gets no more PRIVATE jobs of this user.
+
+        Raises:
+            NotFoundError: the user is not paired with this worker.
+            TokenMissingError, WrongTokenError: the user is not owned by what is in the trust file.
+        """
+        return self._run(self._core.pairings.revoke(pubkey))
 
     def create_api_key(
         self,

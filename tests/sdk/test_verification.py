@@ -14,7 +14,9 @@ from compute_router.protocol.errors import (
     ReceiptMalformedError,
 )
 from compute_router.sdk import ReceiptMissingError, UnexpectedAnswerError
-from compute_router.sdk.checks import Verdict, checks_of
+from compute_router.sdk.checks import Check, Verdict
+from compute_router.sdk.proof_checks import Asked, judge
+from compute_router.sdk.proof_documents import document_of
 from compute_router.sdk.snapshots import JobSnapshot, read_snapshot
 from tests.fakes.http_coordinator import (
     JOB_ID,
@@ -41,6 +43,10 @@ ODD_OUTPUTS = [
 
 def snapshot(result: bytes, receipt: bytes) -> JobSnapshot:
     return read_snapshot(job_answer("completed", result, receipt)[1], JOB_ID)
+
+
+def checks_of(of: JobSnapshot) -> tuple[Check, ...]:
+    return judge(document_of(of.answer), Asked()).checks
 
 
 def error_of(result: bytes, receipt: bytes) -> ReceiptError:
@@ -151,7 +157,7 @@ def test_a_client_that_requires_verified_results_takes_none_without_receipt() ->
 
 
 def test_checks_after_a_failed_one_are_not_claimed() -> None:
-    checks = checks_of(snapshot(b'{"x":1}', signed_receipt(OUTPUT)).verify())
+    checks = checks_of(snapshot(b'{"x":1}', signed_receipt(OUTPUT)))
     assert {check.name: check.verdict for check in checks} == {
         "receipt": Verdict.PASSED,
         "form": Verdict.PASSED,
@@ -162,5 +168,5 @@ def test_checks_after_a_failed_one_are_not_claimed() -> None:
 
 
 def test_all_checks_of_a_good_receipt_pass() -> None:
-    checks = checks_of(snapshot(OUTPUT, signed_receipt(OUTPUT)).verify())
+    checks = checks_of(snapshot(OUTPUT, signed_receipt(OUTPUT)))
     assert {check.verdict for check in checks} == {Verdict.PASSED}
