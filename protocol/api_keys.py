@@ -54,7 +54,7 @@ def hash_api_key(api_key: str) -> str:
 
 
 class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of ``POST /v1/keys``. A ``user`` key has exactly one user and may have limits; an ``admin`` key none.
+    """Body of ``POST /v1/keys``. A ``user`` key has one user and may have limits; an ``admin`` key neither.
 
     ``jobs_at_once`` counts the unfinished jobs of the user, days are those of UTC.
     """

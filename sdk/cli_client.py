@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 
 from compute_router.sdk.api_key_file import read_api_key
-from compute_router.sdk.reply_key_files import ReplyKeyFiles
 from compute_router.sdk.errors import InvalidArgumentError
+from compute_router.sdk.reply_key_files import ReplyKeyFiles
 from compute_router.sdk.rhythm import LONGEST_WAIT_S
-from compute_router.sdk.settings import trust_file_path
-from compute_router.sdk.settings import API_KEY_VARIABLE
+from compute_router.sdk.settings import API_KEY_VARIABLE, trust_file_path
 from compute_router.sdk.sync_client import ComputeRouter
 
 _REQUEST_TIMEOUT_S = 10.0
@@ -23,6 +22,7 @@ def open_client(arguments: argparse.Namespace, longest_wait_s: int = LONGEST_WAI
         chain=arguments.chain,
         user_id=getattr(arguments, "user", None),
         api_key=_api_key(arguments),
+        trust_file=trust_file_path(getattr(arguments, "trust_file", None)),
         longest_wait_s=longest_wait_s,
         request_timeout_s=_REQUEST_TIMEOUT_S,
     )
@@ -36,6 +36,7 @@ def open_asking_client(arguments: argparse.Namespace) -> ComputeRouter:
         chain=arguments.chain,
         user_id=getattr(arguments, "user", None),
         api_key=_api_key(arguments),
+        trust_file=trust_file_path(getattr(arguments, "trust_file", None)),
         request_timeout_s=timeout_s,
     )
 

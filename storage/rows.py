@@ -130,7 +130,8 @@ def evidence(worker_pubkey: str, row: EvidenceRow) -> Evidence:
 
 
 def _job_view(job_id: str, row: JobViewRow) -> JobView:
-    status, result, created_at, completed_at, provider_pubkey, receipt_json, signature, verified, user_id = row
+    status, result, created_at, completed_at = row[:4]
+    provider_pubkey, receipt_json, signature, verified, user_id = row[4:]
     return JobView(
         job_id=job_id,
         user_id=user_id,

@@ -1,4 +1,4 @@
-"""Who sends a request, and what that allows. In the ``open`` mode anybody may use the network for any user."""
+"""Who sends a request, and what that allows. In the ``open`` mode anybody may act for any user."""
 
 from __future__ import annotations
 

@@ -304,9 +304,7 @@ def test_keys_are_listed_one_a_line(served: FakeCoordinator, capsys: Capture) ->
     served.overrides["/v1/keys"] = answer(200, {"keys": [INFO, revoked]})
     assert main(["keys", "list"]) == ExitCode.OK
     first, second = capsys.readouterr().out.splitlines()
-    assert first == (
-        'abcdef123456  user  bob  "phone"  jobs_at_once 2  made 2026-02-09T12:00:00.000Z'
-    )
+    assert first == ('abcdef123456  user  bob  "phone"  jobs_at_once 2  made 2026-02-09T12:00:00.000Z')
     assert "REVOKED 2026-02-09" in second
     assert "\x1b" not in second
 
@@ -365,7 +363,5 @@ def test_the_first_key_is_made_by_the_storage_program(monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "execv", execv)
     with pytest.raises(ReplacedError):
         main(["keys", "create", "--db", "solana.db", "--scope", "admin", "--name=-first"])
-    assert replaced == [
-        [sys.executable, "-m", "compute_router.storage", "create-key"]
-        + ["--db=solana.db", "--scope=admin", "--name=-first"]
-    ]
+    options = ["--db=solana.db", "--scope=admin", "--name=-first"]
+    assert replaced == [[sys.executable, "-m", "compute_router.storage", "create-key", *options]]

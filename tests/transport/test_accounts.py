@@ -31,6 +31,7 @@ NEED_A_KEY: list[tuple[str, str, Any]] = [
     ("GET", f"/v1/jobs/{UNKNOWN_JOB}?wait=1", None),
     ("GET", f"/v1/jobs/{UNKNOWN_JOB}/events", None),
     ("DELETE", f"/v1/jobs/{UNKNOWN_JOB}", None),
+    ("GET", f"/v1/receipts/{UNKNOWN_JOB}", None),
     ("POST", "/v1/trust/create", CREATE),
     ("GET", "/v1/trust/list?user_id=alice", None),
     ("DELETE", f"/v1/trust/{PUBKEY}?user_id=alice", None),
@@ -42,6 +43,8 @@ NAMES_A_USER = [call for call in NEED_A_KEY if "alice" in json.dumps(call)]
 NEED_NO_KEY: list[tuple[str, str, Any]] = [
     ("GET", "/v1/health", None),
     ("GET", "/v1/quote?job_type=TASK", None),
+    ("GET", "/v1/workers", None),
+    ("GET", "/.well-known/compute-router", None),
 ]
 
 
@@ -85,7 +88,8 @@ async def test_a_wrong_or_revoked_key_is_401(tmp_path: Path, call: tuple[str, st
         for wrong in (STRANGER, other_secret, revoked, hash_api_key(good), "x", "crt_" + "A" * 43):
             answer = await office.ask(call[0], call[1], wrong, call[2])
             assert told(answer) == (401, "unauthorized"), wrong
-            assert answer.headers["www-authenticate"] == 'Bearer realm="compute-router", error="invalid_token"'
+            challenge = answer.headers["www-authenticate"]
+            assert challenge == 'Bearer realm="compute-router", error="invalid_token"'
         assert office.router.count("jobs") == 0
 
 
@@ -127,10 +131,16 @@ async def test_another_users_job_is_like_one_that_is_not_there(tmp_path: Path, e
         job_id = await office.job_id(alice)
         if ended:
             await office.ask("DELETE", f"/v1/jobs/{job_id}", alice)
-        for method, tail in (("GET", ""), ("GET", "?wait=60"), ("GET", "/events"), ("DELETE", "")):
+        for method, path in (
+            ("GET", "/v1/jobs/ID"),
+            ("GET", "/v1/jobs/ID?wait=60"),
+            ("GET", "/v1/jobs/ID/events"),
+            ("DELETE", "/v1/jobs/ID"),
+            ("GET", "/v1/receipts/ID"),
+        ):
             async with asyncio.timeout(5):
                 answers = [
-                    await office.ask(method, f"/v1/jobs/{each}{tail}", mallory)
+                    await office.ask(method, path.replace("ID", each), mallory)
                     for each in (job_id, UNKNOWN_JOB)
                 ]
             assert [told(answer) for answer in answers] == [(404, "not_found")] * 2
@@ -216,9 +226,7 @@ async def test_the_word_bearer_may_be_in_any_case(tmp_path: Path) -> None:
         assert told(answer) == (404, "not_found")
 
 
-async def test_secrets_are_compared_in_constant_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_secrets_are_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[str, str]] = []
     in_constant_time = hmac.compare_digest
 
@@ -302,16 +310,20 @@ async def test_no_key_is_in_a_log_an_error_or_the_database(
         answers = [
             await office.ask(method, path, api_key, body)
             for api_key in (alice, bob, office.admin, STRANGER, alice + "x")
-            for method, path, body in (*NEED_A_KEY[:9], ("GET", "/v1/keys", None))
+            for method, path, body in (*NEED_A_KEY[:10], ("GET", "/v1/keys", None))
         ]
         await office.revoke(alice)
-    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    kept = contents(tmp_path)
     seen = caplog.text + "".join(answer.text for answer in answers)
     for api_key in (alice, bob, office.admin, STRANGER):
         secret = api_key[-43:]
         assert secret not in seen
         assert secret.encode() not in kept
         assert hash_api_key(api_key) not in seen
+
+
+def contents(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.iterdir())
 
 
 # Restarts and modes
