@@ -14,7 +14,6 @@ from compute_router.protocol.api_keys import (
 )
 from compute_router.sdk.answers import read_answer
 from compute_router.sdk.errors import InvalidArgumentError
-from compute_router.sdk.jobs import known_value
 from compute_router.sdk.requests import key_create_call, key_list_call, key_revoke_call
 from compute_router.sdk.steps import Flow, call
 
@@ -35,7 +34,7 @@ def checked_key_request(
     Raises:
         InvalidArgumentError: there is no such key.
     """
-    wanted = {"scope": known_value(KeyScope, scope, "scope").value, "user_id": user_id, "name": name}
+    wanted = {"scope": scope, "user_id": user_id, "name": name}
     try:
         return msgspec.convert(wanted | msgspec.structs.asdict(limits or KeyLimits()), KeyRequest)
     except msgspec.ValidationError as error:

@@ -48,7 +48,10 @@ def _run(processes: Processes, chain: Chain, ollama_url: str) -> ExitCode:
         print(f"Starting a coordinator for {NETWORKS[chain].label} ...", flush=True)
         url = start_coordinator(processes, chain)
         print(f"It listens on {url}. Starting three workers ...", flush=True)
-        with ComputeRouter(url, chain=chain, user_id=_USER, require_verified=True) as router:
+        trust_file = processes.directory / "trust.json"
+        with ComputeRouter(
+            url, chain=chain, user_id=_USER, api_key="", trust_file=trust_file, require_verified=True
+        ) as router:
             network = start_workers(processes, router, ollama_url)
             print("All three are online. Running three jobs.", flush=True)
             run_scenarios(network, why_no_inference(ollama_url))

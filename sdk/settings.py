@@ -130,7 +130,9 @@ def _default_url(chain: Chain) -> str:
 
 
 def _checked_api_key(api_key: str | None) -> str | None:
-    if api_key is not None and key_id_of(api_key) is None:
+    if not api_key:
+        return None
+    if key_id_of(api_key) is None:
         # Without the text: it may be a key with a slip of the pen.
         raise InvalidArgumentError("This is not an API key. A key begins with crk_ and has 60 characters.")
     return api_key

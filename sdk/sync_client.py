@@ -50,7 +50,7 @@ class ComputeRouter:
         chain: ``"solana"`` or ``"monad"``. When given, a coordinator of another network is refused.
         user_id: for whom jobs run; else ``COMPUTE_ROUTER_USER_ID``. PRIVATE jobs and pairings need one.
         api_key: for a coordinator that wants one; else ``COMPUTE_ROUTER_API_KEY``. It is sent to the
-            coordinator only, and never shown.
+            coordinator only, and never shown. An empty text means none, whatever the environment says.
         trust_file: where the user's token and the pinned worker keys are kept; else
             ``COMPUTE_ROUTER_TRUST_FILE``, else ``~/.config/compute-router/trust.json``.
         request_timeout_s: how long one request may go without an answer, long polls aside.
@@ -225,7 +225,7 @@ class ComputeRouter:
         return self._run(self._core.snapshot(job_id))
 
     def receipt(self, job_id: str) -> ReceiptDocument:
-        """Get the receipt of a completed job, countersigned. It is not checked: see ``compute-router verify``.
+        """Get the receipt of a completed job, countersigned but not checked: see the command ``verify``.
 
         Raises:
             NotFoundError: the coordinator does not know the job.

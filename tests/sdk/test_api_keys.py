@@ -131,9 +131,10 @@ def test_an_argument_wins_over_the_environment() -> None:
     assert resolve_settings(None, None, None, environ).api_key == KEY
     assert resolve_settings(None, None, None, environ, api_key=OTHER).api_key == OTHER
     assert resolve_settings(None, None, None, {"COMPUTE_ROUTER_API_KEY": ""}).api_key is None
+    assert resolve_settings(None, None, None, environ, api_key="").api_key is None
 
 
-@pytest.mark.parametrize("wrong", [SECRET, KEY + "\r\nX: y", KEY[:-1], f"Bearer {KEY}", "crt_" + SECRET, ""])
+@pytest.mark.parametrize("wrong", [SECRET, KEY + "\r\nX: y", KEY[:-1], f"Bearer {KEY}", "crt_" + SECRET])
 def test_what_is_no_key_is_refused_at_once_and_not_repeated(wrong: str) -> None:
     with pytest.raises(InvalidArgumentError) as refusal:
         resolve_settings(None, None, None, {}, api_key=wrong)
