@@ -215,7 +215,7 @@ class AsyncComputeRouter:
         return await self._run(self._core.snapshot(job_id))
 
     async def receipt(self, job_id: str) -> ReceiptDocument:
-        """Get the receipt of a completed job, countersigned. It is not checked: see ``compute-router verify``.
+        """Get the receipt of a completed job, countersigned but not checked: see the command ``verify``.
 
         Raises:
             NotFoundError: the coordinator does not know the job.

@@ -235,7 +235,7 @@ def _add_verify(commands: _Commands, common: argparse.ArgumentParser) -> None:
         'signature, "-", or a job to fetch',
     )
     verify.add_argument(
-        "--output", metavar="FILE", type=Path, help="check that this is the output: its bytes, or a saved answer"
+        "--output", metavar="FILE", type=Path, help="check that this was the output: its bytes, or an answer"
     )
     verify.add_argument(
         "--request", metavar="FILE", type=Path, help="check that this was the payload: its bytes as committed"

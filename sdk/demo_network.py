@@ -16,10 +16,15 @@ from nacl.signing import SigningKey
 
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.networks import Chain
+from compute_router.protocol.pairing import key_fingerprint
 from compute_router.protocol.receipts import public_key_hex
 from compute_router.sdk.cli_processes import MODULES
 from compute_router.sdk.demo_processes import DemoFailedError, Processes
-from compute_router.sdk.errors import CoordinatorUnreachableError
+from compute_router.sdk.errors import (
+    CoordinatorUnreachableError,
+    FingerprintMismatchError,
+    PairingTimeoutError,
+)
 from compute_router.sdk.retries import Clock
 from compute_router.sdk.sync_client import ComputeRouter
 
@@ -86,13 +91,18 @@ def start_workers(processes: Processes, router: ComputeRouter, ollama_url: str) 
         )
     )
     own = workers[-1]
-    code = router.create_pairing().pairing_code
+    code = router.create_pairing()
     for worker in workers:
-        pairing = code if worker is own else None
+        pairing = code.pairing_code if worker is own else None
         processes.start(worker.name, worker_command(worker, router.base_url, ollama_url, pairing))
     wait_until_online(processes, router, len(workers))
-    if own.pubkey not in {provider.provider_pubkey for provider in router.list_providers()}:
-        raise DemoFailedError("The worker that was given the pairing code is not paired with the user.")
+    try:
+        # It pairs before it comes online.
+        router.await_pairing(code, timeout_s=0, fingerprint=key_fingerprint(own.pubkey))
+    except (PairingTimeoutError, FingerprintMismatchError) as error:
+        raise DemoFailedError(
+            f"The worker that was given the pairing code is not paired with the user. {error}"
+        ) from error
     return DemoNetwork(router, workers, own)
 
 

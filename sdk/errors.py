@@ -6,6 +6,7 @@ classes of :mod:`compute_router.protocol.errors`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compute_router.protocol import errors as protocol_errors
@@ -39,6 +40,42 @@ class RefusedError(RequestError):
         super().__init__(message)
         self.reason = reason
         self.status = status
+
+
+class TokenMissingError(protocol_errors.AuthenticationError):
+    """The user id is owned, and its token is not on this machine. ``trust_file`` is where it was looked for."""
+
+    code = "token_missing"
+
+    def __init__(self, message: str, trust_file: Path) -> None:
+        super().__init__(message)
+        self.trust_file = trust_file
+
+
+class WrongTokenError(protocol_errors.PermissionDeniedError):
+    """The token on this machine does not own the user id. ``trust_file`` is where it is kept."""
+
+    code = "token_wrong"
+
+    def __init__(self, message: str, trust_file: Path) -> None:
+        super().__init__(message)
+        self.trust_file = trust_file
+
+
+class FingerprintMismatchError(ComputeRouterError):
+    """The worker that used a pairing code is not the expected one. ``pubkey`` is its key; it is not pinned."""
+
+    code = "fingerprint_mismatch"
+
+    def __init__(self, message: str, pubkey: str) -> None:
+        super().__init__(message)
+        self.pubkey = pubkey
+
+
+class PairingTimeoutError(ComputeRouterError):
+    """No worker used the pairing code in the time given."""
+
+    code = "pairing_timeout"
 
 
 class PaymentRequiredError(RequestError):

@@ -11,6 +11,7 @@ from compute_router.sdk.errors import (
     CoordinatorUnreachableError,
     InvalidArgumentError,
     JobTimeoutError,
+    PairingTimeoutError,
     WrongNetworkError,
 )
 
@@ -31,7 +32,7 @@ EXIT_CODES_HELP: Final = """exit codes:
   1    the job failed, was refused, or its result is not verified; the coordinator has problems
   2    the command line is wrong
   3    the coordinator cannot be reached or cannot serve now
-  4    the job did not end in time; it may still finish
+  4    the job did not end in time and may still finish; no worker used the pairing code in time
   130  interrupted
 """
 
@@ -42,6 +43,6 @@ def exit_code_of(error: ComputeRouterError) -> ExitCode:
         return ExitCode.USAGE
     if isinstance(error, CoordinatorUnreachableError | CoordinatorFailedError):
         return ExitCode.UNREACHABLE
-    if isinstance(error, JobTimeoutError):
+    if isinstance(error, JobTimeoutError | PairingTimeoutError):
         return ExitCode.TIMEOUT
     return ExitCode.FAILED

@@ -49,6 +49,8 @@ def request_options(request: Call) -> dict[str, Any]:
         headers["Content-Type"] = "application/json"
     if request.idempotency_key is not None:
         headers["Idempotency-Key"] = request.idempotency_key
+    if request.bearer is not None:
+        headers["Authorization"] = f"Bearer {request.bearer}"
     return options | {"headers": headers}
 
 

@@ -6,6 +6,7 @@ input or output, so the blocking and the asyncio client share them, and tests ca
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from enum import Enum
 from typing import TypeVar, cast
@@ -25,7 +26,7 @@ class Target(Enum):
 class Call(msgspec.Struct, frozen=True):
     """Make one HTTP request. ``path`` is relative to the target's base URL and may carry a query.
 
-    ``idempotency_key`` goes into the header of that name.
+    ``idempotency_key`` goes into the header of that name, ``bearer`` into ``Authorization``.
     """
 
     method: str
@@ -34,6 +35,17 @@ class Call(msgspec.Struct, frozen=True):
     body: bytes | None = None
     target: Target = Target.COORDINATOR
     idempotency_key: str | None = None
+    bearer: str | None = None
+
+    def __repr__(self) -> str:
+        """What is asked for, without what is sent."""
+        return f"Call({self.method} {self.path.partition('?')[0]})"
+
+
+class Local(msgspec.Struct, frozen=True):
+    """Read or write a file of this machine; ``run`` never raises."""
+
+    run: Callable[[], None]
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -57,7 +69,7 @@ class NotReached(msgspec.Struct, frozen=True):
     may_have_arrived: bool
 
 
-Step = Call | Pause
+Step = Call | Pause | Local
 Reply = Answered | NotReached
 Flow = Generator[Step, Reply | None, T]
 
@@ -67,6 +79,23 @@ def call(request: Call) -> Flow[Reply]:
     reply = yield request
     assert reply is not None, "whoever runs a flow answers every call"
     return reply
+
+
+def local(act: Callable[[], T]) -> Flow[T]:
+    """Do something with a file of this machine, and get what it returns or raises."""
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(act())
+        except Exception as error:
+            errors.append(error)
+
+    yield Local(run)
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def pause(seconds: float) -> Flow[None]:
@@ -84,6 +113,9 @@ def run_flow(flow: Flow[T], perform: Callable[[Call], Reply], sleep: Callable[[f
             return cast("T", end.value)
         if isinstance(step, Call):
             outcome = perform(step)
+        elif isinstance(step, Local):
+            step.run()
+            outcome = None
         else:
             sleep(step.seconds)
             outcome = None
@@ -103,6 +135,9 @@ async def run_flow_async(
             return cast("T", end.value)
         if isinstance(step, Call):
             outcome = await perform(step)
+        elif isinstance(step, Local):
+            await asyncio.to_thread(step.run)
+            outcome = None
         else:
             await sleep(step.seconds)
             outcome = None

@@ -22,6 +22,7 @@ from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.pairing import new_user_token
 from compute_router.protocol.receipts import PublicKeyHex
 from compute_router.sdk.errors import InvalidArgumentError
+from compute_router.sdk.settings import trust_file_path
 
 if sys.platform == "win32":
     import msvcrt
@@ -32,6 +33,11 @@ T = TypeVar("T")
 
 _LONGEST_FILE: Final = 4 * 1024 * 1024
 _ACCESS_FOR_OTHERS: Final = 0o077
+
+
+def open_trust_file(given: TrustFile | Path | str | None = None) -> TrustFile:
+    """The trust file that was given, or the one at the usual place."""
+    return given if isinstance(given, TrustFile) else TrustFile(trust_file_path(given))
 
 
 class TrustFileError(ConfigurationError):

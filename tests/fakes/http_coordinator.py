@@ -237,6 +237,8 @@ class FakeCoordinator:
             return self.fallback or (404, b"{}")
         if asked.path in self.overrides:
             return self.overrides[asked.path]
+        if asked.path == "/v1/health":
+            return self._health()
         if asked.path == "/v1/quote":
             quote = _next(self.quote) if isinstance(self.quote, list) else self.quote
             return quote or self._quote(asked)
@@ -281,6 +283,10 @@ class FakeCoordinator:
         wait = parse_qs(asked.query).get("wait")
         if self.long_poll and unfinished and wait:
             self.clock.now += float(wait[0])
+
+    def _health(self) -> Answer:
+        health = {"status": "ok", "workers_online": 1, "network": NETWORKS[self.chain].caip2}
+        return 200, msgspec.json.encode(health | {"timestamp": CREATED_AT})
 
     def _quote(self, asked: Asked) -> Reply:
         query = parse_qs(asked.query)

@@ -309,11 +309,12 @@ def test_trust_create_prints_the_code_and_what_to_do_with_it(
     coordinator: FakeCoordinator, capsys: Capture
 ) -> None:
     coordinator.overrides["/v1/trust/create"] = (201, b'{"pairing_code":"ABC","expires_at":"later"}')
+    coordinator.overrides["/v1/trust/list"] = (200, b'{"providers":[]}')
     assert main(["trust", "create"]) == ExitCode.OK
     captured = capsys.readouterr()
     assert captured.out == "ABC\n"
     assert "--pair ABC" in captured.err
-    assert coordinator.asked[0].json == {"user_id": "alice"}
+    assert coordinator.asked[-1].json == {"user_id": "alice"}
 
 
 def test_trust_claim_pairs_a_worker(coordinator: FakeCoordinator, capsys: Capture) -> None:
@@ -334,7 +335,9 @@ def test_trust_list_prints_the_workers(coordinator: FakeCoordinator, capsys: Cap
         b'{"providers":[{"provider_pubkey":"key","paired_at":"then"}]}',
     )
     assert main(["trust", "list"]) == ExitCode.OK
-    assert capsys.readouterr().out == "key  paired then\n"
+    captured = capsys.readouterr()
+    assert captured.out == "key  fingerprint unknown  paired then  not signed  NOT PINNED\n"
+    assert "trust pin PUBKEY" in captured.err
 
 
 def test_trust_without_a_user_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -315,8 +315,9 @@ def test_the_users_own_workers_can_be_paired_and_listed() -> None:
         assert router.create_pairing().pairing_code == "ABC"
         assert router.claim_pairing("ABC", WORKER_PUBKEY).user_id == "alice"
         assert [provider.provider_pubkey for provider in router.list_providers()] == ["k"]
-    assert coordinator.asked[0].json == {"user_id": "al ice&x=1"}
-    assert coordinator.asked[2].query == "user_id=al%20ice%26x%3D1"
+    (created,) = [asked for asked in coordinator.asked if asked.path == "/v1/trust/create"]
+    assert created.json == {"user_id": "al ice&x=1"}
+    assert coordinator.asked[-1].query == "user_id=al%20ice%26x%3D1"
 
 
 def test_health_tells_the_workers_online() -> None:
