@@ -14,9 +14,7 @@ from typing import Final
 
 from compute_router.protocol.errors import ComputeRouterError
 
-_ExcInfo = (
-    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-)
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 # What SQLite says names columns and files, and never values.
 _QUOTELESS_MODULES: Final = frozenset({"apsw"})
 

@@ -45,7 +45,7 @@ class LlmJob(msgspec.Struct, frozen=True):
 
 
 class TaskJob(msgspec.Struct, frozen=True):
-    """One of the built-in text tasks. ``ttl_s``, ``deadline_s`` and ``sealed`` are those of :class:`LlmJob`."""
+    """One of the built-in text tasks. What follows ``policy`` means what it means in :class:`LlmJob`."""
 
     task_type: TaskName
     input: str
@@ -87,9 +87,7 @@ def check_job(job: Job) -> CheckedJob:
         task_type = known_value(TaskType, job.task_type, "task type")
         payload: dict[str, Any] = {"task_type": task_type.value, "input": job.input}
         _conforms(payload, TaskPayload)
-        return CheckedJob(
-            JobType.TASK, policy, privacy, payload, None, job.ttl_s, job.deadline_s, job.sealed
-        )
+        return CheckedJob(JobType.TASK, policy, privacy, payload, None, job.ttl_s, job.deadline_s, job.sealed)
     payload = {"prompt": job.prompt}
     if job.max_tokens is not None:
         payload["max_tokens"] = job.max_tokens

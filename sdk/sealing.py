@@ -47,7 +47,7 @@ class ReplyKey(msgspec.Struct, frozen=True):
     """What it takes to check and open the result of one sealed job.
 
     ``secret`` is the one-time X25519 key in hex, ``request_hash`` the SHA-256 hex of the payload that was
-    sent, and ``recipients`` are the workers that it was sealed to. Whoever has the secret can read the result.
+    sent, ``recipients`` are the workers that it was sealed to. Whoever has the secret can read the result.
     """
 
     secret: PublicKeyHex
@@ -131,9 +131,7 @@ def seal_job(job: CheckedJob, network: str, user_id: str, recipients: Sequence[s
     """
     secret = PrivateKey.generate()
     binding = SealBinding(network, job.job_type, user_id, job.model)
-    payload = seal_payload(
-        _encoded(job.payload), binding, recipients, secret.public_key.encode().hex()
-    )
+    payload = seal_payload(_encoded(job.payload), binding, recipients, secret.public_key.encode().hex())
     return SealedJob(payload, ReplyKey(secret.encode().hex(), sha256_hex(payload), tuple(recipients)))
 
 
@@ -151,8 +149,8 @@ def open_answer(answer: JobAnswer, key: ReplyKey) -> tuple[bytes, Verification]:
     result = bytes(answer.result)
     if not is_sealed_result(result):
         raise SealedDowngradeError(
-            f"The result of the sealed job {answer.id} came unsealed, so no worker that it was sealed to made "
-            "it. It is not shown."
+            f"The result of the sealed job {answer.id} came unsealed, so it is not from a worker that could "
+            "read the job. It is not shown."
         )
     verification = verify_answer(answer)
     if verification.error is not None:

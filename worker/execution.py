@@ -94,9 +94,7 @@ def run_to_outcome(
         _log.warning("Job %s failed: %s.", assignment.key, error.failure.code)
         return error.failure
     except Exception as error:
-        _log.error(
-            "Job %s failed because of a defect of this worker.\n%s", assignment.key, place(error)
-        )
+        _log.error("Job %s failed because of a defect of this worker.\n%s", assignment.key, place(error))
         return Failed("internal_error", f"The worker has a defect: {type(error).__name__}", retryable=True)
     elapsed_ms = (time.monotonic() - started) * 1000
     _log.debug("Job %s (%s) took %.1f ms.", assignment.key, assignment.job_type.value, elapsed_ms)

@@ -32,7 +32,7 @@ class SealedJobRunner:
         """The output of the job, sealed if the job was.
 
         Raises:
-            JobError: as the plain runner does, or ``sealed_unreadable``: another worker may be able to open it.
+            JobError: as the plain runner does, or ``sealed_unreadable``: another worker may open it.
             JobStoppedError: ``stop`` was raised.
         """
         try:

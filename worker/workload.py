@@ -136,7 +136,13 @@ class Workload:
         self._outbox.acknowledge(ack.job_id, ack.attempt)
 
     def _take(
-        self, key: AttemptKey, assign: JobAssign, models: Sequence[Model], network: str | None, *, draining: bool
+        self,
+        key: AttemptKey,
+        assign: JobAssign,
+        models: Sequence[Model],
+        network: str | None,
+        *,
+        draining: bool,
     ) -> list[Effect]:
         if draining:
             return [reject(key, DRAINING)]

@@ -1,4 +1,4 @@
-"""Sealed PRIVATE jobs of the clients: to whom they are sealed, and what is checked before a result is opened."""
+"""Sealed PRIVATE jobs: to whom clients seal them, and what they check before they open a result."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 import msgspec
@@ -27,23 +25,11 @@ from compute_router.protocol.errors import (
     SealedUnreadableError,
     UnusableKeyError,
 )
-from compute_router.protocol.jobs import JobType
-from compute_router.protocol.networks import NETWORKS, Chain
-from compute_router.protocol.receipts import (
-    WorkDone,
-    attach_proof,
-    public_key_hex,
-    sha256_hex,
-    sign_receipt,
-)
-from compute_router.protocol.sealing import (
-    SealBinding,
-    find_sealed,
-    open_payload,
-    seal_result,
-)
-from compute_router.protocol.units import UnixMs
+from compute_router.protocol.networks import Chain
+from compute_router.protocol.receipts import public_key_hex, sha256_hex
+from compute_router.protocol.sealing import seal_result
 from compute_router.sdk import (
+    InvalidArgumentError,
     JobHandle,
     JobTimeoutError,
     LlmJob,
@@ -58,7 +44,6 @@ from tests.fakes.http_coordinator import (
     JOB_ID,
     PENDING,
     Asked,
-    FakeCoordinator,
     LostAnswer,
     Reply,
     completed,
@@ -66,79 +51,24 @@ from tests.fakes.http_coordinator import (
     job_answer,
     refused,
 )
+from tests.fakes.sealed_coordinator import (
+    OUTPUT,
+    OWN,
+    OWN_KEY,
+    SealedCoordinator,
+    done,
+    honest,
+    opened,
+    payload_of,
+    reply_to,
+)
 from tests.sdk.clients import FALLBACK, asynchronous, blocking, pinning
 
-NETWORK = NETWORKS[Chain.SOLANA].caip2
-OWN = SigningKey(b"w" * 32)
 SECOND = SigningKey(b"x" * 32)
 STRANGER = SigningKey(b"s" * 32)
-OWN_KEY, SECOND_KEY, STRANGER_KEY = (public_key_hex(key) for key in (OWN, SECOND, STRANGER))
+SECOND_KEY, STRANGER_KEY = public_key_hex(SECOND), public_key_hex(STRANGER)
 PROMPT = "tangerine dream"
-OUTPUT = b'{"text":"a sweet answer","model":"m"}'
 RESET = httpx.ReadError("reset")
-
-
-def opened(asked: Asked, key: SigningKey, user_id: str = "alice") -> bytes:
-    """What a worker finds in the job that was sent."""
-    body: dict[str, Any] = json.loads(asked.body)
-    job_type = JobType(body["job_type"])
-    sealed = find_sealed(job_type, payload_of(asked))
-    assert sealed is not None, "it was sent in the clear"
-    return open_payload(sealed, SealBinding(NETWORK, job_type, user_id, body.get("model")), key)
-
-
-def payload_of(asked: Asked) -> bytes:
-    class _Body(msgspec.Struct):
-        payload: msgspec.Raw
-
-    return bytes(msgspec.json.decode(asked.body, type=_Body).payload)
-
-
-def reply_to(asked: Asked) -> str:
-    sealed = find_sealed(JobType.LLM_INFER, payload_of(asked))
-    assert sealed is not None
-    return sealed.reply_to
-
-
-def done(asked: Asked, output: bytes, signer: SigningKey = OWN, **changes: Any) -> Reply:
-    """The answer about a job that a worker completed with an output; ``changes`` are lies in the receipt."""
-    request_hash = changes.get("request_hash", sha256_hex(payload_of(asked)))
-    work = WorkDone(request_hash, None, None, 1) if request_hash else None
-    signed = sign_receipt(
-        signer,
-        changes.get("job_id", JOB_ID),
-        changes.get("signed_output", output),
-        UnixMs(1_770_638_405_000),
-        work,
-    )
-    signature = changes.get("signature", signed.signature)
-    return job_answer("completed", output, attach_proof(signed.receipt_json, signature, verified=True))
-
-
-def honest(asked: Asked) -> Reply:
-    return done(asked, seal_result(OUTPUT, reply_to(asked)))
-
-
-@dataclass
-class SealedCoordinator(FakeCoordinator):
-    """A fake coordinator with paired workers; ``worker`` says what became of the job that was sent."""
-
-    worker: Callable[[Asked], Reply] = honest
-    listed: list[str] = field(default_factory=lambda: [OWN_KEY])
-
-    def _choose(self, asked: Asked) -> Reply:
-        if asked.path == "/v1/trust/list":
-            providers = [
-                {"provider_pubkey": key, "paired_at": "2026-02-09T12:00:00.000Z"} for key in self.listed
-            ]
-            return 200, msgspec.json.encode({"providers": providers})
-        if asked.method == "GET" and asked.path == f"/v1/jobs/{JOB_ID}" and not self.about_job:
-            return self.worker(self.taken[-1])
-        return super()._choose(asked)
-
-    @property
-    def everything_sent(self) -> bytes:
-        return b"".join(asked.body + asked.query.encode() + asked.path.encode() for asked in self.asked)
 
 
 # Sealing
@@ -168,16 +98,10 @@ def test_the_asyncio_client_seals_too() -> None:
 
 def test_a_task_is_sealed_as_well() -> None:
     output = b'{"sentiment":"positive","confidence":0.5}'
-    coordinator = SealedCoordinator(worker=lambda asked: done(asked, seal_result(output, task_reply_to(asked))))
+    coordinator = SealedCoordinator(worker=lambda asked: done(asked, seal_result(output, reply_to(asked))))
     with pinning(blocking(coordinator), OWN_KEY) as router:
         assert router.run_task("classify", PROMPT, privacy="PRIVATE").sentiment == "positive"
     assert PROMPT.encode() not in coordinator.everything_sent
-
-
-def task_reply_to(asked: Asked) -> str:
-    sealed = find_sealed(JobType.TASK, payload_of(asked))
-    assert sealed is not None
-    return sealed.reply_to
 
 
 def test_the_limit_of_tokens_stays_visible_for_the_lease() -> None:
@@ -237,7 +161,10 @@ def test_every_listed_and_pinned_worker_can_open_the_job() -> None:
 
 def test_a_coordinator_that_lists_a_key_of_its_own_gets_nothing_and_the_user_is_told_how_to_pin() -> None:
     coordinator = SealedCoordinator(listed=[STRANGER_KEY])
-    with pinning(blocking(coordinator)) as router, pytest.raises(NoPinnedWorkerError, match="trust pin") as error:
+    with (
+        pinning(blocking(coordinator)) as router,
+        pytest.raises(NoPinnedWorkerError, match="trust pin") as error,
+    ):
         router.run_llm(PROMPT, privacy="PRIVATE")
     assert error.value.code == "no_pinned_worker"
     assert coordinator.committed == []
@@ -303,7 +230,10 @@ def test_a_sealed_job_that_failed_goes_to_no_fallback(reason: str) -> None:
 
 def test_text_that_is_not_unicode_is_refused() -> None:
     coordinator = SealedCoordinator()
-    with pinning(blocking(coordinator), OWN_KEY) as router, pytest.raises(ComputeRouterError, match="Unicode"):
+    with (
+        pinning(blocking(coordinator), OWN_KEY) as router,
+        pytest.raises(InvalidArgumentError, match="Unicode"),
+    ):
         router.run_llm("\ud800", privacy="PRIVATE")
     assert coordinator.committed == []
 
@@ -463,4 +393,3 @@ def test_a_sealed_result_of_a_job_that_was_not_sealed_is_not_taken_for_an_output
     coordinator = SealedCoordinator(about_job=[completed(sealed)])
     with pinning(blocking(coordinator), OWN_KEY) as router, pytest.raises(ResultKeyMissingError):
         router.run_llm(PROMPT)
-
