@@ -93,7 +93,7 @@ class Auditing(Hearing):
             and self._audits.chooses()
         ):
             self._audits.begin(job.job_id, record.pubkey, job.user_id, now)
-            self._place_audits(now)
+            self.place_audits(now)
 
     # Audits
 
@@ -109,7 +109,7 @@ class Auditing(Hearing):
             return
         verdict, odd = judge(event.groups)
         if verdict is Verdict.UNDECIDED:
-            self._place_audits(now)
+            self.place_audits(now)
             return
         self._audits.close(case)
         if verdict is Verdict.ALL_DIFFER:
@@ -119,7 +119,7 @@ class Auditing(Hearing):
             if index == odd:
                 self._bar(pubkey, record.row(UnixMs(0)), now)
 
-    def _place_audits(self, now: SteadyMs) -> None:
+    def place_audits(self, now: SteadyMs) -> None:
         """Have idle workers repeat what is to be audited: no seeker's job waits for any of them."""
         if self._admission.draining or not self._audits:
             return

@@ -155,6 +155,7 @@ class Matcher(LoopActor):
 
     def _sweep(self, message: Sweep, now: SteadyMs) -> None:
         self._core.sweep(now)
+        self._core.place_audits(now)
         if len(self._core):
             # Deadlines stand still while the coordinator is down; this tells the next run since when.
             self._carry_out(NoteAlive())

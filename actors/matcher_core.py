@@ -420,7 +420,6 @@ class MatcherCore(Auditing):
             if worker is not None:
                 self._waiting.take(job, now)
                 self._assign(job, worker, now)
-        self._place_audits(now)
 
     def _return_held(self, worker: LiveWorker, held: set[tuple[str, int]], now: SteadyMs) -> None:
         """A worker of ours is back: it says which attempts it still holds; the others are lost."""

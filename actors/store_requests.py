@@ -254,7 +254,7 @@ def _get_job(store: Store, clock: Clock, request: GetJob) -> JobView | None:
 
 def _get_receipt(store: Store, clock: Clock, request: GetReceipt) -> ReceiptFacts | None:
     view = store.job_view(request.job_id)
-    if view is None:
+    if view is None or view.user_id == AUDITOR:
         return None
     completed_by = store.completed_by(request.job_id)
     if completed_by is None or view.result is None:

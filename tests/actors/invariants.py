@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from compute_router.actors.matcher_core import MatcherCore
 from compute_router.actors.messages import JobTimer, Message, RecordCompletion, SlotFreed
+from compute_router.actors.track_record import Band
 from compute_router.protocol.job_state import JobStatus
 
 
@@ -14,6 +15,7 @@ def check_core(core: MatcherCore, timers: Mapping[str, Message], store_queue: It
     """Check a core against the timers that are set and the requests that the store has not answered."""
     _slots_hold_one_job_each(core, timers)
     _no_eligible_pair_is_left_waiting(core)
+    _idle_workers_stand_in_the_lines_of_their_band(core)
     _every_job_will_be_moved_on(core, timers, store_queue)
 
 
@@ -52,6 +54,16 @@ def _no_eligible_pair_is_left_waiting(core: MatcherCore) -> None:
         if job.waiting:
             assert job.status is JobStatus.PENDING
             assert not any(worker.can_run(job) for worker in free), f"{job.job_id} waits beside a free worker"
+
+
+def _idle_workers_stand_in_the_lines_of_their_band(core: MatcherCore) -> None:
+    for worker in core.workers:
+        assert (worker.record is not None) == worker.proven
+        band = Band.GOOD if worker.record is None else worker.record.band
+        for demand in worker.demands:
+            lines = core._idle._lines.get((demand, worker.provider_type), ())
+            found = [number for number, line in enumerate(lines) if worker.worker_id in line]
+            assert found == ([band] if worker.free else []), f"worker {worker.worker_id} stands in {found}"
 
 
 def _every_job_will_be_moved_on(

@@ -11,14 +11,18 @@ from compute_router.actors.clock import SteadyMs
 from compute_router.actors.matcher_core import MatcherCore
 from compute_router.actors.messages import (
     AssignmentRecorded,
+    AuditJudged,
+    BarKey,
     Cancel,
     CancelTimer,
     Chunk,
     CompletionRecorded,
     Deliver,
+    InsertAudit,
     JobEnded,
     JobTimer,
     LeasesRenewed,
+    LoadTrackRecords,
     LoadUnfinished,
     Message,
     Progress,
@@ -35,6 +39,7 @@ from compute_router.actors.messages import (
     TrustGranted,
     TrustRevoked,
     WorkerOnline,
+    WorkerRecordLoaded,
     WorkerSaid,
     WorkerSettled,
 )
@@ -72,6 +77,7 @@ class Matching:
     After every event the invariants are checked, and each request to the store must be a step of the
     job's state table. With ``prompt_store`` the store answers at once; without it, when the test calls
     :meth:`store_answers`. While ``outage`` is set, the store takes no job in and answers nothing.
+    ``records_loaded`` is how many track records a restart reads.
     """
 
     def __init__(self, policy: MatchingPolicy | None = None, *, prompt_store: bool = True) -> None:
@@ -80,6 +86,7 @@ class Matching:
         self.clock = FakeClock()
         self.store = MemoryStore(Tables())
         self.prompt_store = prompt_store
+        self.records_loaded = 100
         self.store_queue: deque[Message] = deque()
         self.outage = False
         self.reserved: Counter[str] = Counter()
@@ -94,6 +101,8 @@ class Matching:
         self.trusted: dict[str, set[str]] = {}
         self.recipients: dict[str, tuple[str, ...] | None] = {}
         self.workers: dict[int, WorkerOnline] = {}
+        self.audits: dict[str, str] = {}
+        self.barred: list[str] = []
 
     @property
     def now(self) -> SteadyMs:
@@ -230,6 +239,18 @@ class Matching:
         self.core.worker_draining(worker_id)
         self._settle()
 
+    def place_audits(self) -> None:
+        """Have idle workers repeat what waits to be audited, as each sweep does."""
+        self.core.place_audits(self.now)
+        self._settle()
+
+    def flush_records(self) -> None:
+        """Have the store keep the track records that changed."""
+        records = self.core.changed_records(self.clock.unix_ms())
+        with self.store.transaction():
+            for record in records:
+                self.store.put_worker_record(record)
+
     def beats(self, worker_id: int, *working_on: tuple[str, int]) -> None:
         """A worker sends a heartbeat that names attempts."""
         held = tuple(HeldJob(job_id, attempt) for job_id, attempt in working_on)
@@ -268,6 +289,10 @@ class Matching:
         self.workers.clear()
         self.reserved.clear()
         self.idle = None
+        with self.store.transaction():
+            loaded = handle(self.store, self.clock, LoadTrackRecords(self.records_loaded))
+        self.core.load_records(loaded.records, all_of_them=loaded.all_of_them)
+        self.barred = list(loaded.barred)
         recover = handle(self.store, self.clock, LoadUnfinished())
         for job_id in self.path:
             view = self.store.job_view(job_id)
@@ -364,8 +389,11 @@ class Matching:
                 )
         held = any(job.status is not JobStatus.PENDING for job in self.core.jobs)
         assert self.idle is None or self.idle or held, "nobody was told that no worker holds a job"
+        live = {job.job_id for job in self.core.jobs}
         for job_id, (status, _) in self.path.items():
-            assert (status not in FINAL) == self.core.is_live(job_id), f"{job_id} is lost, or undead"
+            unfinished = job_id in live
+            assert (status not in FINAL) == unfinished, f"{job_id} is lost, or undead"
+            assert self.core.is_live(job_id) == (unfinished and job_id not in self.audits)
             if not self.store_queue:
                 assert self.status(job_id) is status, f"{job_id} is {status} here and not in the store"
 
@@ -389,8 +417,15 @@ class Matching:
                     self.steps.append(message)
                 case PublishJob(view):
                     assert view.status in FINAL
+                    assert view.job_id not in self.audits, "an audit was published"
                     assert all(view.job_id != earlier.job_id for earlier in self.published)
                     self.published.append(view)
+                case BarKey(pubkey):
+                    # The registry closes its connections, and says so.
+                    self.barred.append(pubkey)
+                    for worker in [w for w in self.workers.values() if w.pubkey == pubkey]:
+                        del self.workers[worker.worker_id]
+                        self.core.worker_offline(worker.worker_id, self.now)
                 case _:
                     self._follow(message)
                     self.store_queue.append(message)
@@ -420,6 +455,10 @@ class Matching:
     def _follow(self, message: Message) -> None:
         """Hold a request to the state table: the right step, and the right attempt."""
         match message:
+            case InsertAudit(job_id, audit_of):
+                assert self.path[audit_of][0] is JobStatus.COMPLETED
+                self.path[job_id] = (JobStatus.PENDING, 0)
+                self.audits[job_id] = audit_of
             case RecordAssigned(job_id, attempt):
                 status, before = self.path[job_id]
                 assert attempt == before + 1
@@ -457,6 +496,10 @@ class Matching:
             case JobEnded():
                 assert answer.view is not None, "the store had ended the job before"
                 self.core.job_ended(answer, self.now)
+            case AuditJudged():
+                self.core.audit_judged(answer, self.now)
+            case WorkerRecordLoaded():
+                self.core.record_loaded(answer, self.now)
             case Deliver(worker_id, frame):
                 self._deliver(worker_id, frame)
             case _:

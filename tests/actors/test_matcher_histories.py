@@ -27,6 +27,7 @@ from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.jobs import JobType, ProviderType, Tier
 from compute_router.protocol.messages import (
     SEALED_V1,
+    TASKS_V1,
     JobChunk,
     JobComplete,
     JobFailed,
@@ -42,7 +43,9 @@ USERS = ["alice", "bob", "carol"]
 MODELS = ["llama", "qwen"]
 
 BOTH = (JobType.LLM_INFER, JobType.TASK)
-FEW_PLACES = MatchingPolicy(max_jobs_per_user=12, max_jobs=30)
+FEW_PLACES = MatchingPolicy(
+    max_jobs_per_user=12, max_jobs=30, audit_share=0.5, audit_newcomer_jobs=0, max_open_audits=4
+)
 A_DAY = 86_400_000
 
 abilities = st.sampled_from([BOTH, BOTH, (JobType.TASK,), (JobType.LLM_INFER,)])
@@ -74,8 +77,12 @@ class Market(RuleBasedStateMachine):
         self.market.prompt_store = prompt
         for user, pubkey in sorted(trusted):
             self.market.grant_trust(user, pubkey)
+        # Fewer than there are keys, so that some are found on disk when they come back.
+        self.market.records_loaded = 2
         for pubkey, (kind, proven) in zip(KEYS, workers, strict=False):
-            self.market.online(next(self.serial), pubkey, kind, models=("llama",), proven=proven)
+            self.market.online(
+                next(self.serial), pubkey, kind, models=("llama",), proven=proven, features=(TASKS_V1,)
+            )
 
     # Seekers
 
@@ -144,7 +151,8 @@ class Market(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(which=st.integers(0, 9))
     def cancel_a_running_job(self, which: int) -> None:
-        assert self.market.cancel(self.held[which % len(self.held)][0])
+        job_id = self.held[which % len(self.held)][0]
+        assert self.market.cancel(job_id) == (job_id not in self.market.audits)
 
     @rule(user=st.sampled_from(USERS), pubkey=st.sampled_from(KEYS))
     def grant_trust(self, user: str, pubkey: str) -> None:
@@ -202,7 +210,7 @@ class Market(RuleBasedStateMachine):
             proven=proven,
             held=tuple(held),
             settled=settled,
-            features=(SEALED_V1,) if seals else (),
+            features=(SEALED_V1, TASKS_V1) if seals else (TASKS_V1,),
         )
         return worker_id
 
@@ -241,7 +249,7 @@ class Market(RuleBasedStateMachine):
             models=names,
             slots=worker.slots + more_slots,
             proven=proven,
-            features=(SEALED_V1,) if seals else (),
+            features=(SEALED_V1, TASKS_V1) if seals else (),
         )
 
     @rule(worker_id=worker_ids)
@@ -286,6 +294,21 @@ class Market(RuleBasedStateMachine):
     def complete(self, which: int, names_attempt: bool) -> None:
         job_id, worker_id, attempt = self.held[which % len(self.held)]
         self.market.says(worker_id, completion(job_id, attempt=attempt if names_attempt else None))
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 9))
+    def lie(self, which: int) -> None:
+        job_id, worker_id, attempt = self.held[which % len(self.held)]
+        self.market.says(worker_id, completion(job_id, output=b'{"summary":"wrong"}', attempt=attempt))
+
+    @rule()
+    def audit(self) -> None:
+        self.market.place_audits()
+
+    @rule()
+    def flush_records(self) -> None:
+        if not self.market.outage:
+            self.market.flush_records()
 
     @precondition(lambda self: self.held)
     @rule(which=st.integers(0, 9))

@@ -11,9 +11,10 @@ from tests.storage.evidence_contract import EvidenceContract
 from tests.storage.key_contract import ApiKeyContract
 from tests.storage.memory_store import BrokenConstraintError, MemoryStore, Tables
 from tests.storage.pairing_contract import PairingContract
+from tests.storage.track_contract import TrackContract
 
 
-class TestSqliteStore(StoreContract, EvidenceContract, ApiKeyContract, PairingContract):
+class TestSqliteStore(StoreContract, EvidenceContract, ApiKeyContract, PairingContract, TrackContract):
     constraint_error = apsw.ConstraintError
 
     @pytest.fixture
@@ -21,7 +22,9 @@ class TestSqliteStore(StoreContract, EvidenceContract, ApiKeyContract, PairingCo
         return lambda: open_sqlite_store(tmp_path / "coordinator.db")
 
 
-class TestTheReferenceThatHistoriesAreComparedWith(StoreContract, EvidenceContract, ApiKeyContract, PairingContract):
+class TestTheReferenceThatHistoriesAreComparedWith(
+    StoreContract, EvidenceContract, ApiKeyContract, PairingContract, TrackContract
+):
     constraint_error = BrokenConstraintError
 
     @pytest.fixture

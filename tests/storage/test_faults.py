@@ -33,6 +33,7 @@ from tests.storage.samples import (
     insert,
     later,
 )
+from tests.storage.track_contract import a_record
 
 INSERT = "INSERT INTO notes VALUES (?1)"
 SYNC = frozenset({Operation.SYNC})
@@ -58,6 +59,13 @@ CHANGES: dict[str, Callable[[Store], object]] = {
     "claim_pairing": lambda store: store.claim_pairing("CODE", PHONE, NOON),
     "claim_pairing with a wrong code": lambda store: store.claim_pairing("CODER", PHONE, NOON),
     "revoke_pairing": lambda store: store.revoke_pairing(ALICE, DESKTOP),
+    "put_worker_record": lambda store: store.put_worker_record(a_record(PHONE)),
+    "bar_worker": lambda store: store.bar_worker(PHONE, "it lied", NOON),
+    "unbar_worker": lambda store: store.unbar_worker(DESKTOP),
+    "insert_audit": lambda store: store.insert_audit(
+        "new", "ended", "auditor", NOON, DurationMs(60_000), DurationMs(20_000)
+    ),
+    "drop_audits": lambda store: store.drop_audits(ERROR, later(9)),
     "note_alive": lambda store: store.note_alive(later(9)),
     "delete_finished": lambda store: store.delete_finished(later(9), 10),
     "delete_idempotency_keys": lambda store: store.delete_idempotency_keys(later(9), 10),
@@ -195,6 +203,8 @@ def fill(store: Store) -> None:
         store.create_pairing(ALICE, "USED", NOON, WINDOW_END)
         store.claim_pairing("USED", DESKTOP, NOON)
         store.put_evidence(a_piece("ended"), 100)
+        store.bar_worker(DESKTOP, "it lied", NOON)
+        store.insert_audit("audit", "ended", "auditor", NOON, DurationMs(60_000), DurationMs(20_000))
 
 
 def contents(path: Path) -> object:
@@ -215,6 +225,7 @@ def test_every_change_is_among_those_that_are_tried() -> None:
     asking = {"close", "transaction", "job_view", "completed_by", "unfinished_jobs", "trusted_pubkeys"}
     asking |= {"job_payload", "evidence"}
     asking |= {"pairings", "last_alive", "find_replay", "owner", "open_codes"}
+    asking |= {"worker_record", "worker_records", "barred_workers"}
     calls = {name for name in vars(Store) if not name.startswith("_")}
     assert {name.split()[0] for name in CHANGES} == calls - asking
 
