@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import signal
 import stat
@@ -14,6 +15,7 @@ from compute_router.protocol.errors import NoTrustedWorkerError
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.receipts import public_key_hex
+from compute_router.protocol.sealing import seal_result
 from compute_router.sdk.demo_interrupts import Interrupts
 from compute_router.sdk.demo_network import (
     DemoNetwork,
@@ -29,20 +31,24 @@ from compute_router.sdk.demo_processes import DemoFailedError, Process, Processe
 from compute_router.sdk.demo_scenarios import run_scenarios
 from tests.fakes.http_coordinator import (
     JOB_ID,
+    WORKER_KEY,
     WORKER_PUBKEY,
     Answer,
+    Asked,
     FakeCoordinator,
+    Reply,
     completed,
     job_answer,
     refused,
 )
-from tests.sdk.clients import blocking
+from tests.fakes.sealed_coordinator import SealedCoordinator, done, reply_to
+from tests.sdk.clients import blocking, pinning
 
 READY = re.compile(r"listening on (http://\S+)")
 SERVER = "import signal\nprint('listening on http://127.0.0.1:1')\nsignal.pause()"
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER
 SUMMARY = completed(b'{"summary":"Short.","word_count":12}')
-CLASSIFICATION = completed(b'{"sentiment":"positive","confidence":0.75}')
+CLASSIFICATION = b'{"sentiment":"positive","confidence":0.75}'
 INFERENCE = completed(b'{"text":"Rayleigh.","model":"tiny"}')
 STRANGER = "ff" * 32
 
@@ -59,7 +65,19 @@ def network_of(coordinator: FakeCoordinator, own_pubkey: str = WORKER_PUBKEY) ->
     public = DemoWorker("desktop", ProviderType.DESKTOP, Path("a"), WORKER_PUBKEY)
     own = DemoWorker("own desktop", ProviderType.DESKTOP, Path("b"), own_pubkey)
     workers = (own,) if own_pubkey == WORKER_PUBKEY else (public, own)
-    return DemoNetwork(blocking(coordinator), workers, own)
+    return DemoNetwork(pinning(blocking(coordinator), WORKER_PUBKEY), workers, own)
+
+
+def served(asked: Asked) -> Reply:
+    """The answer about a job that the one worker completed; PRIVATE ones came sealed."""
+    body = json.loads(asked.body)
+    if body["privacy_class"] == "PRIVATE":
+        return done(asked, seal_result(CLASSIFICATION, reply_to(asked)), WORKER_KEY)
+    return INFERENCE if body["job_type"] == "LLM_INFER" else SUMMARY
+
+
+def serving_all() -> SealedCoordinator:
+    return SealedCoordinator(worker=served, listed=[WORKER_PUBKEY])
 
 
 # Processes
@@ -243,7 +261,7 @@ def test_a_worker_that_was_not_paired_fails_the_demo(tmp_path: Path, monkeypatch
 
 
 def test_every_job_is_told_with_its_worker_and_its_proof(capsys: pytest.CaptureFixture[str]) -> None:
-    coordinator = FakeCoordinator([INFERENCE, SUMMARY, CLASSIFICATION])
+    coordinator = serving_all()
     run_scenarios(network_of(coordinator), None)
     text = capsys.readouterr().out
     assert [line for line in text.splitlines() if line.startswith("   result")] == [
@@ -259,7 +277,7 @@ def test_every_job_is_told_with_its_worker_and_its_proof(capsys: pytest.CaptureF
 
 
 def test_without_inference_the_first_job_is_reported_as_not_run(capsys: pytest.CaptureFixture[str]) -> None:
-    coordinator = FakeCoordinator([SUMMARY, CLASSIFICATION])
+    coordinator = serving_all()
     run_scenarios(network_of(coordinator), "no Ollama server answers.")
     text = capsys.readouterr().out
     assert "NOT RUN: no Ollama server answers." in text
@@ -268,7 +286,7 @@ def test_without_inference_the_first_job_is_reported_as_not_run(capsys: pytest.C
 
 def test_a_private_job_on_somebody_elses_worker_fails_the_demo() -> None:
     with pytest.raises(DemoFailedError, match="PRIVATE"):
-        run_scenarios(network_of(FakeCoordinator([SUMMARY, CLASSIFICATION]), STRANGER), "none")
+        run_scenarios(network_of(serving_all(), STRANGER), "none")
 
 
 def test_a_job_served_by_an_unknown_worker_fails_the_demo() -> None:
