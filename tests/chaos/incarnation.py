@@ -8,21 +8,27 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from nacl.signing import SigningKey
 from tornado.httputil import HTTPHeaders
 
 from compute_router.actors.job_store import Answer as StoreAnswer
 from compute_router.actors.messages import FrameArrived, SocketClosed, SocketOpened
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.system import System, start_system
+from compute_router.protocol.countersigning import Countersigner
 from compute_router.protocol.messages import WORKER_FRAMES, Register
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import Store
 from compute_router.transport.app import routes
+from compute_router.transport.authentication import Authentication, AuthMode
 from compute_router.transport.error_answers import answer_for
 from compute_router.transport.http_types import Answer, Request
 from compute_router.transport.job_watch import JobWatch
+from compute_router.transport.key_ring import KeyRing
+from compute_router.transport.limits import AddressLimits
 from compute_router.transport.router import Router
+from compute_router.transport.shown_limits import shown_limits
 from tests.chaos.journal import Journal
 from tests.chaos.model import Promises
 from tests.chaos.network import Link
@@ -30,6 +36,7 @@ from tests.fakes.chaos_actors import StoreMailbox, settle, stepped_wiring
 from tests.fakes.clock import FakeClock
 from tests.fakes.stepped import Mailbox
 
+_KEY = SigningKey(b"k" * 32)
 _LOOP_ACTORS = ("SteppedMatcher", "SteppedRegistry", "SteppedJanitor", "SteppedGate", "SteppedScheduler")
 
 
@@ -91,7 +98,13 @@ class Incarnation:
             self.system = starting.result()
         finally:
             starting.cancel()
-        self._router = routes(self.system, self.watch)
+        self._router = routes(
+            self.system,
+            self.watch,
+            Authentication(AuthMode.OPEN, KeyRing(())),
+            shown_limits(self._policy, AddressLimits(), 1024 * 1024),
+            Countersigner(_KEY, NETWORKS[Chain.SOLANA].caip2),
+        )
         self._promises.restarted()
         self._store_mailbox.on_request = self._promises.decided
 
