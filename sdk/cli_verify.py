@@ -101,10 +101,8 @@ def _print(document: ProofDocument, judgement: Judgement) -> None:
         print("NOT VERIFIED")
         return
     assert judgement.receipt is not None, "what passed names its signer"
-    looked_at = any(
-        check.name in ("hash", "output") and check.verdict is Verdict.PASSED for check in judgement.checks
-    )
-    what = "made by worker" if looked_at else "receipt, without an output, signed by worker"
+    passed = {check.name for check in judgement.checks if check.verdict is Verdict.PASSED}
+    what = "made by worker" if passed & {"hash", "output"} else "the receipt, but no output: by worker"
     print(f"VERIFIED: {what} {judgement.receipt.provider_pubkey}")
 
 

@@ -154,8 +154,8 @@ class _Proof:
             "countersign",
             "The statement was signed by the coordinator's key."
             if key is not None
-            else f"The statement was signed by the key {countersign.pubkey}; give the key that you expect with "
-            "--coordinator-key.",
+            else f"The statement was signed by the key {countersign.pubkey}; to check whose it is, give the "
+            "coordinator's with --coordinator-key.",
             lambda: verify_signature(
                 key or countersign.pubkey,
                 countersign.statement.encode("utf-8", "surrogatepass"),

@@ -14,13 +14,17 @@ from nacl.signing import SigningKey
 from compute_router.protocol.errors import (
     BadSignatureError,
     OutputHashMismatchError,
+    ReceiptAttemptMismatchError,
     ReceiptError,
     ReceiptJobMismatchError,
     ReceiptKeyMismatchError,
     ReceiptMalformedError,
+    RequestHashMismatchError,
 )
 from compute_router.protocol.receipts import (
+    MAX_RECEIPT_BYTES,
     SignedReceipt,
+    WorkDone,
     attach_proof,
     decode_receipt,
     detach_proof,
@@ -253,3 +257,89 @@ def test_a_receipt_that_claims_to_be_verified_does_not_pass_for_the_coordinators
 def test_a_proof_that_is_not_at_the_end_in_its_form_is_refused(shown: bytes) -> None:
     with pytest.raises(ReceiptMalformedError):
         detach_proof(shown)
+
+
+# Receipts of ours
+
+WORK = WorkDone("ab" * 32, "llama3.2:1b", "cd" * 32, 2)
+NINE_KEYS: dict[str, Any] = FIVE_KEYS | {
+    "request_hash": "ab" * 32,
+    "model": "llama3.2:1b",
+    "model_digest": "cd" * 32,
+    "attempt": 2,
+}
+
+
+@pytest.mark.parametrize("model", [("llama3.2:1b", "cd" * 32), ("é", None), (None, None)])
+def test_a_receipt_of_ours_is_nine_keys_in_their_order_without_spaces(
+    model: tuple[str | None, str | None],
+) -> None:
+    signed = sign_receipt(KEY, "job-1", b"{}", NOON, WorkDone("ab" * 32, *model, 2))
+    fields = NINE_KEYS | {"model": model[0], "model_digest": model[1]}
+    assert signed.receipt_json == json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_a_receipt_of_ours_proves_request_and_attempt() -> None:
+    signed = sign_receipt(KEY, "job-1", b"{}", NOON, WORK)
+    receipt = verify_receipt(signed, job_id="job-1", output_json=b"{}", request_hash="ab" * 32, attempt=2)
+    assert (receipt.model, receipt.model_digest, receipt.attempt) == ("llama3.2:1b", "cd" * 32, 2)
+    with pytest.raises(RequestHashMismatchError):
+        verify_receipt(signed, job_id="job-1", output_json=b"{}", request_hash="00" * 32)
+    with pytest.raises(ReceiptAttemptMismatchError):
+        verify_receipt(signed, job_id="job-1", output_json=b"{}", attempt=1)
+
+
+def test_a_receipt_that_names_no_request_or_attempt_fits_any() -> None:
+    signed = sign_receipt(KEY, "job-1", b"{}", NOON)
+    verify_receipt(signed, job_id="job-1", output_json=b"{}", request_hash="00" * 32, attempt=7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"job_id":"job-2",%s' % json.dumps(FIVE_KEYS).encode()[1:],
+        b'{"job\\u005fid":"job-2",%s' % json.dumps(FIVE_KEYS).encode()[1:],
+        b'{"attempt":2,%s' % json.dumps(NINE_KEYS).encode()[1:],
+        b'{"attempt":2,%s' % json.dumps({**NINE_KEYS, "model": None}).encode()[1:],
+        b'{"note":{"a":1,"a":2},%s' % json.dumps(FIVE_KEYS).encode()[1:],
+    ],
+)
+def test_a_receipt_with_a_key_twice_is_malformed_because_readers_disagree_on_it(text: bytes) -> None:
+    with pytest.raises(ReceiptMalformedError, match="twice"):
+        decode_receipt(text)
+
+
+def test_a_receipt_may_hold_numbers_of_any_length() -> None:
+    decode_receipt(b'{"n":%s,%s' % (b"1" * 5_000, json.dumps(FIVE_KEYS).encode()[1:]))
+
+
+def test_a_receipt_that_is_far_too_long_is_malformed() -> None:
+    with pytest.raises(ReceiptMalformedError, match="longer"):
+        decode_receipt(b'{"n":"%s",%s' % (b"x" * MAX_RECEIPT_BYTES, json.dumps(FIVE_KEYS).encode()[1:]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("request_hash", "ab"),
+        ("request_hash", 5),
+        ("model", 5),
+        ("model_digest", []),
+        ("attempt", 0),
+        ("attempt", "1"),
+        ("attempt", 1.5),
+    ],
+)
+def test_a_receipt_of_ours_whose_field_has_another_form_is_malformed(name: str, value: object) -> None:
+    with pytest.raises(ReceiptMalformedError):
+        verify_receipt(sign(NINE_KEYS | {name: value}), job_id="job-1", output_json=b"{}")
+
+
+@given(st.sampled_from([None, 2]), TEXT)
+def test_no_receipt_of_ours_can_be_reordered_or_encoded_again(indent: int | None, model: str) -> None:
+    signed = sign_receipt(KEY, "job-1", b"{}", NOON, WorkDone("ab" * 32, model, None, 2))
+    fields = json.loads(signed.receipt_json)
+    for again in (dict(reversed(fields.items())), fields):
+        text = json.dumps(again, indent=indent or 1).encode()
+        with pytest.raises(BadSignatureError):
+            verify_receipt(SignedReceipt(text, signed.signature), job_id="job-1", output_json=b"{}")
