@@ -18,6 +18,8 @@ hypothesis.settings.register_profile(
 )
 # For a longer search by hand: pytest --hypothesis-profile=search
 hypothesis.settings.register_profile("search", deadline=None, print_blob=True, max_examples=5000)
+# Fresh attacks of each run: make fuzz
+hypothesis.settings.register_profile("fuzz", deadline=None, database=None, print_blob=True, max_examples=2000)
 hypothesis.settings.load_profile("ci")
 
 

@@ -35,6 +35,10 @@ class RawConnection:
         """Send bytes as they are."""
         self._writer.write(data)
 
+    def end(self) -> None:
+        """Send no more, but go on reading."""
+        self._writer.write_eof()
+
     async def drain(self) -> None:
         """Wait until the other side has room for more."""
         await self._writer.drain()

@@ -54,6 +54,14 @@ class RawWebSocket:
             head = struct.pack("!BBQ", first, 0x80 | 127, len(data))
         self._writer.write(head + _MASK + data)
 
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes as they are, whatever frames they are or are not."""
+        self._writer.write(data)
+
+    def end(self) -> None:
+        """Send no more, but go on reading."""
+        self._writer.write_eof()
+
     async def drain(self) -> None:
         """Wait until the other side has room for more."""
         await self._writer.drain()
