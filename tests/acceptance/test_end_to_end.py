@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_router.sdk import AsyncComputeRouter, ComputeRouter, NoTrustedWorkerError
+from compute_router.sdk import AsyncComputeRouter, ComputeRouter, NoPinnedWorkerError, NoTrustedWorkerError
 from tests.fakes.ollama_server import OllamaServer, saying
 from tests.fakes.processes import coordinator_process, program, worker_process
 
@@ -54,17 +54,24 @@ async def test_a_private_job_is_done_by_the_paired_worker_only(tmp_path: Path) -
     async with (
         coordinator_process(tmp_path) as coordinator,
         worker_process(coordinator.url, tmp_path, "--type", "seeker", name="stranger"),
-        AsyncComputeRouter(coordinator.url, user_id="alice") as router,
+        AsyncComputeRouter(
+            coordinator.url, user_id="alice", trust_file=tmp_path / "config" / "trust.json"
+        ) as router,
     ):
-        with pytest.raises(NoTrustedWorkerError):
+        with pytest.raises(NoPinnedWorkerError):
             await router.run_task("classify", "Good.", privacy="PRIVATE")
-        code = (await router.create_pairing()).pairing_code
-        own = worker_process(coordinator.url, tmp_path, "--type", "seeker", "--pair", code, name="own")
-        async with own as process:
+        with pytest.raises(NoTrustedWorkerError):
+            await router.run_task("classify", "Good.", privacy="PRIVATE", sealed=False)
+        code = await router.create_pairing()
+        pair = ["--pair", code.pairing_code]
+        async with worker_process(
+            coordinator.url, tmp_path, "--type", "seeker", *pair, name="own"
+        ) as process:
+            await router.await_pairing(code, timeout_s=20)
             key = (await process.line("This worker's key is ")).split("key is ")[1].split(" ")[0]
             results = [await router.run_task("classify", "Good.", privacy="PRIVATE") for _ in range(5)]
         assert {result.worker_pubkey for result in results} == {key}
-        assert all(result.verified for result in results)
+        assert all(result.verified and result.sealed for result in results)
         with pytest.raises(NoTrustedWorkerError):
             await router.run_task("classify", "Good.", privacy="PRIVATE")
 
