@@ -133,7 +133,8 @@ _queries = st.one_of(
 _PATHS: Final = [
     "/", "/v1/health", "/v1/quote", "/v1/jobs/commit/fast", "/v1/jobs/commit/cheap", "/v1/jobs/x",
     "/v1/jobs/x/events", "/v1/trust/create", "/v1/trust/claim", "/v1/trust/list", f"/v1/trust/{KEY}",
-    "/v1/receipts/x", "/v1/workers", f"/v1/workers/{KEY}", "/v1/keys", "/v1/keys/x", "/.well-known/compute-router",
+    "/v1/receipts/x", "/v1/workers", f"/v1/workers/{KEY}", "/v1/keys", "/v1/keys/x",
+    "/.well-known/compute-router",
 ]  # fmt: skip
 paths = st.one_of(
     st.sampled_from(_PATHS),
@@ -185,8 +186,13 @@ _VALID_REQUESTS: Final = [
     request("POST", "/v1/jobs/commit/cheap", as_json(TASK), Content_Type="application/json"),
     request("GET", "/v1/quote?job_type=TASK", Host="x"),
     b"POST /v1/jobs/commit/fast HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    request(
+        *("GET", "/"),
+        Upgrade="websocket",
+        Connection="Upgrade",
+        Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==",
+        Sec_WebSocket_Version="13",
+    ),
 ]
 noise = st.one_of(
     st.binary(min_size=1, max_size=200),
