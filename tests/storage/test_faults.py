@@ -14,7 +14,7 @@ from compute_router.protocol.errors import StorageUnavailableError
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.checkpoints import CHECKPOINT_PAGES
-from compute_router.storage.interface import IdempotencyKey, Store
+from compute_router.storage.interface import DayQuota, IdempotencyKey, Store
 from compute_router.storage.session import Session
 from compute_router.storage.sqlite_store import SqliteStore, open_sqlite_store
 from tests.fakes.failing_disk import ALL, WRITING, FailingDisk, Operation, failing_disk
@@ -30,6 +30,7 @@ from tests.storage.samples import (
     WINDOW_END,
     a_job,
     a_receipt,
+    an_api_key,
     insert,
     later,
 )
@@ -66,6 +67,10 @@ CHANGES: dict[str, Callable[[Store], object]] = {
         "new", "ended", "auditor", NOON, DurationMs(60_000), DurationMs(20_000)
     ),
     "drop_audits": lambda store: store.drop_audits(ERROR, later(9)),
+    "put_api_key": lambda store: store.put_api_key(an_api_key()),
+    "revoke_api_key": lambda store: store.revoke_api_key("kept00000000", later(9)),
+    "count_key_job": lambda store: store.count_key_job(DayQuota("kept00000000", 19_999, 5)),
+    "count_key_job on a new day": lambda store: store.count_key_job(DayQuota("kept00000000", 20_000, 5)),
     "note_alive": lambda store: store.note_alive(later(9)),
     "delete_finished": lambda store: store.delete_finished(later(9), 10),
     "delete_idempotency_keys": lambda store: store.delete_idempotency_keys(later(9), 10),
@@ -194,6 +199,8 @@ def test_a_database_that_another_program_keeps_locked_is_unavailable(tmp_path: P
 def fill(store: Store) -> None:
     """Something for every change to change."""
     with store.transaction():
+        store.put_api_key(an_api_key("kept00000000"))
+        store.count_key_job(DayQuota("kept00000000", 19_999, 5))
         for job_id in ("waits", "assigned", "ended"):
             store.insert_job(a_job(job_id), IdempotencyKey(job_id, "a" * 64))
         store.assign_job("assigned", 1, DESKTOP, LEASE_END)
@@ -225,7 +232,7 @@ def test_every_change_is_among_those_that_are_tried() -> None:
     asking = {"close", "transaction", "job_view", "completed_by", "unfinished_jobs", "trusted_pubkeys"}
     asking |= {"job_payload", "evidence"}
     asking |= {"pairings", "last_alive", "find_replay", "owner", "open_codes"}
-    asking |= {"worker_record", "worker_records", "barred_workers"}
+    asking |= {"api_keys", "worker_record", "worker_records", "barred_workers"}
     calls = {name for name in vars(Store) if not name.startswith("_")}
     assert {name.split()[0] for name in CHANGES} == calls - asking
 
