@@ -27,7 +27,8 @@ class LiveJob:
     ``cancel_wanted`` says that the owner asked for its end meanwhile, and ``recovered`` that an earlier run
     of the coordinator made the assignment. ``recipients`` are the keys that can open its payload, if it is
     sealed; ``trusted`` never goes beyond them. ``attempt`` counts assignments, ``failures`` those that
-    ended for a reason that counts. ``window_left`` is what was left of the wait when the newest attempt began.
+    ended for a reason that counts. ``window_left`` is what was left of the wait when the newest attempt
+    began.
     ``request_hash`` is the SHA-256 hex of the payload, once this run of the coordinator sent it out.
     ``record`` is what the newest attempt counts in; None if its worker did not prove its key. ``answered_at``
     is when its result came in. ``audit`` is set on jobs of our own, which repeat a seeker's.

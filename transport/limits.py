@@ -21,8 +21,8 @@ _IPV6_PREFIX: Final = 64
 class AddressLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits for each address: connections at once, and requests and frames a second over a longer time.
 
-    A short burst may be ``burst_seconds`` times as large. ``sockets_per_minute`` is how many WebSockets may be
-    opened in a minute: enough for all workers behind one address to come back at once, and once more.
+    A short burst may be ``burst_seconds`` times as large. ``sockets_per_minute`` is how many WebSockets may
+    be opened in a minute: enough for all workers behind one address to come back at once, and once more.
     """
 
     connections: int = 256

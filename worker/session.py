@@ -271,7 +271,9 @@ class Session:
     def _on_register_ack(self, ack: RegisterAck, now: MonotonicMs) -> list[Effect]:
         if ack.status != "ok":
             if self._unproven and self._challenge is not None:
-                return self._give_up_connection("sent its challenge too late for this worker to prove its key")
+                return self._give_up_connection(
+                    "sent its challenge too late for this worker to prove its key"
+                )
             self._close()
             reason = ack.error or f"it answered {ack.status!r}"
             return [ClosedForGood(f"The coordinator refused this worker: {reason}")]
