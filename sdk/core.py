@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, RevokedKeyAnswer
-from compute_router.protocol.errors import ComputeRouterError
+from compute_router.protocol.errors import ComputeRouterError, IdempotencyConflictError
 from compute_router.protocol.http_api import (
     CommitAnswer,
     HealthAnswer,
@@ -51,6 +51,7 @@ from compute_router.sdk.results import JobResult, LlmResult, TaskResult
 from compute_router.sdk.retries import Clock, Jitter, Retries
 from compute_router.sdk.rhythm import PollRhythm
 from compute_router.sdk.sealing import (
+    SEALED_ELSEWHERE,
     JobHandle,
     Pins,
     ReplyKey,
@@ -209,7 +210,12 @@ class ClientCore:
         # The quote just given is the newest word on this: the coordinator behind an address can change.
         answer = yield from commit(request, retries, keys_are_kept=supports_keys(offer))
         retries.succeeded()
-        job_id = read_answer(answer, CommitAnswer, expected_status=201).job_id
+        try:
+            job_id = read_answer(answer, CommitAnswer, expected_status=201).job_id
+        except IdempotencyConflictError as error:
+            if sealed is None:
+                raise
+            raise IdempotencyConflictError(f"{error} {SEALED_ELSEWHERE}") from None
         return Submission(JobHandle(job_id, sealed.reply_key if sealed else None), quote.price)
 
     def _seal(

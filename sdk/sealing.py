@@ -33,6 +33,10 @@ from compute_router.sdk.steps import Answered
 from compute_router.sdk.verification import Verification, verify_answer
 
 SUPPORTED_HEADER: Final = "sealed-payloads"
+SEALED_ELSEWHERE: Final = (
+    "If it was for this very job, another client sealed that: no two sealings are alike, and only the client "
+    "that made one can repeat it."
+)
 _MOST_KEPT: Final = 32
 
 

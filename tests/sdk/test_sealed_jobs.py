@@ -267,6 +267,18 @@ def test_another_job_under_the_same_key_is_a_conflict() -> None:
             router.submit(LlmJob("other", privacy="PRIVATE"), idempotency_key="order-17")
 
 
+def test_a_client_that_seals_a_job_anew_under_a_used_key_is_told_why_that_is_another_job() -> None:
+    coordinator = SealedCoordinator()
+    for client in (blocking(coordinator), blocking(coordinator)):
+        with pinning(client, OWN_KEY) as router:
+            if not coordinator.taken:
+                router.submit(LlmJob(PROMPT, privacy="PRIVATE"), idempotency_key="order-17")
+                continue
+            with pytest.raises(IdempotencyConflictError, match="another client sealed"):
+                router.submit(LlmJob(PROMPT, privacy="PRIVATE"), idempotency_key="order-17")
+    assert len(coordinator.taken) == 1
+
+
 # Opening
 
 
