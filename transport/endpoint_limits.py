@@ -86,7 +86,7 @@ class EndpointLimits:
 
     def __init__(self, limits: AddressLimits, now: Callable[[], SteadyMs]) -> None:
         self._now = now
-        self._limits = {
+        self._limits: dict[Cost, RateLimit] = {
             cost: RateLimit(rate.burst, rate.per_minute / _MINUTE_MS)
             for cost, rate in rates(limits).items()
             if cost is not Cost.READ

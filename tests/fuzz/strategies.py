@@ -97,20 +97,9 @@ methods = st.sampled_from(
 _segments = st.one_of(
     st.sampled_from(
         [
-            "v1",
-            "jobs",
-            "commit",
-            "fast",
-            "cheap",
-            "events",
-            "trust",
-            "create",
-            "claim",
-            "list",
-            "health",
-            "quote",
+            *"v1 jobs commit fast cheap events trust create claim list health receipts workers keys".split(),
+            *("..", ".", "", "*", "%2e%2e", "%00", "%ff", "%", "a" * 300, KEY),
         ]
-        + ["receipts", "workers", "keys", "..", ".", "", "*", "%2e%2e", "%00", "%ff", "%", "a" * 300, KEY]
     ),
     st.text(st.characters(min_codepoint=33, max_codepoint=255), max_size=10),
 )
@@ -118,15 +107,9 @@ _queries = st.one_of(
     st.just(""),
     st.sampled_from(
         [
-            "wait=1e-9",
-            "wait=nan",
-            "wait=-1",
-            "wait=61",
-            "job_type=TASK",
-            "user_id=alice",
-            "user_id=a&user_id=b",
+            *"wait=1e-9 wait=nan wait=-1 wait=61 job_type=TASK user_id=a user_id=a&user_id=b limit=0".split(),
+            *("limit=1&cursor=x", "&", "=", "%", "a" * 500, "a=1&" * 50, "user_id=%ff", "user_id=%00"),
         ]
-        + ["limit=0", "limit=1&cursor=x", "&", "=", "%", "a" * 500, "a=1&" * 50, "user_id=%ff", "user_id=%00"]
     ),
     st.text(st.characters(min_codepoint=33, max_codepoint=255), max_size=20),
 )
@@ -146,28 +129,16 @@ targets = st.builds(lambda path, query: f"{path}?{query}" if query else path, pa
 # Names that do not change where the request ends: that is left to the noise.
 _header_names = st.sampled_from(
     [
-        "Content-Type",
-        "Authorization",
-        "Idempotency-Key",
-        "Origin",
-        "Accept",
-        "Cookie",
-        "Upgrade",
-        "Connection",
+        *"Content-Type Authorization Idempotency-Key Origin Accept Cookie Upgrade Connection Host Range".split(),
+        *("Sec-WebSocket-Key", "Sec-WebSocket-Version", "X-Forwarded-For", "X-" + "y" * 200),
     ]
-    + ["Sec-WebSocket-Key", "Sec-WebSocket-Version", "X-Forwarded-For", "Host", "Range", "X-" + "y" * 200]
 )
 _header_values = st.one_of(
     st.sampled_from(
         [
-            "application/json",
-            "text/plain",
-            "Bearer x",
-            "Bearer crk_x_y",
-            "Bearer crt_" + "A" * 43,
-            "Basic eA==",
+            *("application/json", "text/plain", "Bearer x", "Bearer crk_x_y", "Bearer crt_" + "A" * 43),
+            *("websocket", "Upgrade", "13", "null", "https://evil.example", "*", "", "x" * 300, "bytes=0-1"),
         ]
-        + ["websocket", "Upgrade", "13", "null", "https://evil.example", "*", "", "x" * 300, "bytes=0-1"]
     ),
     st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=20),
 )
