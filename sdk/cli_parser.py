@@ -126,7 +126,8 @@ def _add_run(commands: _Commands, parents: list[argparse.ArgumentParser]) -> Non
         kind.add_argument(
             "--idempotency-key",
             metavar="KEY",
-            help="name of this submission: the same command with the same key gives the same job for a day",
+            help="name of this submission: the same command with the same key gives the same job for a day"
+            " (not if it is sealed)",
         )
         kind.add_argument(
             "--cancel-on-interrupt",
@@ -143,6 +144,11 @@ def _add_status(commands: _Commands, common: argparse.ArgumentParser) -> None:
         parents=[common],
     )
     status.add_argument("job_id", metavar="JOB_ID")
+    status.add_argument(
+        "--trust-file",
+        metavar="FILE",
+        help="as it was when a sealed job was submitted: the key to its result is kept beside this file",
+    )
 
 
 def _add_cancel(commands: _Commands, common: argparse.ArgumentParser) -> None:

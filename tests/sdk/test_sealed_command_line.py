@@ -94,6 +94,19 @@ def test_a_job_that_is_not_waited_for_can_be_read_once_later(
     assert "ciphertext" not in captured.out
 
 
+def test_the_keys_are_beside_the_trust_file_that_was_named(
+    tmp_path: Path, trust_file: Path, capsys: Capture
+) -> None:
+    named = tmp_path / "named" / "trust.json"
+    TrustFile(named).pin(NETWORK, "alice", OWN_KEY)
+    words = ["run", "llm", PROMPT, "--private", "--no-wait", "--trust-file", str(named)]
+    assert main(words) == ExitCode.OK
+    assert (len(kept(named)), kept(trust_file)) == (1, [])
+    assert main(["status", JOB_ID, "--trust-file", str(named)]) == ExitCode.OK
+    assert "a sweet answer" in capsys.readouterr().out
+    assert kept(named) == []
+
+
 def test_a_job_that_took_too_long_can_be_read_later(
     coordinator: SealedCoordinator, trust_file: Path, capsys: Capture
 ) -> None:
