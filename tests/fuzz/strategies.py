@@ -97,7 +97,7 @@ methods = st.sampled_from(
 _segments = st.one_of(
     st.sampled_from(
         [
-            *"v1 jobs commit fast cheap events trust create claim list health receipts workers keys".split(),
+            *("v1", "jobs", "commit", "fast", "cheap", "events", "trust", "create", "claim", "list", "keys"),
             *("..", ".", "", "*", "%2e%2e", "%00", "%ff", "%", "a" * 300, KEY),
         ]
     ),
@@ -107,7 +107,7 @@ _queries = st.one_of(
     st.just(""),
     st.sampled_from(
         [
-            *"wait=1e-9 wait=nan wait=-1 wait=61 job_type=TASK user_id=a user_id=a&user_id=b limit=0".split(),
+            *("wait=1e-9", "wait=nan", "wait=-1", "wait=61", "user_id=a", "user_id=a&user_id=b", "limit=0"),
             *("limit=1&cursor=x", "&", "=", "%", "a" * 500, "a=1&" * 50, "user_id=%ff", "user_id=%00"),
         ]
     ),
@@ -129,7 +129,8 @@ targets = st.builds(lambda path, query: f"{path}?{query}" if query else path, pa
 # Names that do not change where the request ends: that is left to the noise.
 _header_names = st.sampled_from(
     [
-        *"Content-Type Authorization Idempotency-Key Origin Accept Cookie Upgrade Connection Host Range".split(),
+        *("Content-Type", "Authorization", "Idempotency-Key", "Origin", "Accept", "Cookie", "Upgrade"),
+        *("Connection", "Host", "Range"),
         *("Sec-WebSocket-Key", "Sec-WebSocket-Version", "X-Forwarded-For", "X-" + "y" * 200),
     ]
 )
