@@ -11,7 +11,8 @@ import pytest
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
-from compute_router.protocol.jobs import JobType
+from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
+from compute_router.protocol.messages import JobAssign, Model
 from compute_router.protocol.receipts import public_key_hex
 from compute_router.protocol.sealing import SealBinding, open_result, seal_payload
 from compute_router.protocol.units import UnixMs
@@ -19,7 +20,9 @@ from compute_router.worker.execution import run_to_outcome
 from compute_router.worker.executors.runner import JobRunner
 from compute_router.worker.jobs import Assignment, AttemptKey, Failed, JobError, Outcome, Output
 from compute_router.worker.sealed_jobs import SealedJobRunner
+from compute_router.worker.session_events import RunJob
 from compute_router.worker.stopping import StopSign
+from compute_router.worker.workload import Workload
 
 KEY = SigningKey(b"w" * 32)
 OTHER_KEY = SigningKey(b"o" * 32)
@@ -163,3 +166,24 @@ def test_a_defect_is_logged_with_its_place_and_without_what_the_exception_says(
 def test_assignments_and_outputs_do_not_show_their_content() -> None:
     assert SECRET not in repr(assigned(PLAIN))
     assert "tangerine" not in repr(Output(OUTPUT, UnixMs(1)))
+
+
+@pytest.mark.parametrize("asked_model", ["llama", None])
+def test_the_binding_is_the_job_as_it_was_assigned_on_the_network_of_the_challenge(
+    asked_model: str | None,
+) -> None:
+    frame = JobAssign(
+        "job", JobType.LLM_INFER, msgspec.Raw(PLAIN), Tier.FAST, PrivacyClass.PRIVATE, "alice", 1, 60_000
+    )
+    assign = msgspec.structs.replace(frame, model=asked_model)
+    effects = Workload(KEY, slots=1).assign(assign, [Model("default")], draining=False, network="net")
+    [run] = [effect for effect in effects if isinstance(effect, RunJob)]
+    assert run.assignment.binding == SealBinding("net", JobType.LLM_INFER, "alice", asked_model)
+    assert run.assignment.model == (asked_model or "default")
+
+
+def test_without_a_challenge_there_is_no_binding() -> None:
+    frame = JobAssign("job", JobType.TASK, msgspec.Raw(PLAIN), Tier.CHEAP, PrivacyClass.PRIVATE, "alice", 1)
+    [run] = Workload(KEY, slots=1).assign(frame, [], draining=False)
+    assert isinstance(run, RunJob)
+    assert run.assignment.binding is None
