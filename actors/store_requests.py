@@ -280,12 +280,10 @@ def _create_pairing(store: Store, clock: Clock, request: CreatePairing) -> bool 
     store.delete_dead_codes(user_id, UnixMs(now - _DEAD_CODES_KEPT))
     if store.open_codes(user_id, now) >= MAX_OPEN_CODES_PER_USER:
         raise TooManyCodesError(
-            f"A user can have {MAX_OPEN_CODES_PER_USER} unused pairing codes at the most; they end by themselves."
+            f"A user can have {MAX_OPEN_CODES_PER_USER} unused pairing codes; each ends within the hour."
         )
     became_owned = (
-        owner is None
-        and request.new_owner is not None
-        and store.put_owner(user_id, request.new_owner, now)
+        owner is None and request.new_owner is not None and store.put_owner(user_id, request.new_owner, now)
     )
     store.create_pairing(user_id, request.code, now, request.expires_at)
     return became_owned
@@ -299,9 +297,7 @@ def _claim_pairing(store: Store, clock: Clock, request: ClaimPairing) -> Any:
     return pairing
 
 
-def _list_pairings(
-    store: Store, clock: Clock, request: ListPairings
-) -> tuple[Pairing, ...] | OwnerRefusal:
+def _list_pairings(store: Store, clock: Clock, request: ListPairings) -> tuple[Pairing, ...] | OwnerRefusal:
     # Clients that know no tokens may list, too; but who shows a token means to be the owner.
     if request.proof.token_hash is not None:
         refusal = refuse_owner(request.proof, store.owner(request.user_id))

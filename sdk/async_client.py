@@ -252,7 +252,7 @@ class AsyncComputeRouter:
     async def await_pairing(
         self, code: PairingCode, *, timeout_s: float = CODE_LIFETIME_S, fingerprint: str | None = None
     ) -> Provider:
-        """Wait until a new worker used a pairing code, and pin its key: PRIVATE jobs are sealed to pinned keys.
+        """Wait until a new worker used a pairing code, and pin its key, so that jobs are sealed to it.
 
         Args:
             code: what :meth:`create_pairing` returned.

@@ -26,7 +26,7 @@ class _ListedWorker(msgspec.Struct, frozen=True):
 
 
 def create(arguments: argparse.Namespace) -> ExitCode:
-    """Make a pairing code and say what to do with it; with ``--wait``, wait for the worker and pin its key."""
+    """Make a pairing code and say what to do with it; with ``--wait``, pin the worker that uses it."""
     with (open_client if arguments.wait else open_asking_client)(arguments) as router:
         code = router.create_pairing()
         if arguments.json:
@@ -73,7 +73,9 @@ def list_providers(arguments: argparse.Namespace) -> ExitCode:
     if not workers:
         say("No worker is paired with this user.")
     elif not all(worker.pinned for worker in workers):
-        say("Sealed jobs go to pinned workers only. Compare the fingerprint, then: compute-router trust pin PUBKEY")
+        say(
+            "Sealed jobs go to pinned workers. Compare the fingerprint, then: compute-router trust pin PUBKEY"
+        )
     return ExitCode.OK
 
 
@@ -82,7 +84,8 @@ def pin(arguments: argparse.Namespace) -> ExitCode:
     key = checked_pubkey(arguments.provider_pubkey)
     with open_asking_client(arguments) as router:
         router.pin_provider(key)
-    return _done(arguments, {"provider_pubkey": key, "pinned": True}, f"pinned, fingerprint {key_fingerprint(key)}")
+    document = {"provider_pubkey": key, "pinned": True}
+    return _done(arguments, document, f"pinned, fingerprint {key_fingerprint(key)}")
 
 
 def unpin(arguments: argparse.Namespace) -> ExitCode:

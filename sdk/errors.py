@@ -43,7 +43,7 @@ class RefusedError(RequestError):
 
 
 class TokenMissingError(protocol_errors.AuthenticationError):
-    """The user id is owned, and its token is not on this machine. ``trust_file`` is where it was looked for."""
+    """The user id is owned, and its token is not on this machine. ``trust_file`` is where it would be."""
 
     code = "token_missing"
 
@@ -63,7 +63,7 @@ class WrongTokenError(protocol_errors.PermissionDeniedError):
 
 
 class FingerprintMismatchError(ComputeRouterError):
-    """The worker that used a pairing code is not the expected one. ``pubkey`` is its key; it is not pinned."""
+    """Another worker than expected used a pairing code. ``pubkey`` is its key, which is not pinned."""
 
     code = "fingerprint_mismatch"
 

@@ -118,8 +118,8 @@ class Pairings:
             remaining_s = deadline - self._clock()
             if remaining_s <= 0:
                 raise PairingTimeoutError(
-                    f"No new worker used the pairing code within {timeout_s:g} s. One that was paired before is "
-                    "not new: pin its key with: compute-router trust pin PUBKEY"
+                    f"No new worker used the pairing code within {timeout_s:g} s. One that was paired before "
+                    "is not new: pin its key with: compute-router trust pin PUBKEY"
                 )
             yield from pause(min(POLL_INTERVAL_S, remaining_s))
 
@@ -174,8 +174,8 @@ class Pairings:
         found = key_fingerprint(key)
         if fingerprint is not None and "".join(fingerprint.split()).lower() != found.replace(" ", ""):
             raise FingerprintMismatchError(
-                f"The key that used the code has the fingerprint {found}, which is not the one expected. It was "
-                f"not pinned; end the pairing with: compute-router trust revoke {key}",
+                f"The key that used the code has the fingerprint {found}, which is not the one expected. It "
+                f"was not pinned; end the pairing with: compute-router trust revoke {key}",
                 key,
             )
         yield from local(lambda: self._trust.pin(network, self._user(), key))
@@ -193,15 +193,15 @@ class Pairings:
 
     def _token_missing(self, user_id: str) -> TokenMissingError:
         return TokenMissingError(
-            f"The user {user_id!r} is owned by a token that is not in {self._trust.path}. It is kept where the "
-            "first pairing code of this user was made: work there, or name that trust file with --trust-file or "
-            "COMPUTE_ROUTER_TRUST_FILE. If it was never yours, choose another user id.",
+            f"The user {user_id!r} is owned by a token that is not in {self._trust.path}. It is kept where "
+            "the first pairing code of this user was made: work there, or name that trust file with "
+            "--trust-file or COMPUTE_ROUTER_TRUST_FILE. If it was never yours, choose another user id.",
             self._trust.path,
         )
 
     def _token_wrong(self, user_id: str) -> WrongTokenError:
         return WrongTokenError(
-            f"The token in {self._trust.path} does not own the user {user_id!r} at this coordinator. Use the trust "
-            "file with which its first pairing code was made, or choose another user id.",
+            f"The token in {self._trust.path} does not own the user {user_id!r} at this coordinator. Use the "
+            "trust file with which its first pairing code was made, or choose another user id.",
             self._trust.path,
         )

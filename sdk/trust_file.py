@@ -171,8 +171,8 @@ class TrustFile:
         except (ValueError, RecursionError):
             # The decoder's own sentence could quote a part of the file.
             raise TrustFileError(
-                f"The trust file {self.path} is damaged, or a newer version wrote it. Restore it from a backup; "
-                "if there is none, move it away, pair with a new user id, and pin your workers again."
+                f"The trust file {self.path} is damaged, or a newer version wrote it. Restore it from a "
+                "backup; if there is none, move it away, pair with a new user id, and pin your workers again."
             ) from None
 
     def _check(self, status: os.stat_result) -> None:
@@ -183,8 +183,9 @@ class TrustFile:
         if status.st_uid != os.geteuid():
             raise TrustFileError(f"The trust file {self.path} belongs to another user of this machine.")
         if status.st_mode & _ACCESS_FOR_OTHERS:
+            mode = stat.S_IMODE(status.st_mode)
             raise TrustFileError(
-                f"The trust file {self.path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o}). "
+                f"The trust file {self.path} is open to other users (mode {mode:04o}). "
                 f"Run: chmod 600 {self.path}"
             )
 

@@ -183,7 +183,9 @@ VALUES (lower(hex(randomblob(16))), ?1, ?2, ?3, ?4, ?5)
 """
 
 # How many of a user's codes are neither claimed nor expired.
-OPEN_CODES: Final = "SELECT count(*) FROM trust_pairings WHERE user_id = ?1 AND claimed = 0 AND expires_at > ?2"
+OPEN_CODES: Final = """
+SELECT count(*) FROM trust_pairings WHERE user_id = ?1 AND claimed = 0 AND expires_at > ?2
+"""
 
 # Forget a user's codes that expired unclaimed before a time.
 DELETE_DEAD_CODES: Final = "DELETE FROM trust_pairings WHERE user_id = ?1 AND claimed = 0 AND expires_at < ?2"
@@ -197,7 +199,8 @@ RETURNING user_id
 
 # Whether a pairing code exists that is not burnt, and whether it was used.
 PAIRING_CLAIMED: Final = f"""
-SELECT claimed FROM trust_pairings WHERE pairing_code = ?1 AND (claimed = 1 OR wrong_tries < {MAX_WRONG_TRIES})
+SELECT claimed FROM trust_pairings
+WHERE pairing_code = ?1 AND (claimed = 1 OR wrong_tries < {MAX_WRONG_TRIES})
 """  # noqa: S608 - as above
 
 # Count a wrong try for the codes that could have been meant.

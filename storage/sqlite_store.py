@@ -377,9 +377,7 @@ class SqliteStore(Store):
 
 
 def _pairing(user_id: str, pubkey: str, paired_at: int, signed: int) -> Pairing:
-    return Pairing(
-        user_id=user_id, provider_pubkey=pubkey, paired_at=UnixMs(paired_at), signed=bool(signed)
-    )
+    return Pairing(user_id=user_id, provider_pubkey=pubkey, paired_at=UnixMs(paired_at), signed=bool(signed))
 
 
 def _ended(

@@ -16,7 +16,7 @@ from compute_router.protocol.receipts import public_key_hex
 T = TypeVar("T")
 
 _REFUSALS: Final = {
-    "invalid_code": "the coordinator knows no such code; a code that was guessed at is dead, so make a new one",
+    "invalid_code": "the coordinator knows no such code; one that was guessed at is dead, so make a new one",
     "already_claimed": "the code was used before",
     "expired": "the code is too old",
 }
@@ -28,9 +28,7 @@ class PairingError(ComputeRouterError):
     code: ClassVar[str] = "pairing_failed"
 
 
-def claim_pairing(
-    client: httpx.Client, coordinator_url: str, code: str, key: SigningKey
-) -> TrustClaimAnswer:
+def claim_pairing(client: httpx.Client, coordinator_url: str, code: str, key: SigningKey) -> TrustClaimAnswer:
     """Redeem a pairing code for this worker's key, signed by it for the coordinator's network and this code.
 
     Raises:

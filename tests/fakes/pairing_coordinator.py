@@ -1,4 +1,4 @@
-"""A coordinator that knows nothing but pairing, as the SDK meets it: owners, codes, workers that come later."""
+"""A coordinator that knows nothing but pairing: owners, codes, workers that come later."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PAIRED_AT = "2026-02-09T12:00:00.000Z"
 
 @dataclass
 class PairingCoordinator:
-    """``comes`` are keys that pair once the list was asked for so many times. ``issues`` is a token that it makes
-    whatever was brought. ``lose`` breaks the connection after so many first creates were carried out.
+    """``comes`` are keys that pair once the list was asked for so many times. ``issues`` is a token that it
+    makes whatever was brought. ``lose`` breaks the connection after so many creates were carried out.
     """
 
     chain: Chain = Chain.SOLANA
@@ -37,7 +37,9 @@ class PairingCoordinator:
     @property
     def tokens(self) -> list[str | None]:
         """The token that came with each request that makes a code or ends a pairing."""
-        changing = [each for each in self.asked if each.method == "DELETE" or each.url.path.endswith("/create")]
+        changing = [
+            each for each in self.asked if each.method == "DELETE" or each.url.path.endswith("/create")
+        ]
         headers = [request.headers.get("Authorization") for request in changing]
         return [None if header is None else header.removeprefix("Bearer ") for header in headers]
 

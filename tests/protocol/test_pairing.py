@@ -43,7 +43,9 @@ def test_tokens_are_new_every_time_and_have_the_form_of_tokens() -> None:
     assert all(is_user_token(token) and len(token) == 47 for token in tokens)
 
 
-@pytest.mark.parametrize("text", ["", "crt_", "crt_" + "a" * 42, "crt_" + "a" * 44, "crk_" + "a" * 43, "crt_" + "ä" * 43])
+@pytest.mark.parametrize(
+    "text", ["", "crt_", "crt_" + "a" * 42, "crt_" + "a" * 44, "crk_" + "a" * 43, "crt_" + "ä" * 43]
+)
 def test_other_texts_are_no_tokens(text: str) -> None:
     assert not is_user_token(text)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[PairingCoordinator]:
+def coordinator(monkeypatch: pytest.MonkeyPatch) -> PairingCoordinator:
     """A coordinator that every client of the command line talks to, on its own clock."""
     coordinator = PairingCoordinator()
 
@@ -40,7 +39,7 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[PairingCoordinator]
     monkeypatch.setattr(cli_client, "ComputeRouter", connected)
     monkeypatch.setenv("COMPUTE_ROUTER_USER_ID", "alice")
     monkeypatch.setenv("COMPUTE_ROUTER_URL", "http://coordinator.example")
-    yield coordinator
+    return coordinator
 
 
 def output_of(capsys: Capture) -> list[dict[str, object]]:
@@ -160,7 +159,9 @@ def test_what_is_no_key_is_exit_code_2(coordinator: PairingCoordinator, action: 
     assert coordinator.asked == []
 
 
-def test_the_trust_file_can_be_named(coordinator: PairingCoordinator, tmp_path: Path, trust_path: Path) -> None:
+def test_the_trust_file_can_be_named(
+    coordinator: PairingCoordinator, tmp_path: Path, trust_path: Path
+) -> None:
     mine = tmp_path / "mine.json"
     assert main(["trust", "pin", A, "--trust-file", str(mine)]) == ExitCode.OK
     assert TrustFile(mine).pinned(NETWORK, "alice") == (A,)

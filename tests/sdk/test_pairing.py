@@ -187,7 +187,7 @@ def test_when_no_worker_comes_nothing_is_pinned(trust_path: Path) -> None:
     coordinator = PairingCoordinator(listed={"alice": [B]})
     with client(coordinator) as router:
         code = router.create_pairing()
-        with pytest.raises(PairingTimeoutError, match="within 2.5 s"):
+        with pytest.raises(PairingTimeoutError, match=r"within 2\.5 s"):
             router.await_pairing(code, timeout_s=2.5)
         assert router.pinned_providers() == ()
     assert coordinator.clock.pauses == [1.0, 1.0, 0.5]

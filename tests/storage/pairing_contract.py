@@ -1,4 +1,4 @@
-"""What every store must do with owners, wrong codes and revoked pairings; part of the contract in ``contract.py``."""
+"""What every store must do with owners, wrong codes and revoked pairings; part of the contract."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from tests.storage.samples import NOON, later
 HOUR = 60 * 60 * 1000
 ALICE, BOB = "alice", "bob"
 PHONE, DESKTOP = "a" * 64, "b" * 64
+SOON, IN_AN_HOUR = later(1), later(HOUR)
 MINE, OTHERS = "c" * 64, "d" * 64
 
 
-def create(store: Store, code: str, user_id: str = ALICE, *, expires_at: UnixMs = later(HOUR)) -> None:
+def create(store: Store, code: str, user_id: str = ALICE, *, expires_at: UnixMs = IN_AN_HOUR) -> None:
     with store.transaction():
         store.create_pairing(user_id, code, NOON, expires_at)
 
 
 def claim(
-    store: Store, code: str, pubkey: str = PHONE, *, at: UnixMs = later(1), signed: bool = False
+    store: Store, code: str, pubkey: str = PHONE, *, at: UnixMs = SOON, signed: bool = False
 ) -> Pairing | ClaimRefusal:
     with store.transaction():
         return store.claim_pairing(code, pubkey, at, signed=signed)

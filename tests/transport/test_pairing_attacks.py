@@ -70,6 +70,11 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]
 
 
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file of a coordinator."""
+    return {file.name: file.read_bytes() for file in directory.glob("*.db*")}
+
+
 # Ownership
 
 
@@ -124,8 +129,7 @@ async def test_of_many_first_creates_at_once_exactly_one_owns_the_user(tmp_path:
 async def test_ownership_lives_through_a_restart_and_only_a_hash_is_kept(tmp_path: Path) -> None:
     async with coordinator(tmp_path) as router:
         token = (await create(router)).json()["user_token"]
-    for file in tmp_path.glob("*.db*"):
-        assert token.encode() not in file.read_bytes()
+    assert not [name for name, content in contents(tmp_path).items() if token.encode() in content]
     async with coordinator(tmp_path) as router:
         assert error_of(await create(router)) == (401, "unauthorized")
         assert (await create(router, bearer(token))).status_code == 201
@@ -297,6 +301,19 @@ async def test_a_revoked_worker_gets_no_private_job_any_more(tmp_path: Path) -> 
         assert (await revoke(router, owner("alice"), pubkey=own.pubkey)).status_code == 200
         answer = await router.http.post("/v1/jobs/commit/cheap", json=TASK | PRIVATE)
         assert (answer.status_code, answer.json()["error"]) == (422, "no_trusted_worker")
+
+
+async def test_a_private_job_under_way_is_taken_back_from_a_revoked_worker(tmp_path: Path) -> None:
+    async with coordinator(tmp_path) as router, worker(router.port) as own:
+        await own.register(proven=True)
+        await router.pair("alice", own.pubkey)
+        job_id = await router.commit(**PRIVATE)
+        await own.receive("job_assign")
+        await revoke(router, owner("alice"), pubkey=own.pubkey)
+        assert (await own.receive("job_cancel"))["job_id"] == job_id
+        ack = await own.ask(own.completion(job_id))
+        assert (ack["type"], ack["status"]) == ("job_ack", "stale")
+        assert (await router.job(job_id))["result"] is None
 
 
 # Secrets
