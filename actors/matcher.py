@@ -60,8 +60,8 @@ from compute_router.protocol.units import DurationMs
 _SWEEP = "sweep"
 _FLUSH = "records"
 _FLUSH_EVERY = DurationMs(1_000)
-# Those of the busiest second go first; the others follow in the next.
-_MOST_RECORDS = 1_000
+# So that a large pool costs no more; what changed first goes first, and the others follow in the next second.
+_MOST_RECORDS = 250
 
 
 class Matcher(LoopActor):

@@ -295,7 +295,8 @@ class MatcherCore(Auditing):
             return
         self._idle.discard(worker)
         self._workers.remove(worker)
-        self._records.rest(worker.pubkey)
+        if not self._workers.with_key(worker.pubkey):
+            self._records.rest(worker.pubkey)
         for job in [self._jobs[job_id] for job_id in worker.busy if job_id in self._jobs]:
             job.worker_id = None
             if job.finishing:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from enum import IntEnum
+from itertools import islice
 from typing import Final
 
 from compute_router.protocol.units import DurationMs, UnixMs
@@ -228,7 +229,7 @@ class TrackRecords:
         """The rows that changed since they were last taken, up to ``limit`` of them, oldest change first."""
         if not self._changed:
             return ()
-        ready = [record for record in self._changed.values() if record.known][:limit]
+        ready = list(islice((record for record in self._changed.values() if record.known), limit))
         for record in ready:
             del self._changed[record.pubkey]
             record.first_seen = record.first_seen or now
