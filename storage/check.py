@@ -14,7 +14,7 @@ from compute_router.protocol.errors import ReceiptError
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import FINAL, UNFINISHED, JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
-from compute_router.protocol.receipts import SignedReceipt, decode_receipt, verify_receipt
+from compute_router.protocol.receipts import SignedReceipt, decode_receipt, sha256_hex, verify_receipt
 
 Progress = Callable[[int, int], None]
 """Told how many receipts were checked, and of how many."""
@@ -112,7 +112,7 @@ RULES: Final = (
 
 _RECEIPTS: Final = """
 SELECT receipt.job_id, receipt.provider_pubkey, CAST(receipt.receipt_json AS BLOB), receipt.signature,
-    receipt.verified, CAST(job.result AS BLOB)
+    receipt.verified, CAST(job.result AS BLOB), CAST(job.payload AS BLOB), job.attempt
 FROM receipts AS receipt JOIN jobs AS job ON job.id = receipt.job_id
 """
 
@@ -180,13 +180,27 @@ def _bad_receipts(connection: apsw.Connection, progress: Progress) -> Iterator[s
 
 
 def _fault_of_receipt(
-    job_id: str, pubkey: str, receipt_json: bytes, signature: str, verified: int, result: bytes | None
+    job_id: str,
+    pubkey: str,
+    receipt_json: bytes,
+    signature: str,
+    verified: int,
+    result: bytes | None,
+    payload: bytes,
+    attempt: int,
 ) -> str | None:
     """What is wrong with a receipt. One that never passed for verified need only be about its own row."""
     try:
         if verified:
             signed = SignedReceipt(receipt_json, signature)
-            verify_receipt(signed, job_id=job_id, output_json=result or b"", provider_pubkey=pubkey)
+            verify_receipt(
+                signed,
+                job_id=job_id,
+                output_json=result or b"",
+                provider_pubkey=pubkey,
+                request_hash=sha256_hex(payload),
+                attempt=attempt,
+            )
             return None
         receipt = decode_receipt(receipt_json)
     except ReceiptError as error:

@@ -10,7 +10,7 @@ from nacl.signing import SigningKey
 
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.failures import Failure
-from compute_router.protocol.receipts import public_key_hex, sign_receipt
+from compute_router.protocol.receipts import WorkDone, public_key_hex, sha256_hex, sign_receipt
 from compute_router.storage.__main__ import main
 from compute_router.storage.backup import back_up
 from compute_router.storage.check import problems
@@ -185,6 +185,30 @@ def test_a_receipt_that_counts_as_verified_must_prove_its_job(
     spoil(database, f"UPDATE receipts SET {statement}")
     (problem,) = found(database)
     assert problem.startswith(f"The receipt of job proven is wrong: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("work", "reason"),
+    [
+        (WorkDone("0" * 64, None, None, 1), "The request does not have the hash that the receipt states."),
+        (WorkDone(sha256_hex(a_job().payload), None, None, 2), "The receipt names another attempt."),
+    ],
+)
+def test_a_verified_receipt_must_be_about_the_request_and_the_attempt(
+    database: Path, work: WorkDone, reason: str
+) -> None:
+    signed = sign_receipt(KEY, "unproven", OUTPUT, later(5), work)
+    stray = StoredReceipt(
+        provider_pubkey=WORKER,
+        receipt_json=signed.receipt_json,
+        signature=signed.signature,
+        verified=True,
+    )
+    store = open_sqlite_store(database)
+    with store.transaction():
+        store.put_receipt("unproven", stray, later(6))
+    store.close()
+    assert found(database) == [f"The receipt of job unproven is wrong: {reason}"]
 
 
 def test_a_receipt_that_never_passed_for_verified_need_not_prove_anything(database: Path) -> None:
