@@ -85,9 +85,8 @@ def judge(document: ProofDocument, asked: Asked) -> Judgement:
     if not proof.has_output:
         unknown = "Whether an output is the one that the receipt is about: give it with --output FILE."
         checks.append(Check("output", Verdict.NOT_MADE, unknown))
-    error = errors[0] if errors else None
-    hint = REFORMATTED if error is not None and document.reformatted else None
-    return Judgement(tuple(checks), proof.receipt, error, hint)
+    hint = REFORMATTED if errors and document.reformatted else None
+    return Judgement(tuple(checks), proof.receipt, errors[0] if errors else None, hint)
 
 
 class _Proof:

@@ -181,7 +181,7 @@ def test_what_an_unproven_worker_sends_counts_against_the_key_only_if_the_key_si
 ) -> None:
     assert office.refusal(WRONG["another signer"][0], proven=False) == "bad_signature"
     assert office.refusal(WRONG["a false hash without a receipt"][0], proven=False) == "output_hash_mismatch"
-    assert office.evidence == (), "or anybody could have evidence kept against somebody else"
+    assert list(office.evidence) == [], "or anybody could have evidence kept against somebody else"
     assert office.refusal(WRONG["another output"][0], proven=False) == "output_hash_mismatch"
     assert [piece.reason for piece in office.evidence] == ["output_hash_mismatch"]
 

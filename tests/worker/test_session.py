@@ -396,12 +396,12 @@ def test_a_receipt_names_the_request_as_it_arrived_and_the_attempt() -> None:
     assert bytes(complete.receipt or b"").endswith(b',"model":null,"model_digest":null,"attempt":3}')
 
 
-@pytest.mark.parametrize(("asked", "model"), [({}, LLAMA), ({"model": QWEN.name}, QWEN)])
+@pytest.mark.parametrize(("asked", "model"), [(None, LLAMA), (QWEN.name, QWEN)])
 def test_a_receipt_of_inference_names_the_model_that_ran_as_ollama_reported_it(
-    asked: dict[str, str], model: Model
+    asked: str | None, model: Model
 ) -> None:
     talk = Conversation(models=(LLAMA, QWEN)).registers()
-    talk.is_assigned(job_type="LLM_INFER", payload={"prompt": "hi"}, **asked)
+    talk.is_assigned(job_type="LLM_INFER", payload={"prompt": "hi"}, model=asked)
     receipt = receipt_of(frames(talk.finishes())[0])
     assert (receipt.model, receipt.model_digest) == (model.name, model.digest)
 
