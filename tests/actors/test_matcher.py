@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pykka.messages import _ActorStop
 
 from compute_router.actors.admission import Refusal
 from compute_router.actors.matcher import Matcher
@@ -15,6 +16,7 @@ from compute_router.actors.messages import (
     CompletionRecorded,
     CountWorkers,
     Deliver,
+    FlushRecords,
     Follow,
     GiveBack,
     IsLive,
@@ -24,6 +26,7 @@ from compute_router.actors.messages import (
     LeasesRenewed,
     NoteAlive,
     Progress,
+    PutWorkerRecords,
     RecordAssigned,
     RecordCancelled,
     RecordCompletion,
@@ -48,7 +51,7 @@ from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, ProviderType
 from compute_router.protocol.messages import HeldJob, JobAck, JobAssign, JobCancel
-from compute_router.protocol.units import UnixMs
+from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import JobView
 from tests.actors.samples import NOON, OUTPUT, a_job, an_unfinished_job, chunk, completion, key, started
 from tests.fakes.clock import FakeClock
@@ -306,3 +309,37 @@ def test_steps_and_pieces_of_a_followed_job_are_published_and_of_others_not() ->
     desk.tell(WorkerSaid(1, key("a"), True, chunk("job", seq=1)))
     desk.tell(WorkerSaid(1, key("a"), True, started("job")))
     assert desk.watchers.steps == [Chunk("job", 1, 1, "piece")]
+
+
+# Track records
+
+
+def told_to_keep(desk: Desk) -> list[tuple[str, int]]:
+    """Key and completed jobs of every record that the store was told to keep since it was last looked at."""
+    requests = [request.body for request in desk.store.take()]
+    kept = [record for body in requests if isinstance(body, PutWorkerRecords) for record in body.records]
+    return [(record.pubkey, record.completed) for record in kept]
+
+
+def with_a_result(desk: Desk) -> Desk:
+    desk.running().tell(CompletionRecorded(1, "job", 1, VIEW))
+    desk.store.take()
+    return desk
+
+
+def test_records_that_changed_go_to_the_store_once_a_second_in_one_message() -> None:
+    desk = with_a_result(Desk())
+    desk.scheduler.take()
+    desk.tell(FlushRecords())
+    assert told_to_keep(desk) == [(key("a"), 1)]
+    flush = SetTimer("records", DurationMs(1_000), FlushRecords())
+    assert [message.timer for message in desk.scheduler.take()] == [flush]
+    desk.tell(FlushRecords())
+    assert desk.store.take() == []
+
+
+def test_records_that_changed_go_to_the_store_at_the_stop() -> None:
+    desk = with_a_result(Desk())
+    desk.ref.tell(_ActorStop())
+    mailbox(desk.ref).run()
+    assert told_to_keep(desk) == [(key("a"), 1)]

@@ -154,6 +154,8 @@ def test_a_key_that_was_used_for_another_job_is_exit_code_1(
         ["backup"],
         ["backup", "copy.db"],
         ["check-db"],
+        ["workers", "list"],
+        ["workers", "forget", "abc", "--db", "solana.db"],
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(
@@ -244,6 +246,8 @@ def test_status_of_a_cancelled_job_says_so(coordinator: FakeCoordinator, capsys:
     [
         (["backup", "copy.db", "--db", "solana.db"], ["backup", "--db", "solana.db", "copy.db"]),
         (["check-db", "copy.db"], ["check", "--db", "copy.db"]),
+        (["workers", "list", "--db", "solana.db"], ["workers", "--db", "solana.db", "list"]),
+        (["workers", "unbar", "abc", "--db", "solana.db"], ["workers", "--db", "solana.db", "unbar", "abc"]),
     ],
 )
 def test_copies_are_made_and_checked_by_the_storage_program(
