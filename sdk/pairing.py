@@ -34,11 +34,12 @@ from compute_router.sdk.requests import (
 )
 from compute_router.sdk.retries import Clock, Retries
 from compute_router.sdk.settings import Settings
-from compute_router.sdk.steps import Flow, call, local, pause
+from compute_router.sdk.steps import Answered, Call, Flow, Reply, call, local, pause
 from compute_router.sdk.trust_file import TrustFile, checked_pubkey
 
 POLL_INTERVAL_S: Final = 1.0
 CODE_LIFETIME_S: Final = 3600.0
+_UNAUTHORIZED: Final = AuthenticationError.http_status
 
 
 class PairingCode(msgspec.Struct, frozen=True):
@@ -57,7 +58,8 @@ class Pairings:
     """Flows for a user's pairings.
 
     The coordinator's network is asked for before anything is sent or kept: tokens and pins of one network
-    never meet another. With an API key no token is sent, because the key stands for the user.
+    never meet another. With an API key no token is made, because the key stands for the user; one that is
+    there all the same is tried when the key was not enough, for some coordinators want no keys.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class Pairings:
         if self._settings.api_key is None:
             token, new = yield from local(lambda: self._trust.token_or_new(network, user_id))
         known = tuple(provider.provider_pubkey for provider in (yield from self.list()))
-        reply = yield from call(trust_create_call(user_id, self._timeout_s, token))
+        reply = yield from self._as_owner(
+            network, user_id, token, lambda sent: trust_create_call(user_id, self._timeout_s, sent)
+        )
         try:
             answer = read_answer(reply, TrustCreateAnswer, expected_status=201)
         except (AuthenticationError, PermissionDeniedError) as error:
@@ -161,13 +165,25 @@ class Pairings:
             token = yield from local(lambda: self._trust.token(network, user_id))
             if token is None:
                 raise self._token_missing(user_id)
-        reply = yield from call(trust_revoke_call(user_id, key, self._timeout_s, token))
+        reply = yield from self._as_owner(
+            network, user_id, token, lambda sent: trust_revoke_call(user_id, key, self._timeout_s, sent)
+        )
         try:
             return read_answer(reply, TrustRevokeAnswer)
         except PermissionDeniedError as error:
             if token is None:
                 raise
             raise self._token_wrong(user_id) from error
+
+    def _as_owner(
+        self, network: str, user_id: str, token: str | None, request: Callable[[str | None], Call]
+    ) -> Flow[Reply]:
+        reply = yield from call(request(token))
+        if token is None and isinstance(reply, Answered) and reply.status == _UNAUTHORIZED:
+            kept = yield from local(lambda: self._trust.token(network, user_id))
+            if kept is not None:
+                reply = yield from call(request(kept))
+        return reply
 
     def _pin_if_expected(self, network: str, provider: Provider, fingerprint: str | None) -> Flow[None]:
         key = checked_pubkey(provider.provider_pubkey)

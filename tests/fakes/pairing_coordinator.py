@@ -17,6 +17,7 @@ PAIRED_AT = "2026-02-09T12:00:00.000Z"
 class PairingCoordinator:
     """``comes`` are keys that pair once the list was asked for so many times. ``issues`` is a token that it
     makes whatever was brought. ``lose`` breaks the connection after so many creates were carried out.
+    Without ``wants_keys`` an API key shows nothing.
     """
 
     chain: Chain = Chain.SOLANA
@@ -25,6 +26,7 @@ class PairingCoordinator:
     comes: dict[int, str] = field(default_factory=dict)
     issues: str | None = None
     lose: int = 0
+    wants_keys: bool = True
     codes: int = 0
     asked: list[httpx.Request] = field(default_factory=list)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -96,7 +98,7 @@ class PairingCoordinator:
 
     def _refusal(self, request: httpx.Request, user_id: str) -> httpx.Response | None:
         token = self.tokens[-1]
-        if token is None:
+        if token is None or (token.startswith("crk_") and not self.wants_keys):
             return _error(401, "unauthorized")
         return None if token == self.owners.get(user_id) else _error(403, "forbidden")
 

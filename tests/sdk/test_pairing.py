@@ -135,6 +135,17 @@ def test_an_api_key_stands_for_the_user_and_no_token_is_made(trust_path: Path) -
     assert not trust_path.exists()
 
 
+def test_where_the_api_key_is_not_enough_a_token_that_was_given_is_tried(trust_path: Path) -> None:
+    token = "crt_" + "x" * 43
+    coordinator = PairingCoordinator(issues=token, wants_keys=False, listed={"alice": [A]})
+    with client(coordinator, api_key=API_KEY) as router:
+        for _ in range(2):
+            router.create_pairing()
+        router.revoke_provider(A)
+    assert TrustFile(trust_path).token(NETWORK, "alice") == token
+    assert coordinator.tokens == [API_KEY, API_KEY, token, API_KEY, token]
+
+
 def test_a_trust_file_open_to_others_stops_everything_before_anything_is_sent(trust_path: Path) -> None:
     TrustFile(trust_path).pin(NETWORK, "alice", A)
     trust_path.chmod(0o644)

@@ -19,8 +19,10 @@ from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.pairing import MAX_WRONG_TRIES, is_user_token, new_user_token, sign_claim
 from compute_router.protocol.receipts import public_key_hex
 from compute_router.transport import wrong_claims
+from compute_router.transport.authentication import AuthMode
 from compute_router.transport.wrong_claims import MAX_WRONG_CLAIMS, WRONG_CLAIMS_WINDOW_MS, WrongClaims
 from tests.fakes.clock import FakeClock
+from tests.transport.accounts import STRANGER, accounts
 from tests.transport.harness import NETWORK, TASK, Coordinator, coordinator, owner
 from tests.transport.worker_client import worker
 
@@ -143,6 +145,20 @@ async def test_a_header_that_is_no_bearer_token_is_refused_and_changes_nothing(
         answer = await create(router, {"Authorization": header})
         assert error_of(answer) == (401, "unauthorized")
         assert (router.count("users"), router.count("trust_pairings")) == (0, 0)
+
+
+async def test_in_the_open_mode_an_admin_key_stands_for_every_owner_and_other_keys_for_nobody(
+    tmp_path: Path,
+) -> None:
+    async with accounts(tmp_path, AuthMode.OPEN) as office:
+        router, revoked = office.router, await office.make_key(None)
+        await office.revoke(revoked)
+        await router.pair("alice", PUBKEY)
+        for key in (await office.make_key("alice"), STRANGER, revoked):
+            assert error_of(await create(router, bearer(key))) == (401, "unauthorized")
+            assert error_of(await revoke(router, bearer(key))) == (401, "unauthorized")
+        assert list((await create(router, bearer(office.admin))).json()) == ["pairing_code", "expires_at"]
+        assert (await revoke(router, bearer(office.admin))).status_code == 200
 
 
 async def test_the_list_is_open_but_a_wrong_token_is_refused(tmp_path: Path) -> None:
