@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,9 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> PairingCoordinator:
     """A coordinator that every client of the command line talks to, on its own clock."""
     coordinator = PairingCoordinator()
 
-    def connected(*args: object, **options: object) -> ComputeRouter:
+    def connected(*args: Any, **options: Any) -> ComputeRouter:
         return ComputeRouter(
-            *args,  # type: ignore[arg-type]
+            *args,
             **options,
             transport=coordinator.transport(),
             clock=coordinator.clock,

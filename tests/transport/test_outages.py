@@ -56,10 +56,10 @@ async def test_what_needs_no_writing_goes_on_and_the_rest_is_refused(tmp_path: P
             ("/v1/trust/claim", {"pairing_code": "CODE", "provider_pubkey": client.pubkey}),
         ):
             assert (await router.http.post(path, json=body)).status_code == 503
-        foreign, own = ({"headers": owner(user_id)} for user_id in ("mallory", "alice"))
-        assert (await router.http.get("/v1/trust/list?user_id=alice", **foreign)).status_code == 403
+        foreign, own = owner("mallory"), owner("alice")
+        assert (await router.http.get("/v1/trust/list?user_id=alice", headers=foreign)).status_code == 403
         revoked = f"/v1/trust/{client.pubkey}?user_id=alice"
-        assert (await router.http.delete(revoked, **own)).status_code == 503
+        assert (await router.http.delete(revoked, headers=own)).status_code == 503
         await recovers(router, disk)
 
 
