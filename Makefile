@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 PACKAGES := actors protocol sdk storage transport worker
 
-.PHONY: help demo run test check format bench chaos clean
+.PHONY: help demo run test check format bench chaos fuzz audit lock clean
 
 help:
 	@echo "make demo                      run real jobs through a coordinator and workers on this machine"
@@ -21,6 +21,9 @@ help:
 	@echo "make format                    rewrite the code in the project's format"
 	@echo "make bench                     measure speed and write the table in benchmarks/"
 	@echo "make chaos SEEDS=500           inject faults, reproducible by seed; SEED=123 runs one seed alone"
+	@echo "make fuzz                      attack the parsers with fresh random requests and frames"
+	@echo "make audit                     look for known weaknesses in the dependencies, or check them against the lock"
+	@echo "make lock                      write the lock of dependencies anew"
 	@echo "make clean                     remove .venv and everything that was built"
 	@echo "PYTHON=python3.12              use another Python for the set-up"
 
@@ -37,7 +40,7 @@ check: $(VENV)/.dev .ns/compute_router
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(addprefix -p compute_router.,$(PACKAGES))
-	$(BIN)/mypy tests benchmarks run_coordinator.py
+	$(BIN)/mypy tests benchmarks tools run_coordinator.py
 	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.dev
@@ -49,6 +52,16 @@ bench: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+# The time limit of a single test is for the short run.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=fuzz -o faulthandler_timeout=1800 $(ARGS)
+
+audit: $(VENV)/.dev
+	@$(BIN)/python -m tools.audit $(ARGS)
+
+lock: $(VENV)/.dev
+	@$(BIN)/python -m tools.lock $(ARGS)
 
 clean:
 	rm -rf $(VENV) .ns build dist compute_router.egg-info
@@ -69,9 +82,11 @@ $(VENV)/.runtime: setup.cfg pyproject.toml
 	@$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime
+# Exactly what the lock names, and only files with its hashes.
+$(VENV)/.dev: $(VENV)/.runtime requirements.lock
 	@echo "Installing the development tools ..."
-	@$(PIP) install --editable '.[dev]'
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Type checkers do not see through an editable install that renames directories; they see this link.
