@@ -10,6 +10,7 @@ import pytest
 from compute_router.actors.messages import AssignmentRecorded, JobTimer
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.messages import JobAssign, JobComplete
+from compute_router.protocol.receipts import sha256_hex
 from tests.actors.matching import Matching
 from tests.actors.samples import LLM, OUTPUT, TASK, a_job, chunk, completion, failed, key, reject, started
 
@@ -310,10 +311,7 @@ def test_an_output_that_does_not_have_its_hash_is_a_failed_attempt() -> None:
     assert market.tried() == (A,)
 
 
-def test_a_receipt_about_another_job_is_refused_and_changes_nothing() -> None:
-    market = Matching()
-    market.online(1, A)
-    market.submit(a_job())
+def completion_about_another_job() -> JobComplete:
     receipt = msgspec.Raw(
         msgspec.json.encode(
             {
@@ -325,11 +323,29 @@ def test_a_receipt_about_another_job_is_refused_and_changes_nothing() -> None:
             }
         )
     )
-    market.says(1, JobComplete("job", msgspec.Raw(OUTPUT), "0" * 64, receipt, "c2ln"))
+    return JobComplete("job", msgspec.Raw(OUTPUT), sha256_hex(OUTPUT), receipt, "c2ln")
+
+
+def test_a_receipt_about_another_job_from_an_unproven_worker_is_refused_and_changes_nothing() -> None:
+    market = Matching()
+    market.online(1, A, proven=False)
+    market.submit(a_job())
+    market.says(1, completion_about_another_job())
     assert market.errors(1) == ["RECEIPT_MISMATCH"]
     assert market.status() is JobStatus.ASSIGNED
     market.says(1, completion("job"))
     assert market.status() is JobStatus.COMPLETED
+
+
+def test_a_receipt_about_another_job_from_a_proven_worker_ends_the_attempt() -> None:
+    market = Matching()
+    market.online(1, A)
+    market.submit(a_job())
+    market.online(2, B)
+    market.says(1, completion_about_another_job())
+    assert market.acks(1) == [("job", "rejected")]
+    assert market.assignments() == [("job", 1), ("job", 2)]
+    assert [piece.reason for piece in market.store.evidence(A)] == ["receipt_job_mismatch"]
 
 
 def test_an_error_reported_as_an_output_by_a_worker_from_elsewhere_is_a_failed_attempt() -> None:
