@@ -13,6 +13,7 @@ from compute_router.protocol.http_api import (
 )
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType
+from compute_router.protocol.receipts import sha256_hex
 from compute_router.protocol.units import MicroUsd
 from compute_router.sdk import api_keys
 from compute_router.sdk.answers import (
@@ -193,7 +194,9 @@ class ClientCore:
             snapshot = yield from give_up(
                 submission.job_id, late, options.timeout_s, self._retries(0), self._request_timeout_s
             )
-        return self._result(snapshot, submission.price, submission.job_id.reply_key)
+        # As the submission sent it: the same encoder writes the same value alike.
+        request_hash = sha256_hex(msgspec.json.encode(job.payload))
+        return self._result(snapshot, submission.price, submission.job_id.reply_key, request_hash)
 
     def _submit(self, job: CheckedJob, idempotency_key: str | None, retries: Retries) -> Flow[Submission]:
         key = checked_key(idempotency_key)
@@ -245,14 +248,20 @@ class ClientCore:
             observe=observe,
         )
 
-    def _result(self, snapshot: JobSnapshot, price: MicroUsd | None, reply_key: ReplyKey | None) -> JobResult:
+    def _result(
+        self,
+        snapshot: JobSnapshot,
+        price: MicroUsd | None,
+        reply_key: ReplyKey | None,
+        request_hash: str | None = None,
+    ) -> JobResult:
         if snapshot.status is not JobStatus.COMPLETED:
             raise job_failure(snapshot)
         if reply_key is not None:
             output_json, verification = open_answer(snapshot.answer, reply_key)
         else:
             refuse_sealed(snapshot.answer)
-            output_json, verification = snapshot.result_json, snapshot.verify()
+            output_json, verification = snapshot.result_json, snapshot.verify(request_hash)
         if self._require_verified and verification.error is not None:
             raise verification.error
         return JobResult(

@@ -42,9 +42,13 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         """The output of a completed job or the error of a failed one; ``null`` before that."""
         return bytes(self.answer.result)
 
-    def verify(self) -> Verification:
-        """Check the receipt of a completed job over the bytes that came."""
-        return verify_answer(self.answer)
+    def verify(self, request_hash: str | None = None) -> Verification:
+        """Check the receipt of a completed job over the bytes that came.
+
+        ``request_hash`` is the SHA-256 hex of the payload that was sent; a receipt that names another request
+        proves nothing. None does not look at it.
+        """
+        return verify_answer(self.answer, request_hash)
 
 
 class _FailedBody(msgspec.Struct, frozen=True):

@@ -27,8 +27,11 @@ class Verification(msgspec.Struct, frozen=True):
         return self.error is None
 
 
-def verify_answer(answer: JobAnswer) -> Verification:
-    """Check hash and signature over the very bytes of the answer's ``result`` and ``receipt``."""
+def verify_answer(answer: JobAnswer, request_hash: str | None = None) -> Verification:
+    """Check hash and signature over the very bytes of the answer's ``result`` and ``receipt``.
+
+    A receipt that names a request must name the one with this hash, unless it is None.
+    """
     receipt_json = bytes(answer.receipt)
     if receipt_json == _NULL:
         return Verification(None, ReceiptMissingError("The result came without a receipt."))
@@ -36,7 +39,7 @@ def verify_answer(answer: JobAnswer) -> Verification:
     try:
         signed, _their_verdict = detach_proof(receipt_json)
         receipt = decode_receipt(signed.receipt_json)
-        verify_receipt(signed, job_id=answer.id, output_json=bytes(answer.result))
+        verify_receipt(signed, job_id=answer.id, output_json=bytes(answer.result), request_hash=request_hash)
     except ReceiptError as error:
         return Verification(receipt, error)
     return Verification(receipt, None)

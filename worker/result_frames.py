@@ -46,9 +46,7 @@ def result_frame(
     return ResultFrame(frame, acknowledged=attempt_key.attempt is not None)
 
 
-def _complete_frame(
-    key: SigningKey, attempt_key: AttemptKey, output: Output, work: WorkDone | None
-) -> bytes:
+def _complete_frame(key: SigningKey, attempt_key: AttemptKey, output: Output, work: WorkDone | None) -> bytes:
     signed = sign_receipt(key, attempt_key.job_id, output.json, output.completed_at, work)
     return encode_frame(
         JobComplete(

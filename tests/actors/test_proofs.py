@@ -250,7 +250,9 @@ def test_evidence_is_kept_as_long_as_jobs_and_for_a_month_at_least(office: Offic
 
 
 @pytest.mark.parametrize(
-    "work", [WorkDone("0" * 64, None, None, 1), WorkDone(REQUEST_HASH, None, None, 2)], ids=["request", "attempt"]
+    "work",
+    [WorkDone("0" * 64, None, None, 1), WorkDone(REQUEST_HASH, None, None, 2)],
+    ids=["request", "attempt"],
 )
 def test_a_late_receipt_about_another_request_or_attempt_is_not_verified(
     office: Office, work: WorkDone

@@ -58,7 +58,7 @@ def test_a_statement_about_a_result_without_receipt_says_so() -> None:
     assert statement.domain == COUNTERSIGN_DOMAIN
 
 
-@pytest.mark.parametrize("signature", ["stub", "é\"\\\n", "\u2028"])
+@pytest.mark.parametrize("signature", ["stub", 'é"\\\n', "\u2028"])
 def test_a_signature_of_any_text_is_stated_as_it_came(signature: str) -> None:
     receipt = SignedReceipt(RECEIPT.receipt_json, signature)
     signed = Countersigner(KEY, NETWORK).sign(

@@ -13,6 +13,8 @@ from compute_router.protocol.errors import (
     ReceiptJobMismatchError,
     ReceiptMalformedError,
 )
+from compute_router.protocol.receipts import WorkDone, attach_proof, sha256_hex, sign_receipt
+from compute_router.protocol.units import UnixMs
 from compute_router.sdk import ReceiptMissingError, UnexpectedAnswerError
 from compute_router.sdk.checks import Check, Verdict
 from compute_router.sdk.proof_checks import Asked, judge
@@ -20,6 +22,7 @@ from compute_router.sdk.proof_documents import document_of
 from compute_router.sdk.snapshots import JobSnapshot, read_snapshot
 from tests.fakes.http_coordinator import (
     JOB_ID,
+    WORKER_KEY,
     WORKER_PUBKEY,
     FakeCoordinator,
     completed,
@@ -154,6 +157,32 @@ def test_a_client_that_requires_verified_results_takes_none_without_receipt() ->
         pytest.raises(ReceiptMissingError),
     ):
         router.run_llm("hello")
+
+
+def long_receipt(request: bytes) -> bytes:
+    work = WorkDone(sha256_hex(request), None, None, 1)
+    signed = sign_receipt(WORKER_KEY, JOB_ID, OUTPUT, UnixMs(1_770_638_405_000), work)
+    return attach_proof(signed.receipt_json, signed.signature, verified=True)
+
+
+def test_a_result_for_another_request_than_the_one_that_was_sent_is_not_verified() -> None:
+    coordinator = FakeCoordinator([job_answer("completed", OUTPUT, long_receipt(b'{"prompt":"another"}'))])
+    with blocking(coordinator) as router:
+        result = router.run_llm("hello")
+    assert not result.verified
+    assert result.verification_error == "The request does not have the hash that the receipt states."
+
+
+@pytest.mark.parametrize("prompt", ["hello", "café 日本 \u2028 🚀", '"\\'])
+def test_a_receipt_for_the_very_bytes_that_were_sent_is_verified(prompt: str) -> None:
+    coordinator = FakeCoordinator([job_answer("completed", OUTPUT, long_receipt(_payload(prompt)))])
+    with blocking(coordinator) as router:
+        assert router.run_llm(prompt).verified
+    assert b'"payload":' + _payload(prompt) in coordinator.taken[0].body
+
+
+def _payload(prompt: str) -> bytes:
+    return msgspec.json.encode({"prompt": prompt})
 
 
 def test_checks_after_a_failed_one_are_not_claimed() -> None:

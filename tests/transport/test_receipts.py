@@ -83,9 +83,7 @@ async def test_a_receipt_is_handed_out_as_the_very_text_that_was_signed(
     assert document["receipt"].encode() == text
     assert (document["provider_pubkey"], document["verified"]) == (client.pubkey, True)
     signed = SignedReceipt(text, document["signature"])
-    verify_receipt(
-        signed, job_id=job_id, output_json=output, request_hash=sha256_hex(PAYLOAD), attempt=1
-    )
+    verify_receipt(signed, job_id=job_id, output_json=output, request_hash=sha256_hex(PAYLOAD), attempt=1)
     assert decode_statement(document["statement"]).output_hash == sha256_hex(output)
 
 
