@@ -7,10 +7,9 @@ from typing import Final
 
 _MAX_CHARS: Final = 300
 # msgspec quotes what was sent in these two complaints, and says where at the end, in names of ours.
-_UNKNOWN_FIELD: Final = re.compile(
-    r"Object contains unknown field `(.*?)`(?: - at `\$[\w.\[\]]*`)?", re.DOTALL
-)
-_ENUM_VALUE: Final = re.compile(r"Invalid enum value .*?( - at `\$[\w.\[\]]*`)?", re.DOTALL)
+_PLACE: Final = r" - at `\$[A-Za-z0-9_.\[\]]*`"
+_UNKNOWN_FIELD: Final = re.compile(f"Object contains unknown field `(.*?)`(?:{_PLACE})?", re.DOTALL)
+_ENUM_VALUE: Final = re.compile(f"Invalid enum value .*?({_PLACE})?", re.DOTALL)
 # A misspelt name is worth repeating; what does not look like a name may be anything.
 _NAME: Final = re.compile(r"[A-Za-z_]\w{0,31}", re.ASCII)
 

@@ -43,15 +43,16 @@ def test_a_wrong_choice_is_not_repeated() -> None:
     assert about({"inner": {"kind": "a secret"}}) == "Invalid enum value - at `$.inner.kind`."
 
 
-@pytest.mark.parametrize("name", ["my secret", "x" * 33, "a` - at `$.b", "", "\n", "naïve"])
+@pytest.mark.parametrize("name", ["my secret", "x" * 33, "", "\n", "naïve"])
 def test_what_is_no_name_is_not_repeated(name: str) -> None:
     assert about({name: 1}) == "Object contains an unknown field."
     assert about({"inner": {name: 1}}) == "Object contains an unknown field - at `$.inner`."
 
 
-@given(
-    text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60).map(lambda text: f"0{text}\u2021end")
-)
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+@given(text=ANY_TEXT.map(lambda text: f"0{text}\u2021end"))
 def test_nothing_that_is_no_name_is_ever_repeated(text: str) -> None:
     for body in ({text: 1}, {"inner": {text: 1}}, {"inner": {"kind": text}}, {"inner": {"kind": [text]}}):
         assert "\u2021" not in about(body)
