@@ -100,24 +100,29 @@ class Auditing(Hearing):
     def audit_judged(self, event: AuditJudged, now: SteadyMs) -> None:
         """The store compared the outputs of a case."""
         case = self._audits.find(event.job_id)
-        if case is None:
-            return
-        case.under_way = False
-        if len(event.groups) != len(case.runs):
+        if case is not None:
+            case.under_way = False
+            self._decide(case, event.groups, now)
+            # The worker that was just heard is idle again, unless a seeker's job took it.
+            self.place_audits(now)
+
+    def _decide(self, case: AuditCase, groups: tuple[int, ...], now: SteadyMs) -> None:
+        if len(groups) != len(case.runs):
             # One of the jobs is not there any more.
             self._audits.close(case)
             return
-        verdict, odd = judge(event.groups)
+        verdict, odd = judge(groups)
         if verdict is Verdict.UNDECIDED:
-            self.place_audits(now)
             return
         self._audits.close(case)
         if verdict is Verdict.ALL_DIFFER:
             return
         for index, (_, pubkey) in enumerate(case.runs):
             record = self._records.audited(pubkey, agreed=index != odd)
-            if index == odd:
-                self._bar(pubkey, record.row(UnixMs(0)), now)
+            # Audits of the same key that were under way may end alike.
+            if index == odd and not record.barred:
+                record.barred = True
+                self._bar(pubkey, now)
 
     def place_audits(self, now: SteadyMs) -> None:
         """Have idle workers repeat what is to be audited: no seeker's job waits for any of them."""
@@ -173,10 +178,11 @@ class Auditing(Hearing):
 
     # Cheats
 
-    def _bar(self, pubkey: str, record: WorkerRecord, now: SteadyMs) -> None:
+    def _bar(self, pubkey: str, now: SteadyMs) -> None:
         logger.warning("worker key %s is barred: %s", pubkey, CONVICTED)
-        self._out.append(RecordBarred(record, CONVICTED))
+        self._out.append(RecordBarred(pubkey, CONVICTED))
         self._out.append(BarKey(pubkey, CONVICTED))
+        self._audits.close_waiting(pubkey)
         taken_back = self._absent.of(pubkey)
         for worker in self._workers.with_key(pubkey):
             self._idle.discard(worker)

@@ -95,6 +95,12 @@ class Audits:
         """Done with a case."""
         self._open.pop(case.job_id, None)
 
+    def close_waiting(self, pubkey: str) -> None:
+        """Give up the cases about a key that nobody works on; what it did is known."""
+        for case in list(self._open.values()):
+            if not case.under_way and case.runs[0][1] == pubkey:
+                self.close(case)
+
     def may_judge(self, case: AuditCase, record: TrackRecord | None) -> bool:
         """Whether a key may repeat the job of a case."""
         return (

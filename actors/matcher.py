@@ -144,8 +144,12 @@ class Matcher(LoopActor):
                 self._scheduler.tell(ArmTimer(effect, self.actor_ref))
             case CancelTimer():
                 self._scheduler.tell(effect)
-            case Deliver() | BarKey():
+            case Deliver():
                 self._registry.tell(effect)
+            case BarKey():
+                self._registry.tell(effect)
+                # What the key was barred for belongs beside the bar.
+                self._store_records(None)
             case PublishJob(view):
                 self._watchers.publish(view)
             case Progress() | Chunk():

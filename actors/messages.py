@@ -583,9 +583,9 @@ class PutWorkerRecords(Message, frozen=True):
 
 
 class RecordBarred(Message, frozen=True):
-    """A key may not take part any more; this is its record. No answer."""
+    """A key may not take part any more. No answer."""
 
-    record: WorkerRecord
+    pubkey: str
     reason: str
 
 

@@ -342,8 +342,7 @@ def _put_worker_records(store: Store, clock: Clock, request: PutWorkerRecords) -
 
 
 def _record_barred(store: Store, clock: Clock, request: RecordBarred) -> None:
-    store.put_worker_record(request.record)
-    store.bar_worker(request.record.pubkey, request.reason, clock.unix_ms())
+    store.bar_worker(request.pubkey, request.reason, clock.unix_ms())
 
 
 def _insert_audit(store: Store, clock: Clock, request: InsertAudit) -> None:

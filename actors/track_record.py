@@ -54,11 +54,11 @@ class TrackRecord:
     """One key's record. ``known`` is false while what the disk holds of it is still being read.
 
     ``repeatable`` says that the key's newest connection promised to give every built-in task the same output
-    as others that promise it.
+    as others that promise it. ``barred`` is set once this run of the coordinator barred the key.
     """
 
     __slots__ = (
-        "audits_agreed", "audits_disagreed", "bad", "bad_receipts", "band", "completed", "failed",
+        "audits_agreed", "audits_disagreed", "bad", "bad_receipts", "band", "barred", "completed", "failed",
         "first_seen", "good", "known", "last_seen", "latency_sum", "lost", "pubkey", "rejected", "repeatable",
     )  # fmt: skip
 
@@ -66,6 +66,7 @@ class TrackRecord:
         self.pubkey = pubkey
         self.known = known
         self.repeatable = False
+        self.barred = False
         self.band = Band.GOOD
         self.good = self.bad = 0.0
         self.completed = self.failed = self.rejected = self.lost = self.bad_receipts = 0

@@ -79,7 +79,8 @@ async def test_a_worker_that_makes_results_up_is_barred_and_honest_ones_are_not(
                 await run_jobs(router, 6)
                 assert await cheat.closed() == CLOSE_BARRED
             found = await record(coordinator.http, cheat.pubkey)
-            assert (found["barred"], found["record"]["audits_disagreed"]) == (True, 1)
+            assert found["barred"] is True
+            assert found["record"]["audits_disagreed"] >= 1
             for pubkey in honest:
                 found = await record(coordinator.http, pubkey)
                 assert (found["barred"], found["record"]["audits_disagreed"]) == (False, 0)

@@ -356,6 +356,7 @@ def test_the_odd_one_of_three_is_barred_and_nobody_else(cheat: int) -> None:
         while list(market.core.jobs):
             deliver(market, liars=(cheat,))
     assert market.barred == [key("abc"[cheat - 1])]
+    market.flush_records()
     stored = market.store.worker_record(market.barred[0])
     assert stored is not None
     assert stored.audits_disagreed == 1
@@ -465,6 +466,38 @@ def test_seekers_jobs_go_first_and_an_audit_waits_for_an_idle_worker() -> None:
     assert market.audits == {}
     market.says(1, completion(market.given_to(1)[1]))
     assert len(market.audits) == 1, "only now nobody's job waits"
+
+
+def test_audits_that_waited_follow_each_other_without_waiting_for_the_sweep() -> None:
+    market = three_workers()
+    market.offline(2)
+    market.offline(3)
+    for number in range(3):
+        market.submit(a_job(f"job-{number}"))
+        deliver(market)
+    assert market.audits == {}
+    market.online(4, B, features=(TASKS_V1,))
+    market.place_audits()
+    for _ in range(3):
+        deliver(market)
+    assert not list(market.core.jobs)
+    assert record(market, B).audits_agreed == 3
+
+
+def test_a_cheat_that_several_audits_find_out_is_barred_once() -> None:
+    market = Matching(ALL_AUDITED)
+    market.online(1, A, slots=2, features=(TASKS_V1,))
+    market.submit(a_job("one"), a_job("two"))
+    market.says(1, completion("one", output=LIE))
+    market.says(1, completion("two", output=LIE))
+    for number, pubkey in enumerate((B, C, D), 2):
+        market.online(number, pubkey, slots=2, features=(TASKS_V1,))
+        market.place_audits()
+    while held := [(job.job_id, job.worker_id or 0) for job in market.core.jobs]:
+        for job_id, worker_id in held:
+            market.says(worker_id, completion(job_id))
+    assert market.barred == [A]
+    assert record(market, A).audits_disagreed == 2
 
 
 def test_no_audit_is_begun_while_the_coordinator_drains() -> None:

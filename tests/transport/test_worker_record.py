@@ -153,7 +153,7 @@ async def test_a_cheat_is_barred_and_honest_workers_are_not(tmp_path: Path) -> N
     ):
         found = await shown(router, cheat.pubkey)
         assert (found["barred"], found["connected"]) == (True, False)
-        assert found["record"]["audits_disagreed"] == 1
+        assert found["record"]["audits_disagreed"] >= 1
         assert found["barred_reason"]
         for honest in (one, two):
             found = await shown(router, honest.pubkey)
