@@ -20,6 +20,7 @@ from compute_router.transport.job import JobResource
 from compute_router.transport.job_events import JobEventsResource
 from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.limits import AddressGuard, AddressLimits
+from compute_router.transport.patient_loop import watch_patiently
 from compute_router.transport.quote import QuoteResource
 from compute_router.transport.router import Router
 from compute_router.transport.trust import TrustResource
@@ -57,6 +58,7 @@ class Server:
     """A listening coordinator."""
 
     def __init__(self, system: System, watch: JobWatch, settings: HttpSettings) -> None:
+        watch_patiently()
         guard = AddressGuard(settings.limits, system.clock.steady_ms)
         max_frame_bytes = settings.max_body_bytes + _FRAME_HEADROOM
         worker_settings = {"registry": system.registry, "guard": guard, "max_frame_bytes": max_frame_bytes}
