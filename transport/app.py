@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
@@ -48,10 +49,21 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 class _ListeningServer(HTTPServer):
     """Tells the :class:`HttpApi` of the end of each connection; Tornado's own server keeps it to itself."""
 
+    def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
+        # Tornado turns Nagle's algorithm off and on for each answer. Here every answer and every frame is a
+        # single write, so it can stay off.
+        stream.set_nodelay(True)
+        stream.set_nodelay = _leave_alone  # type: ignore[method-assign]
+        super().handle_stream(stream, address)
+
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
         assert isinstance(self.request_callback, HttpApi)
         self.request_callback.on_close(server_conn)
+
+
+def _leave_alone(value: bool) -> None:
+    """For settings that stay as they are."""
 
 
 class Server:
