@@ -158,10 +158,11 @@ DELETE FROM evidence WHERE id IN (
 )
 """
 
-# Keep a job's receipt; an unverified one gives way to a verified one, nothing else does.
+# Keep a job's receipt; an unverified one gives way to a verified one, nothing else does. The id begins with
+# the time, so that its index grows at the end: a random id would dirty a page of its own each time.
 PUT_RECEIPT: Final = """
 INSERT INTO receipts (id, job_id, provider_pubkey, receipt_json, signature, verified, created_at)
-VALUES (lower(hex(randomblob(16))), ?1, ?2, CAST(?3 AS TEXT), ?4, ?5, ?6)
+VALUES (printf('%012x', ?7) || lower(hex(randomblob(10))), ?1, ?2, CAST(?3 AS TEXT), ?4, ?5, ?6)
 ON CONFLICT (job_id) DO UPDATE SET provider_pubkey = excluded.provider_pubkey,
     receipt_json = excluded.receipt_json, signature = excluded.signature, verified = excluded.verified,
     created_at = excluded.created_at

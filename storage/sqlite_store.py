@@ -17,6 +17,7 @@ from compute_router.protocol.units import DurationMs, UnixMs, iso_from_unix_ms, 
 from compute_router.storage import queries, rows
 from compute_router.storage.connection import DEFAULT_BUSY_TIMEOUT, open_connection
 from compute_router.storage.file_lock import FileLock
+from compute_router.storage.files_in_place import FilesInPlace
 from compute_router.storage.interface import (
     ApiKey,
     ClaimRefusal,
@@ -55,7 +56,8 @@ def open_sqlite_store(path: Path, busy_timeout: DurationMs = DEFAULT_BUSY_TIMEOU
         )
     lock = FileLock(database)
     try:
-        return SqliteStore(Session(open_connection(database, busy_timeout)), lock)
+        connection = open_connection(database, busy_timeout)
+        return SqliteStore(Session(connection, FilesInPlace(database).check), lock)
     except BaseException:
         lock.release()
         raise
@@ -220,6 +222,7 @@ class SqliteStore(Store):
                 receipt.signature,
                 receipt.verified,
                 iso_from_unix_ms(created_at),
+                created_at,
             ),
         )
 
