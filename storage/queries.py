@@ -32,7 +32,7 @@ INSERT_JOB: Final = """
 INSERT INTO jobs (id, type, policy, privacy_class, user_id, payload, model, created_at, queue_deadline_ms,
     queue_window_ms, lease_ms, run_limit_ms, recipients, idempotency_key, request_hash)
 VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+ON CONFLICT (idempotency_key, user_id) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
 
 # The job that a user's idempotency key stands for, and whether the request was the same.

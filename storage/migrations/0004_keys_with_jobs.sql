@@ -8,7 +8,8 @@ FROM idempotency_keys AS named WHERE named.job_id = jobs.id AND named.user_id = 
 
 DROP TABLE idempotency_keys;
 
-CREATE UNIQUE INDEX jobs_idempotency_key ON jobs (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+-- The key first: those that begin with the time then grow the index at its end, whoever's they are.
+CREATE UNIQUE INDEX jobs_idempotency_key ON jobs (idempotency_key, user_id) WHERE idempotency_key IS NOT NULL;
 
 -- For forgetting the oldest keys.
 CREATE INDEX jobs_keyed ON jobs (created_at) WHERE idempotency_key IS NOT NULL;
