@@ -62,6 +62,7 @@ _FLUSH = "records"
 _FLUSH_EVERY = DurationMs(1_000)
 # So that a large pool costs no more; what changed first goes first, and the others follow in the next second.
 _MOST_RECORDS = 250
+_IDLE_SWEEPS_A_NOTE = 2
 
 
 class Matcher(LoopActor):
@@ -85,6 +86,7 @@ class Matcher(LoopActor):
         self._scheduler = scheduler
         self._registry = registry
         self._watchers = watchers
+        self._idle_sweeps = 0
         core = self._core
         self._reactions: dict[type[Message], Callable[[Any, SteadyMs], Any]] = {
             AssignmentRecorded: core.assignment_recorded,
@@ -160,8 +162,10 @@ class Matcher(LoopActor):
     def _sweep(self, message: Sweep, now: SteadyMs) -> None:
         self._core.sweep(now)
         self._core.place_audits(now)
-        if len(self._core):
-            # Deadlines stand still while the coordinator is down; this tells the next run since when.
+        self._idle_sweeps = 0 if len(self._core) else self._idle_sweeps + 1
+        # Deadlines stand still while the coordinator is down; this tells the next run since when. While there
+        # are no jobs, it finds out now and then that the database cannot be written.
+        if self._idle_sweeps % _IDLE_SWEEPS_A_NOTE == 0:
             self._carry_out(NoteAlive())
         self._arm_sweep()
 

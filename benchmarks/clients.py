@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -14,6 +13,7 @@ from benchmarks.http_client import KeepAliveClient, get_request, post_request
 from benchmarks.load_log import LoadLog, Seconds
 from compute_router.protocol.http_api import CommitAnswer, CommitRequest
 from compute_router.protocol.jobs import JobType, TaskType
+from compute_router.sdk.idempotency import new_key
 
 _HELLO: Final = get_request("/hello")
 _COMMIT_ANSWERS: Final = msgspec.json.Decoder(CommitAnswer)
@@ -115,8 +115,8 @@ class KeyedSeeker(Seeker):
         self._before_key = line + b"\r\nIdempotency-Key: "
 
     def begin(self) -> None:
-        """Commit a job under a fresh key, as long as the SDK's."""
-        key = secrets.token_hex(16).encode()
+        """Commit a job under a fresh key, as the SDK makes them."""
+        key = new_key().encode()
         self._commit = self._before_key + key + b"\r\n" + self._after_key
         super().begin()
 

@@ -24,6 +24,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO_MS = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
 
 
+# A job's times are written several times over, to the disk, to the receipt and to the seeker.
+@lru_cache(maxsize=4096)
 def iso_from_unix_ms(at: UnixMs) -> str:
     """Render a time as ``YYYY-MM-DDTHH:MM:SS.mmmZ`` (RFC 3339, UTC).
 
@@ -34,6 +36,7 @@ def iso_from_unix_ms(at: UnixMs) -> str:
     return f"{_iso_second(seconds)}.{ms:03d}Z"
 
 
+@lru_cache(maxsize=4096)
 def unix_ms_from_iso(text: str) -> UnixMs:
     """Read the form that :func:`iso_from_unix_ms` writes.
 

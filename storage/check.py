@@ -102,12 +102,6 @@ RULES: Final = (
         "SELECT job.id FROM receipts AS receipt JOIN jobs AS job ON job.id = job_id "
         "WHERE receipt.provider_pubkey <> job.worker_pubkey",
     ),
-    Rule(
-        "An idempotency key of user {!r} stands for job {}, which is another user's.",
-        "SELECT named.user_id, job_id FROM idempotency_keys AS named JOIN jobs AS job ON job.id = job_id "
-        "WHERE named.user_id <> job.user_id",
-        since_version=2,
-    ),
 )
 
 _RECEIPTS: Final = """

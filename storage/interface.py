@@ -206,11 +206,11 @@ class Store(Protocol):
         """Keep a new job as ``pending`` with attempt 0.
 
         A user's idempotency key is kept with it. If the user used that key before, nothing is kept, and the
-        earlier job is answered. A key whose job was deleted counts as never used.
+        earlier job is answered.
         """
 
     def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
-        """The job that a user's key stands for already; None also when that job was deleted."""
+        """The job that a user's key stands for already."""
 
     def assign_job(
         self, job_id: str, attempt: int, worker_pubkey: str, lease_deadline: UnixMs
@@ -366,9 +366,7 @@ class Store(Protocol):
     def delete_finished(self, before: UnixMs, limit: int) -> int:
         """Delete up to ``limit`` jobs that ended before a time, oldest first, with their receipts.
 
-        Their idempotency keys stand for nothing from then on. They are not looked for, so forget them first:
-        those left over take up room until :meth:`delete_idempotency_keys` comes to them, and count there.
-        Returns how many jobs were deleted.
+        Their idempotency keys go with them. Returns how many jobs were deleted.
         """
 
     def delete_idempotency_keys(self, before: UnixMs, limit: int) -> int:

@@ -27,28 +27,18 @@ def _step(event: JobEvent, sql: str) -> str:
 # Literals, not bindings: SQLite takes the partial index only when it can see that the condition is the same.
 _UNFINISHED: Final = _literals(tuple(status for status in JobStatus if status in UNFINISHED))
 
-# Keep a new job.
+# Keep a new job, unless its user used its idempotency key before.
 INSERT_JOB: Final = """
 INSERT INTO jobs (id, type, policy, privacy_class, user_id, payload, model, created_at, queue_deadline_ms,
-    queue_window_ms, lease_ms, run_limit_ms, recipients)
-VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+    queue_window_ms, lease_ms, run_limit_ms, recipients, idempotency_key, request_hash)
+VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+ON CONFLICT (idempotency_key, user_id) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
 
-# Keep a user's name for a commit, unless the user used that name before.
-INSERT_KEY: Final = """
-INSERT INTO idempotency_keys (user_id, key, request_hash, job_id, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-ON CONFLICT (user_id, key) DO NOTHING
-"""
-
-# What a user's name for a commit stands for: the job, if it is still there; and whether the request was the
-# same.
+# The job that a user's idempotency key stands for, and whether the request was the same.
 REPLAY: Final = """
-SELECT job_id, request_hash = ?3 FROM idempotency_keys AS named JOIN jobs AS job ON job.id = named.job_id
-WHERE named.user_id = ?1 AND key = ?2
+SELECT id, request_hash = ?3 FROM jobs WHERE user_id = ?1 AND idempotency_key = ?2
 """
-
-# Take a name back whose job was refused or deleted.
-DELETE_KEY: Final = "DELETE FROM idempotency_keys WHERE user_id = ?1 AND key = ?2"
 
 # Give a waiting job to a worker as the next attempt; answers the payload.
 ASSIGN_JOB: Final = _step(
@@ -158,10 +148,11 @@ DELETE FROM evidence WHERE id IN (
 )
 """
 
-# Keep a job's receipt; an unverified one gives way to a verified one, nothing else does.
+# Keep a job's receipt; an unverified one gives way to a verified one, nothing else does. The id begins with
+# the time, so that its index grows at the end: a random id would dirty a page of its own each time.
 PUT_RECEIPT: Final = """
 INSERT INTO receipts (id, job_id, provider_pubkey, receipt_json, signature, verified, created_at)
-VALUES (lower(hex(randomblob(16))), ?1, ?2, CAST(?3 AS TEXT), ?4, ?5, ?6)
+VALUES (printf('%012x', ?7) || lower(hex(randomblob(10))), ?1, ?2, CAST(?3 AS TEXT), ?4, ?5, ?6)
 ON CONFLICT (job_id) DO UPDATE SET provider_pubkey = excluded.provider_pubkey,
     receipt_json = excluded.receipt_json, signature = excluded.signature, verified = excluded.verified,
     created_at = excluded.created_at
@@ -341,14 +332,15 @@ DELETE_RECEIPTS: Final = f"""
 DELETE FROM receipts WHERE job_id IN (SELECT id {_FIRST_ENDED})
 """  # noqa: S608 - a text of this module
 
-# Delete jobs that ended before a time, oldest first. Their idempotency keys then stand for nothing.
+# Delete jobs that ended before a time, oldest first; their idempotency keys go with them.
 DELETE_FINISHED: Final = f"""
 DELETE FROM jobs WHERE rowid IN (SELECT rowid {_FIRST_ENDED})
 """  # noqa: S608 - a text of this module
 
 # Forget idempotency keys first used before a time, oldest first.
 DELETE_KEYS: Final = """
-DELETE FROM idempotency_keys WHERE rowid IN (
-    SELECT rowid FROM idempotency_keys WHERE created_at_ms < ?1 ORDER BY created_at_ms, rowid LIMIT ?2
+UPDATE jobs SET idempotency_key = NULL, request_hash = NULL WHERE rowid IN (
+    SELECT rowid FROM jobs WHERE idempotency_key IS NOT NULL AND created_at < ?1
+    ORDER BY created_at, rowid LIMIT ?2
 )
 """

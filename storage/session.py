@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
@@ -28,10 +28,12 @@ class Session:
     each commit alone. So such a transaction takes no further statement and cannot commit.
     """
 
-    __slots__ = ("_checkpoints", "_connection", "_cursor", "_fault", "_open")
+    __slots__ = ("_check_place", "_checkpoints", "_connection", "_cursor", "_fault", "_open")
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, check_place: Callable[[], None] = lambda: None) -> None:
+        """``check_place`` raises StorageUnavailableError when what is committed now would be lost."""
         self._connection = connection
+        self._check_place = check_place
         self._cursor = connection.cursor()
         self._checkpoints = Checkpoints(connection)
         self._open = False
@@ -63,6 +65,7 @@ class Session:
         self._open = False
         fault, self._fault = self._fault, None
         if error is None and fault is None:
+            self._refuse_if_misplaced()
             try:
                 self.read("COMMIT")
             except BaseException:
@@ -174,6 +177,13 @@ class Session:
         with suppress(*FAULTS):
             version = self._connection.pragma("user_version")
             self._connection.pragma("user_version", version)
+
+    def _refuse_if_misplaced(self) -> None:
+        try:
+            self._check_place()
+        except StorageUnavailableError:
+            self._roll_back()
+            raise
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

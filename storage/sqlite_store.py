@@ -17,6 +17,7 @@ from compute_router.protocol.units import DurationMs, UnixMs, iso_from_unix_ms, 
 from compute_router.storage import queries, rows
 from compute_router.storage.connection import DEFAULT_BUSY_TIMEOUT, open_connection
 from compute_router.storage.file_lock import FileLock
+from compute_router.storage.files_in_place import FilesInPlace
 from compute_router.storage.interface import (
     ApiKey,
     ClaimRefusal,
@@ -55,7 +56,8 @@ def open_sqlite_store(path: Path, busy_timeout: DurationMs = DEFAULT_BUSY_TIMEOU
         )
     lock = FileLock(database)
     try:
-        return SqliteStore(Session(open_connection(database, busy_timeout)), lock)
+        connection = open_connection(database, busy_timeout)
+        return SqliteStore(Session(connection, FilesInPlace(database).check), lock)
     except BaseException:
         lock.release()
         raise
@@ -83,34 +85,17 @@ class SqliteStore(Store):
 
     def insert_job(self, job: NewJob, key: IdempotencyKey | None = None) -> Replay | None:
         if key is None:
-            self._insert_job(job)
-            return None
-        if not self._insert_key(job, key):
-            replay = self.find_replay(job.user_id, key)
-            if replay is not None:
-                return replay
-            # The earlier job was deleted.
-            self._session.change(queries.DELETE_KEY, (job.user_id, key.key))
-            self._insert_key(job, key)
-        try:
-            self._insert_job(job)
-        except apsw.ConstraintError:
-            # The caller may go on with the transaction, and then the key would stand for another job.
-            self._session.change(queries.DELETE_KEY, (job.user_id, key.key))
-            raise
+            self._insert_job(job, None, None)
+        elif not self._insert_job(job, key.key, key.request_hash):
+            return self.find_replay(job.user_id, key)
         return None
 
     def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
         row = self._session.read(queries.REPLAY, (user_id, key.key, key.request_hash))
         return None if row is None else Replay(row[0], bool(row[1]))
 
-    def _insert_key(self, job: NewJob, key: IdempotencyKey) -> bool:
+    def _insert_job(self, job: NewJob, key: str | None, request_hash: str | None) -> bool:
         return self._session.change(
-            queries.INSERT_KEY, (job.user_id, key.key, key.request_hash, job.job_id, job.created_at)
-        )
-
-    def _insert_job(self, job: NewJob) -> None:
-        self._session.change(
             queries.INSERT_JOB,
             (
                 job.job_id,
@@ -126,6 +111,8 @@ class SqliteStore(Store):
                 job.lease,
                 job.run_limit,
                 None if job.recipients is None else rows.pubkeys_json(job.recipients),
+                key,
+                request_hash,
             ),
         )
 
@@ -220,6 +207,7 @@ class SqliteStore(Store):
                 receipt.signature,
                 receipt.verified,
                 iso_from_unix_ms(created_at),
+                created_at,
             ),
         )
 
@@ -366,7 +354,7 @@ class SqliteStore(Store):
         return self._session.change_many(queries.DELETE_FINISHED, bindings)
 
     def delete_idempotency_keys(self, before: UnixMs, limit: int) -> int:
-        return self._session.change_many(queries.DELETE_KEYS, (before, limit))
+        return self._session.change_many(queries.DELETE_KEYS, (iso_from_unix_ms(before), limit))
 
     def _refuse_claim(self, code: str, now: UnixMs) -> ClaimRefusal:
         claimed = self._session.read(queries.PAIRING_CLAIMED, (code,))

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
@@ -25,6 +26,7 @@ from compute_router.transport.job_events import JobEventsResource
 from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.keys import KeysResource
 from compute_router.transport.limits import AddressGuard, AddressLimits
+from compute_router.transport.patient_loop import watch_patiently
 from compute_router.transport.quote import QuoteResource
 from compute_router.transport.receipts import CoordinatorResource, ReceiptResource
 from compute_router.transport.router import Router
@@ -58,10 +60,21 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 class _ListeningServer(HTTPServer):
     """Tells the :class:`HttpApi` of the end of each connection; Tornado's own server keeps it to itself."""
 
+    def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
+        # Tornado turns Nagle's algorithm off and on for each answer. Here every answer and every frame is a
+        # single write, so it can stay off.
+        stream.set_nodelay(True)
+        stream.set_nodelay = _leave_alone  # type: ignore[method-assign]
+        super().handle_stream(stream, address)
+
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
         assert isinstance(self.request_callback, HttpApi)
         self.request_callback.on_close(server_conn)
+
+
+def _leave_alone(value: bool) -> None:
+    """For settings that stay as they are."""
 
 
 class Server:
@@ -75,6 +88,7 @@ class Server:
         authentication: Authentication,
         countersigner: Countersigner,
     ) -> None:
+        watch_patiently()
         guard = AddressGuard(settings.limits, system.clock.steady_ms)
         max_frame_bytes = settings.max_body_bytes + _FRAME_HEADROOM
         worker_settings = {

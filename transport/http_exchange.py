@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from http import HTTPStatus
 from typing import Final
 
 from tornado.http1connection import HTTP1ServerConnection
@@ -30,6 +29,7 @@ from compute_router.protocol.errors import (
     RequestError,
     UnavailableError,
 )
+from compute_router.transport.answer_bytes import CONTENT_TYPE, REASONS, answer_bytes
 from compute_router.transport.cors import Cors
 from compute_router.transport.error_answers import answer_for
 from compute_router.transport.http_types import Answer, Request, SlowReaderError, Stream
@@ -48,8 +48,6 @@ _TAKEN_WITHIN_SECONDS: Final = 30.0
 
 _MAX_LENGTH_DIGITS: Final = 18
 """Longer numbers are certainly too large, and Python is slow or unwilling to read them."""
-
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class HttpApi(HTTPServerConnectionDelegate):
@@ -118,7 +116,9 @@ class _Exchange(HTTPMessageDelegate):
         "_server_conn",
         "_size",
         "_socket",
+        "_stays_open",
         "_task",
+        "_version",
     )
 
     def __init__(
@@ -136,8 +136,10 @@ class _Exchange(HTTPMessageDelegate):
         self._body: list[bytes] = []
         self._body_timer: asyncio.TimerHandle | None = None
         self._size = 0
+        self._stays_open = False
         self._socket: HTTPMessageDelegate | None = None
         self._task: asyncio.Task[None] | None = None
+        self._version = ""
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -158,6 +160,7 @@ class _Exchange(HTTPMessageDelegate):
             self._socket = self._api.sockets.start_request(self._server_conn, self._connection)
             return self._socket.headers_received(start_line, headers)
         self._request = Request(start_line.method, start_line.path, headers, self._address or "")
+        self._version = start_line.version
         if self._declared_size(headers) > MAX_DRAINED_BYTES:
             self._write(answer_for(self._too_large()))
         elif "Content-Length" in headers or "Transfer-Encoding" in headers:
@@ -186,8 +189,9 @@ class _Exchange(HTTPMessageDelegate):
             self._write(answer_for(self._too_large()))
             return
         self._request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._stays_open = _stays_open(self._version, self._request)
         self._connection.set_close_callback(self._on_client_gone)  # type: ignore[attr-defined]
-        self._task = asyncio.ensure_future(self._serve(self._request))
+        self._task = asyncio.get_running_loop().create_task(self._serve(self._request))
         self._api.in_flight.add(self._task)
         self._task.add_done_callback(self._api.in_flight.discard)
 
@@ -250,18 +254,38 @@ class _Exchange(HTTPMessageDelegate):
 
     def _write(self, answer: Answer) -> None:
         assert self._request is not None
-        headers = AnswerHeaders()
-        headers["Content-Type"] = "application/json; charset=utf-8"
-        headers["Content-Length"] = str(len(answer.body))
-        for name, value in (*answer.headers, *self._api.cors.headers(self._request)):
-            headers.add(name, value)
-        body = None if self._request.method == "HEAD" else answer.body
-        start_line = ResponseStartLine("HTTP/1.1", answer.status, _REASONS[answer.status])
+        cors = self._api.cors.headers(self._request)
         try:
-            self._connection.write_headers(start_line, headers, body)
-            self._connection.finish()
+            if self._stays_open:
+                self._write_whole(answer_bytes(answer, cors))
+            else:
+                self._write_by_tornado(answer, self._request.method, cors)
         except StreamClosedError:
             logger.debug("the client left before its answer was written")
+
+    def _write_whole(self, data: bytes) -> None:
+        written = self._server_conn.stream.write(data)
+        if written.done():
+            self._connection.finish()
+        else:
+            # Not before, or a client that reads nothing could have any number of answers waiting for it.
+            written.add_done_callback(self._on_written)
+
+    def _on_written(self, written: asyncio.Future[None]) -> None:
+        if written.exception() is None:
+            self._connection.finish()
+
+    def _write_by_tornado(self, answer: Answer, method: str, cors: tuple[tuple[str, str], ...]) -> None:
+        """For answers after which the connection may have to be closed."""
+        headers = AnswerHeaders([CONTENT_TYPE])
+        for name, value in (*answer.headers, *cors):
+            headers.add(name, value)
+        headers["Content-Length"] = str(len(answer.body))
+        body = None if method == "HEAD" else answer.body
+        self._connection.write_headers(
+            ResponseStartLine("HTTP/1.1", answer.status, REASONS[answer.status]), headers, body
+        )
+        self._connection.finish()
 
     def _refusal(self) -> RateLimitedError | None:
         if self._address is None:
@@ -282,6 +306,18 @@ class _Exchange(HTTPMessageDelegate):
             # Tornado itself refuses a malformed length right after this.
             return 0
         return int(declared) if len(declared) <= _MAX_LENGTH_DIGITS else MAX_DRAINED_BYTES + 1
+
+
+def _stays_open(version: str, request: Request) -> bool:
+    """Whether the connection goes on after the answer, as Tornado will see it (RFC 9112, section 9.3).
+
+    Answers to HEAD have a length but no body, so Tornado writes them.
+    """
+    return (
+        version == "HTTP/1.1"
+        and request.method != "HEAD"
+        and ("Connection" not in request.headers or request.headers["Connection"].lower() == "keep-alive")
+    )
 
 
 def _is_handshake(start_line: RequestStartLine, headers: HTTPHeaders) -> bool:

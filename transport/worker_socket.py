@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 import pykka
-from tornado.iostream import StreamBufferFullError
-from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol13
+from tornado.iostream import StreamBufferFullError, StreamClosedError
+from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
 from compute_router.actors.messages import FrameArrived, SocketClosed, SocketOpened
 from compute_router.protocol.http_api import ErrorAnswer
@@ -130,24 +130,33 @@ class WorkerSocket(WebSocketHandler):
         self.ws_connection.stream.close()
 
     def send(self, frame_json: bytes) -> None:
-        """Send one text frame; what the worker no longer reads is dropped with its connection."""
+        """Send one text frame; what the worker no longer reads is dropped with its connection.
+
+        Tornado's own ``write_message`` starts a task for each frame, only to rename an exception.
+        """
+        connection = self.ws_connection
+        if connection is None or connection.is_closing():
+            return
+        assert isinstance(connection, WebSocketProtocol13)
         try:
-            future = self.write_message(frame_json, binary=False)
-        except WebSocketClosedError:
+            connection.stream.write(text_frame(frame_json))
+        except StreamClosedError:
             logger.debug("worker connection %d closed before a frame was sent", self.worker_id)
         except StreamBufferFullError:
             logger.warning(
                 "worker connection %d does not read what it is sent and is dropped", self.worker_id
             )
             self._drop()
-        else:
-            future.add_done_callback(_ignore_closed)
 
 
-def _ignore_closed(future: asyncio.Future[None]) -> None:
-    error = None if future.cancelled() else future.exception()
-    if error is not None and not isinstance(error, WebSocketClosedError):
-        logger.error("a frame could not be sent", exc_info=error)
+def text_frame(payload: bytes) -> bytes:
+    """An unfragmented, unmasked text frame, as a server sends it (RFC 6455, section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c%b" % (size, payload)
+    if size < 1 << 16:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
 
 
 class _AnyFrame(msgspec.Struct):

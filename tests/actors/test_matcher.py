@@ -219,6 +219,14 @@ def test_while_jobs_are_unfinished_each_sweep_notes_that_the_coordinator_is_aliv
     assert [request.body for request in desk.store.take()] == [NoteAlive()]
 
 
+def test_without_jobs_every_second_sweep_finds_out_whether_the_store_can_be_written() -> None:
+    desk = Desk()
+    desk.tell(Sweep())
+    assert desk.store.take() == []
+    desk.tell(Sweep())
+    assert [request.body for request in desk.store.take()] == [NoteAlive()]
+
+
 def test_places_are_reserved_and_given_back() -> None:
     desk = Desk()
     for _ in range(POLICY.max_jobs_per_user):

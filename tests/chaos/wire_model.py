@@ -68,7 +68,7 @@ class WirePromises:
             keys = {
                 (user, key): job_id
                 for user, key, job_id in connection.execute(
-                    "SELECT user_id, key, job_id FROM idempotency_keys"
+                    "SELECT user_id, idempotency_key, id FROM jobs WHERE idempotency_key IS NOT NULL"
                 )
             }
         finally:

@@ -126,7 +126,7 @@ class MemoryStore(Store):
 
     def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
         earlier = self._tables.keys.get((user_id, key.key))
-        if earlier is None or earlier.job_id not in self._tables.jobs:
+        if earlier is None:
             return None
         return Replay(earlier.job_id, earlier.request_hash == key.request_hash)
 
@@ -439,6 +439,9 @@ class MemoryStore(Store):
         oldest = sorted(ended, key=lambda end: end[0])[:limit]
         for _, job_id in oldest:
             del self._tables.jobs[job_id]
+        for name, key in list(self._tables.keys.items()):
+            if key.job_id not in self._tables.jobs:
+                del self._tables.keys[name]
         return len(oldest)
 
     def delete_idempotency_keys(self, before: UnixMs, limit: int) -> int:

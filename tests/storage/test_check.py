@@ -158,16 +158,9 @@ def test_a_job_that_nobody_can_have_written_is_a_problem(
     assert " ".join(found(database)) == sentence
 
 
-def test_a_receipt_without_its_job_is_a_problem_and_a_key_is_none(database: Path) -> None:
+def test_a_receipt_without_its_job_is_a_problem(database: Path) -> None:
     spoil(database, "PRAGMA foreign_keys = 0", "DELETE FROM jobs WHERE id = 'proven'")
     assert found(database) == ["Row 1 of receipts refers to something that is not in jobs."]
-
-
-def test_a_key_that_stands_for_the_job_of_another_user_is_a_problem(database: Path) -> None:
-    spoil(database, "UPDATE idempotency_keys SET user_id = 'mallory' WHERE job_id = 'failed'")
-    assert found(database) == [
-        "An idempotency key of user 'mallory' stands for job failed, which is another user's."
-    ]
 
 
 @pytest.mark.parametrize(

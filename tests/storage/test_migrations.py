@@ -8,7 +8,7 @@ import pytest
 from compute_router.protocol.errors import DatabaseTooNewError
 from compute_router.protocol.job_state import JobStatus
 from compute_router.storage.connection import open_connection
-from compute_router.storage.interface import JobView
+from compute_router.storage.interface import IdempotencyKey, JobView, Replay
 from compute_router.storage.migrate import APPLICATION_ID, Migration, check_origin, load_migrations, migrate
 from compute_router.storage.sqlite_store import open_sqlite_store
 from tests.storage.samples import DESKTOP, LEASE_END, NOON, OUTPUT, PHONE, WINDOW_END, later
@@ -110,6 +110,33 @@ def test_the_jobs_of_a_database_of_version_1_are_intact(tmp_path: Path) -> None:
         assert store.complete_job("runs", 3, DESKTOP, OUTPUT, later(9)) is not None
         assert store.delete_finished(later(9), 10) == 0
         assert store.delete_finished(later(5_001), 10) == 2
+    store.close()
+
+
+def test_the_keys_of_a_database_of_version_3_stand_for_their_jobs_still(tmp_path: Path) -> None:
+    path = tmp_path / "coordinator.db"
+    old = apsw.Connection(str(path))
+    migrate(old, load_migrations()[:3])
+    old.executemany(
+        """
+        INSERT INTO jobs (id, type, policy, user_id, payload, created_at)
+        VALUES (?1, 'TASK', 'FAST', 'alice', '{}', '2026-02-09T12:00:00.123Z')
+        """,
+        [("named",), ("nameless",)],
+    )
+    old.executemany(
+        "INSERT INTO idempotency_keys (user_id, key, request_hash, job_id, created_at_ms) VALUES (?, ?, ?, ?, ?)",
+        [("alice", "order", "a" * 64, "named", NOON), ("alice", "old", "a" * 64, "deleted", NOON)],
+    )
+    old.close()
+    store = open_sqlite_store(path)
+    assert store.find_replay("alice", IdempotencyKey("order", "a" * 64)) == Replay("named", same_request=True)
+    assert store.find_replay("alice", IdempotencyKey("order", "b" * 64)) == Replay(
+        "named", same_request=False
+    )
+    assert store.find_replay("alice", IdempotencyKey("old", "a" * 64)) is None
+    with store.transaction():
+        assert store.delete_idempotency_keys(later(1), 10) == 1
     store.close()
 
 
