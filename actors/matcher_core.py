@@ -237,8 +237,12 @@ class MatcherCore(Auditing):
         """Take no more jobs and give none out; ``on_idle`` is called when no worker holds one."""
         self._admission.draining = True
         self._on_idle = on_idle
-        held = (job.job_id for job in self._jobs.values() if job.status is not JobStatus.PENDING)
-        self._held_at_drain = list(held)
+        # Nobody waits for an audit.
+        self._held_at_drain = [
+            job.job_id
+            for job in self._jobs.values()
+            if job.status is not JobStatus.PENDING and job.audit is None
+        ]
         self._tell_when_idle()
 
     # Workers come and go

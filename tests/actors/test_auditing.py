@@ -509,6 +509,15 @@ def test_no_audit_is_begun_while_the_coordinator_drains() -> None:
     assert market.audits == {}
 
 
+def test_a_drain_does_not_wait_for_an_audit() -> None:
+    market = three_workers()
+    market.submit(a_job())
+    deliver(market)
+    assert len(list(market.core.jobs)) == 1
+    market.start_drain()
+    assert market.idle is True
+
+
 def test_an_unfinished_audit_ends_with_the_run_of_the_coordinator() -> None:
     market = three_workers()
     market.submit(a_job())
