@@ -62,8 +62,8 @@ class JobAnswer(msgspec.Struct, frozen=True):
 class AddressLimitsShown(msgspec.Struct, frozen=True):
     """What each address other than the coordinator's own machine may do.
 
-    ``messages_per_second`` counts requests and frames of all kinds; ``calls_per_minute`` those to endpoints of
-    one kind, by its name.
+    ``messages_per_second`` counts requests and frames of all kinds; ``calls_per_minute`` those to endpoints
+    of one kind, by its name.
     """
 
     connections: int

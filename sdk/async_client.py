@@ -196,11 +196,13 @@ class AsyncComputeRouter:
         """Ask what a job costs."""
         return await self._run(self._core.quote(job_type, policy))
 
-    async def submit(self, job: Job, *, idempotency_key: str | None = None, timeout_s: float = 30.0) -> JobHandle:
+    async def submit(
+        self, job: Job, *, idempotency_key: str | None = None, timeout_s: float = 30.0
+    ) -> JobHandle:
         """Submit a job and return its id without waiting for its end. Arguments as of :meth:`run_llm`.
 
-        The id of a sealed job carries the key to its result: :meth:`result` wants that very object, or one made
-        with ``JobHandle(job_id, reply_key)``.
+        The id of a sealed job carries the key to its result: :meth:`result` wants that very object, or one
+        made with ``JobHandle(job_id, reply_key)``.
         """
         return await self._run(self._core.submit(job, idempotency_key, timeout_s))
 

@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-import apsw
-
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus

@@ -63,6 +63,8 @@ def _field(kind: shape.Type, *, null: bool) -> st.SearchStrategy[Any]:
             return st.sampled_from(values)
         case shape.ListType(item_type=item, min_length=low):
             return st.lists(_field(item, null=null), min_size=low or 0, max_size=3)
+        case shape.DictType(key_type=key, value_type=value):
+            return st.dictionaries(_field(key, null=null), _field(value, null=null), max_size=3)
         case shape.StructType(cls=cls):
             return structs(cls)
     raise TypeError(f"no strategy for {kind}")
