@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.job_state import FINAL
 from compute_router.protocol.jobs import ProviderType
-from compute_router.protocol.messages import TASKS_V1
+from compute_router.protocol.messages import TASKS_V1, JobComplete, JobFailed, JobReject
 from tests.actors.matching import Matching
 from tests.actors.samples import TASK, a_job, busy, completion, failed, key, reject
 
@@ -69,7 +69,12 @@ class AuditedMarket(RuleBasedStateMachine):
         job_id, worker_id, _ = held[which % len(held)]
         attempt = self.market.path[job_id][1]
         wrong = completion(job_id, output_hash="0" * 64)
-        frames = [reject(job_id), busy(job_id), failed(job_id, attempt), wrong]
+        frames: list[JobReject | JobFailed | JobComplete] = [
+            reject(job_id),
+            busy(job_id),
+            failed(job_id, attempt),
+            wrong,
+        ]
         self.market.says(worker_id, frames[what])
 
     @rule(pubkey=st.sampled_from([*HONEST, *CHEATS]))
