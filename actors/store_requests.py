@@ -327,9 +327,7 @@ def _load_track_records(store: Store, clock: Clock, request: LoadTrackRecords) -
     # Nobody remembers what these were for.
     store.drop_audits(failed_result(Failure.NO_ELIGIBLE_WORKER), clock.unix_ms())
     records = store.worker_records(request.limit + 1)
-    return TrackRecordsLoaded(
-        records[: request.limit], len(records) <= request.limit, store.barred_workers()
-    )
+    return TrackRecordsLoaded(records[: request.limit], len(records) <= request.limit, store.barred_workers())
 
 
 def _load_worker_record(store: Store, clock: Clock, request: LoadWorkerRecord) -> WorkerRecordLoaded:

@@ -277,7 +277,7 @@ class _Exchange(HTTPMessageDelegate):
 
     def _write_by_tornado(self, answer: Answer, method: str, cors: tuple[tuple[str, str], ...]) -> None:
         """For answers after which the connection may have to be closed."""
-        headers = AnswerHeaders([CONTENT_TYPE])
+        headers = AnswerHeaders(dict((CONTENT_TYPE,)))
         for name, value in (*answer.headers, *cors):
             headers.add(name, value)
         headers["Content-Length"] = str(len(answer.body))

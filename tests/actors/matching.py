@@ -294,9 +294,12 @@ class Matching:
         self.core.load_records(loaded.records, all_of_them=loaded.all_of_them)
         self.barred = list(loaded.barred)
         recover = handle(self.store, self.clock, LoadUnfinished())
-        for job_id in self.path:
+        for job_id in list(self.path):
             view = self.store.job_view(job_id)
-            assert view is not None
+            if view is None:
+                assert job_id in self.audits, "a job that was acknowledged is lost"
+                del self.path[job_id], self.audits[job_id]
+                continue
             self.path[job_id] = (view.status, self.path[job_id][1])
         for job, _ in recover.jobs:
             self.path[job.job_id] = (job.status, job.attempt)

@@ -126,7 +126,8 @@ def test_the_keys_of_a_database_of_version_3_stand_for_their_jobs_still(tmp_path
     )
     old.executemany(
         """
-        INSERT INTO idempotency_keys (user_id, key, request_hash, job_id, created_at_ms) VALUES (?, ?, ?, ?, ?)
+        INSERT INTO idempotency_keys (user_id, key, request_hash, job_id, created_at_ms)
+        VALUES (?, ?, ?, ?, ?)
         """,
         [("alice", "order", "a" * 64, "named", NOON), ("alice", "old", "a" * 64, "deleted", NOON)],
     )
