@@ -144,6 +144,7 @@ async def test_settings_that_cannot_work_are_refused(tmp_path: Path, flags: list
         (["--keep-days", "0.5"], {}, "0.5"),
         (["--keep-days", "100000"], {}, "days"),
         (["--cors-origins", "example.org"], {}, "origin"),
+        (["--ws-origins", "example.org"], {}, "origin"),
         (["--turbo"], {}, "--turbo"),
         (["extra"], {}, "extra"),
         ([], {"COMPUTE_ROUTER_PORT": "abc"}, "abc"),
