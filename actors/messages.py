@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -23,8 +24,17 @@ from compute_router.protocol.messages import (
     JobStarted,
     WorkerFrame,
 )
+from compute_router.protocol.payments import (
+    NotSettled,
+    Payment,
+    PaymentView,
+    Refused,
+    Settled,
+    StillOpen,
+    Unknown,
+)
 from compute_router.protocol.receipts import Receipt
-from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.storage.interface import (
     ApiKey,
     DayQuota,
@@ -612,6 +622,83 @@ class AuditJudged(Message, frozen=True):
     groups: tuple[int, ...]
 
 
+# Payments, kept by the JobStore. Each of the six steps is answered with :class:`PaymentRecorded`, also when
+# the payment was in another state and nothing changed: the answer says how it stands.
+
+
+class RecordPaymentAsked(Message, frozen=True):
+    """Settlement of a reserved payment is about to be asked for.
+
+    If its job has ended without a result, it is released instead: such a job is never charged.
+    """
+
+    payment_id: str
+
+
+class RecordPaymentConfirmed(Message, frozen=True):
+    """The money moved. If the job has ended without a result, it becomes a credit in the same step."""
+
+    payment_id: str
+    transaction_ref: str
+
+
+class RecordPaymentRefused(Message, frozen=True):
+    """The money did not move and never will."""
+
+    payment_id: str
+    reason: str
+
+
+class RecordPaymentLostTrack(Message, frozen=True):
+    """Settlement was asked for and nobody knows what became of it."""
+
+    payment_id: str
+    reason: str
+
+
+class RecordPaymentReleased(Message, frozen=True):
+    """A reserved payment is not needed: its job ended without a result."""
+
+    payment_id: str
+
+
+class RecordPaymentCredited(Message, frozen=True):
+    """The money came and the job did not: its amount becomes a credit of the payer."""
+
+    payment_id: str
+
+
+class PaymentRecorded(Message, frozen=True):
+    """How a payment stands now; ``payment`` is None when there is no such payment.
+
+    ``view`` is its job with that payment, if the job has ended.
+    """
+
+    payment_id: str
+    payment: PaymentView | None
+    view: JobView | None = None
+
+
+class LoadOpenPayments(Message, frozen=True):
+    """Ask: the payments that are not at their end. Answer: :class:`OpenPayments`.
+
+    These are the reserved, settling and unknown ones, and the settled ones whose job is not completed.
+    """
+
+
+class OpenPayment(Message, frozen=True):
+    """A payment that is not at its end, and how its job stands."""
+
+    payment: Payment
+    status: JobStatus
+
+
+class OpenPayments(Message, frozen=True):
+    """The payments that a restart found; also told to the PaymentGate."""
+
+    payments: tuple[OpenPayment, ...]
+
+
 # To the RetryScheduler
 
 
@@ -655,6 +742,106 @@ class Admit(Message, frozen=True):
 
     tier: Tier
     job_type: JobType
+
+
+class HoldFunds(Message, frozen=True):
+    """Ask: may this payer owe so much more? Answer: None, or the :class:`FundsRefusal`.
+
+    ``balance`` is what the chain says the payer has, None if it cannot be read. Until :class:`JobCommitted`
+    or :class:`DropFunds` names the same job, the amount counts as the payer's debt.
+    """
+
+    job_id: str
+    payment_id: str
+    payer: str
+    amount: MicroUsd
+    balance: MicroUsd | None
+
+
+class FundsRefusal(Enum):
+    """Why a payment cannot be taken: debts exceed the balance, or the limit for when it cannot be read."""
+
+    BALANCE_TOO_LOW = "balance_too_low"
+    TOO_MUCH_UNSETTLED = "too_much_unsettled"
+
+
+class DropFunds(Message, frozen=True):
+    """The job that funds were held for was not stored."""
+
+    job_id: str
+
+
+class JobCommitted(Message, frozen=True):
+    """A job and its payment are stored. Told before the job is submitted to the Matcher."""
+
+    payment: Payment
+
+
+class AwaitsPayment(Message, frozen=True):
+    """Ask: has this job ended and is not told yet, because its payment is undecided? Answer: bool."""
+
+    job_id: str
+
+
+class PaymentDue(Message, frozen=True):
+    """Time to look at a payment again."""
+
+    payment_id: str
+
+
+class SettleAnswered(Message, frozen=True):
+    """What the facilitator said to a settlement."""
+
+    payment_id: str
+    answer: Settled | Refused | Unknown
+
+
+class OutcomeRead(Message, frozen=True):
+    """What the chain says of a payment; Unknown if it could not be read."""
+
+    payment_id: str
+    outcome: Settled | NotSettled | StillOpen | Unknown
+
+
+class ProbeDue(Message, frozen=True):
+    """Time to see whether the facilitator is well again."""
+
+
+class FacilitatorProbed(Message, frozen=True):
+    """How the facilitator is: None when it is well, else the problem."""
+
+    problem: str | None
+
+
+class DrainPayments(Message, frozen=True):
+    """Call ``on_idle`` when no settlement is under way or due at once."""
+
+    on_idle: Callable[[], None]
+
+
+# From the PaymentGate's decisions to whoever carries them out
+
+
+class AskSettle(Message, frozen=True):
+    """Have the facilitator settle a payment; the answer comes as :class:`SettleAnswered`."""
+
+    payment: Payment
+
+
+class AskOutcome(Message, frozen=True):
+    """Look up on the chain what became of a payment; the answer comes as :class:`OutcomeRead`."""
+
+    payment: Payment
+
+
+class AskHealth(Message, frozen=True):
+    """See how the facilitator is; the answer comes as :class:`FacilitatorProbed`."""
+
+
+class ReportPayments(Message, frozen=True):
+    """A standing problem of payments for the health board, or None any more."""
+
+    problem: str | None
 
 
 # To the edge

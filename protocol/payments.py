@@ -6,8 +6,10 @@ from typing import Final
 
 import msgspec
 
+from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payment_state import PaymentState
+from compute_router.protocol.payout_state import PayoutState
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 
 MICRO_USD_PER_UNIT: Final = 1
@@ -48,12 +50,20 @@ PAYMENT_NETWORKS: Final = {
 }
 
 
+CREDIT_NETWORK: Final = "credit"
+"""The network of a payment that was taken from a credit."""
+
+
 class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     """A verified authorization that is about to be reserved, together with its job.
 
     ``payment_id`` names it on its chain: ``<caip2>/<asset>/<payer>/<nonce>`` on EVM, ``<caip2>/<message hash>`` on
-    Solana. ``payload`` and ``requirements`` are the x402 v2 JSON that settlement needs. A commit that is
-    paid by credit has the network ``credit`` and begins as ``SETTLED``.
+    Solana. ``payload`` and ``requirements`` are the x402 v2 JSON that settlement needs. ``fee`` is the
+    operator's share of ``amount`` (``ledger.fee_of``). ``credit_token_hash`` is that of the credit
+    which the payment becomes if its job fails after settlement (``credit_token`` of its ``payment_id``).
+
+    A commit that is paid by credit has the network ``credit``, the id ``credit/<job id>``, ``spends`` is the
+    hash of the token that was shown, and it begins as ``SETTLED``.
     """
 
     payment_id: str
@@ -62,29 +72,142 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     asset: str
     pay_to: str
     amount: MicroUsd
+    fee: MicroUsd
     expires_at: UnixMs
     x402_version: int
     payload: bytes
     requirements: bytes
+    credit_token_hash: str
+    spends: str | None = None
 
 
-class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment as it is kept."""
+class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job says of its payment."""
 
     payment_id: str
     job_id: str
     payer: str
     network: str
+    amount: MicroUsd
+    fee: MicroUsd
+    state: PaymentState
+    transaction_ref: str | None = None
+    reason: str | None = None
+
+
+class Payment(PaymentView, frozen=True, kw_only=True):
+    """A payment as it is kept."""
+
     asset: str
     pay_to: str
-    amount: MicroUsd
-    state: PaymentState
     expires_at: UnixMs
     x402_version: int
     payload: bytes
     requirements: bytes
+    credit_token_hash: str
+    spends: str | None = None
+
+
+class OpenPayment(msgspec.Struct, frozen=True):
+    """A payment that is not decided, and where its job stands."""
+
+    payment: Payment
+    job_status: JobStatus
+
+
+class Credit(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that came for a job that failed, and what is left of it."""
+
+    token_hash: str
+    payer: str
+    payment_id: str
+    amount_left: MicroUsd
+
+
+class PayoutAddress(msgspec.Struct, frozen=True):
+    """Where a worker wants its earnings, signed by its key at a time."""
+
+    pubkey: str
+    address: str
+    signed_at: UnixMs
+
+
+class Payout(msgspec.Struct, frozen=True, kw_only=True):
+    """One transfer to a worker. ``transaction_data`` is the signed transaction, as its chain's adapter wrote it."""
+
+    payout_id: str
+    pubkey: str
+    address: str
+    amount: MicroUsd
+    created_at: UnixMs
+    state: PayoutState = PayoutState.RECORDED
+    transaction_data: str | None = None
     transaction_ref: str | None = None
     reason: str | None = None
+
+
+class Payable(msgspec.Struct, frozen=True):
+    """A worker that is owed so much, and has no open payout."""
+
+    pubkey: str
+    address: str
+    amount: MicroUsd
+
+
+class Earnings(msgspec.Struct, frozen=True):
+    """What a worker earned in all; of that, what reached it, and what is on its way at the moment."""
+
+    earned: MicroUsd
+    paid_out: MicroUsd
+    under_way: MicroUsd
+
+    @property
+    def pending(self) -> MicroUsd:
+        """What was not paid out yet, with what is on its way."""
+        return MicroUsd(self.earned - self.paid_out)
+
+
+class PaymentView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A payment as a job's owner sees it. ``credit_token`` is set while its money is a credit."""
+
+    state: PaymentState
+    amount: MicroUsd
+    transaction_ref: str | None = None
+    credit_token: str | None = None
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """An authorization that could be settled now."""
+
+    payer: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The facilitator says no. Of a settlement: no money moved."""
+
+    reason: str
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """The money moved, by this transaction."""
+
+    transaction_ref: str
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """Nobody said what happened: a time-out, a broken answer, a lost connection."""
+
+    reason: str
+
+
+class NotSettled(msgspec.Struct, frozen=True):
+    """The money did not move, and this authorization can move it no more."""
+
+    reason: str
+
+
+class StillOpen(msgspec.Struct, frozen=True):
+    """The money has not moved, and this authorization may still move it."""
 
 
 class Entry(msgspec.Struct, frozen=True):
