@@ -167,15 +167,6 @@ class Earnings(msgspec.Struct, frozen=True):
         return MicroUsd(self.earned - self.paid_out)
 
 
-class PaymentView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A payment as a job's owner sees it. ``credit_token`` is set while its money is a credit."""
-
-    state: PaymentState
-    amount: MicroUsd
-    transaction_ref: str | None = None
-    credit_token: str | None = None
-
-
 class Verified(msgspec.Struct, frozen=True):
     """An authorization that could be settled now."""
 
