@@ -25,14 +25,18 @@ from compute_router.protocol.messages import (
     WorkerFrame,
 )
 from compute_router.protocol.payments import (
+    NewPayment,
     NotSettled,
     Payment,
     PaymentView,
+    Payout,
+    PayoutAddress,
     Refused,
     Settled,
     StillOpen,
     Unknown,
 )
+from compute_router.protocol.payout_state import PayoutEvent
 from compute_router.protocol.receipts import Receipt
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.storage.interface import (
@@ -328,15 +332,29 @@ class InsertJob(Message, frozen=True):
 
     If its idempotency key was used before, nothing is kept, and the answer is the Replay. If the API key has
     used up its ``quota``, nothing is kept, and the answer is :class:`QuotaUsedUp`.
+
+    A ``payment`` is kept together with the job or not at all. If it was used before, nothing is kept, and the
+    answer is :class:`PaymentUsed`; if it spends a credit that is not there or too small, :class:`CreditUsedUp`.
     """
 
     job: NewJob
     key: IdempotencyKey | None = None
     quota: DayQuota | None = None
+    payment: NewPayment | None = None
 
 
 class QuotaUsedUp(Message, frozen=True):
     """The API key has made as many jobs as it may on this day."""
+
+
+class PaymentUsed(Message, frozen=True):
+    """The authorization was taken for an earlier job, whatever became of that."""
+
+    job_id: str
+
+
+class CreditUsedUp(Message, frozen=True):
+    """There is no such credit, or not enough left of it."""
 
 
 class FindReplay(Message, frozen=True):
@@ -622,81 +640,71 @@ class AuditJudged(Message, frozen=True):
     groups: tuple[int, ...]
 
 
-# Payments, kept by the JobStore. Each of the six steps is answered with :class:`PaymentRecorded`, also when
-# the payment was in another state and nothing changed: the answer says how it stands.
+# Credits and earnings, kept by the JobStore
 
 
-class RecordPaymentAsked(Message, frozen=True):
-    """Settlement of a reserved payment is about to be asked for.
+class FindCredit(Message, frozen=True):
+    """Ask: the credit with this hash of its token. Answer: Credit or None."""
 
-    If its job has ended without a result, it is released instead: such a job is never charged.
+    token_hash: str
+
+
+class GetEarnings(Message, frozen=True):
+    """Ask: what a worker earned, with up to ``limit`` payouts, newest first. Answer: :class:`WorkerEarnings`."""
+
+    pubkey: str
+    limit: int
+
+
+class WorkerEarnings(Message, frozen=True):
+    """All zero for a key that earned nothing yet."""
+
+    pubkey: str
+    earned: MicroUsd
+    paid_out: MicroUsd
+    under_way: MicroUsd
+    address: PayoutAddress | None
+    payouts: tuple[Payout, ...]
+
+
+class PutPayoutAddress(Message, frozen=True):
+    """Keep where a worker wants its earnings, unless a newer address is kept. Answer: nothing."""
+
+    address: PayoutAddress
+
+
+class ListPayable(Message, frozen=True):
+    """Ask: up to ``limit`` workers owed at least ``threshold``, most first. Answer: tuple of Payable.
+
+    Workers without a payout address, and those with an open payout, are left out.
     """
 
-    payment_id: str
+    threshold: MicroUsd
+    limit: int
 
 
-class RecordPaymentConfirmed(Message, frozen=True):
-    """The money moved. If the job has ended without a result, it becomes a credit in the same step."""
+class RecordPayouts(Message, frozen=True):
+    """Ask: record a payout for each worker that :class:`ListPayable` names. Answer: tuple of Payout."""
 
-    payment_id: str
-    transaction_ref: str
-
-
-class RecordPaymentRefused(Message, frozen=True):
-    """The money did not move and never will."""
-
-    payment_id: str
-    reason: str
+    threshold: MicroUsd
+    limit: int
 
 
-class RecordPaymentLostTrack(Message, frozen=True):
-    """Settlement was asked for and nobody knows what became of it."""
-
-    payment_id: str
-    reason: str
+class LoadOpenPayouts(Message, frozen=True):
+    """Ask: every payout that is recorded, sent or unknown, oldest first. Answer: tuple of Payout."""
 
 
-class RecordPaymentReleased(Message, frozen=True):
-    """A reserved payment is not needed: its job ended without a result."""
+class RecordPayout(Message, frozen=True):
+    """Ask: an event of a payout. Answer: the Payout as it is now; None if the event was not possible.
 
-    payment_id: str
-
-
-class RecordPaymentCredited(Message, frozen=True):
-    """The money came and the job did not: its amount becomes a credit of the payer."""
-
-    payment_id: str
-
-
-class PaymentRecorded(Message, frozen=True):
-    """How a payment stands now; ``payment`` is None when there is no such payment.
-
-    ``view`` is its job with that payment, if the job has ended.
+    ``SEND`` needs the signed transaction and its reference, which are durable before anything is sent.
     """
 
-    payment_id: str
-    payment: PaymentView | None
-    view: JobView | None = None
-
-
-class LoadOpenPayments(Message, frozen=True):
-    """Ask: the payments that are not at their end. Answer: :class:`OpenPayments`.
-
-    These are the reserved, settling and unknown ones, and the settled ones whose job is not completed.
-    """
-
-
-class OpenPayment(Message, frozen=True):
-    """A payment that is not at its end, and how its job stands."""
-
-    payment: Payment
-    status: JobStatus
-
-
-class OpenPayments(Message, frozen=True):
-    """The payments that a restart found; also told to the PaymentGate."""
-
-    payments: tuple[OpenPayment, ...]
+    payout_id: str
+    event: PayoutEvent
+    transaction_data: str | None = None
+    transaction_ref: str | None = None
+    reason: str | None = None
 
 
 # To the RetryScheduler

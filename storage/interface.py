@@ -18,7 +18,9 @@ from compute_router.protocol.api_keys import KeyScope
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
+from compute_router.protocol.payments import PaymentView
 from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.storage.money import MoneyStore
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +91,10 @@ class UnfinishedJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as its owner may see it. ``result`` is JSON, byte for byte as it arrived."""
+    """A job as its owner may see it. ``result`` is JSON, byte for byte as it arrived.
+
+    ``payment`` is None for a free job.
+    """
 
     job_id: str
     user_id: str
@@ -98,6 +103,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: UnixMs
     completed_at: UnixMs | None
     receipt: StoredReceipt | None = None
+    payment: PaymentView | None = None
 
 
 class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,7 +199,7 @@ class ClaimRefusal(Enum):
     EXPIRED = "expired"
 
 
-class Store(Protocol):
+class Store(MoneyStore, Protocol):
     """One open database."""
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -202,11 +208,13 @@ class Store(Protocol):
     def close(self) -> None:
         """Finish with the database and give up its lock. Calling it twice is harmless."""
 
-    def insert_job(self, job: NewJob, key: IdempotencyKey | None = None) -> Replay | None:
+    def insert_job(
+        self, job: NewJob, key: IdempotencyKey | None = None, *, paid: bool = False
+    ) -> Replay | None:
         """Keep a new job as ``pending`` with attempt 0.
 
         A user's idempotency key is kept with it. If the user used that key before, nothing is kept, and the
-        earlier job is answered.
+        earlier job is answered. The payment of a ``paid`` job must be kept in the same transaction.
         """
 
     def find_replay(self, user_id: str, key: IdempotencyKey) -> Replay | None:
@@ -366,7 +374,8 @@ class Store(Protocol):
     def delete_finished(self, before: UnixMs, limit: int) -> int:
         """Delete up to ``limit`` jobs that ended before a time, oldest first, with their receipts.
 
-        Their idempotency keys go with them. Returns how many jobs were deleted.
+        Their idempotency keys go with them, their payments stay. A job whose payment is open is not deleted.
+        Returns how many jobs were deleted.
         """
 
     def delete_idempotency_keys(self, before: UnixMs, limit: int) -> int:

@@ -1,24 +1,35 @@
--- One row for each authorization that a job was taken in for, or for a spent credit (network 'credit').
+-- Whether a job is paid for, so that the steps of a free one need not look for its payment.
+ALTER TABLE jobs ADD COLUMN paid INTEGER NOT NULL DEFAULT 0;
+
+-- One row for each authorization that a job was taken in for, or for a spent credit (network 'credit'). Rows outlive
+-- their jobs: an authorization that was used once must never be taken again.
 CREATE TABLE payments (
     payment_id TEXT PRIMARY KEY,
-    job_id TEXT NOT NULL REFERENCES jobs(id),
+    job_id TEXT NOT NULL,
     payer TEXT NOT NULL,
     network TEXT NOT NULL,
     asset TEXT NOT NULL,
     pay_to TEXT NOT NULL,
-    amount INTEGER NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0),
+    fee INTEGER NOT NULL CHECK (fee BETWEEN 0 AND amount),
     state TEXT NOT NULL,
     expires_at_ms INTEGER NOT NULL,
     x402_version INTEGER NOT NULL,
     payload TEXT NOT NULL,
     requirements TEXT NOT NULL,
+    -- What is kept of the token of the credit that this payment becomes when its job fails.
+    credit_token_hash TEXT NOT NULL,
+    -- The credit that this payment was taken from, by what is kept of its token.
+    spends TEXT,
     transaction_ref TEXT,
     reason TEXT,
     created_at_ms INTEGER NOT NULL,
     updated_at_ms INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX payments_job_id ON payments (job_id);
-CREATE INDEX payments_open ON payments (payer, state) WHERE state IN ('reserved', 'settling', 'unknown');
+-- Decided payments, nearly all of them, are in neither. A query must repeat the condition to use one.
+CREATE INDEX payments_open ON payments (state, expires_at_ms) WHERE state IN ('reserved', 'settling', 'unknown');
+CREATE INDEX payments_open_of_payer ON payments (payer, amount) WHERE state IN ('reserved', 'settling', 'unknown');
 
 -- What is left of money that came for jobs that did not. Only the hash of a token is kept.
 CREATE TABLE credits (
@@ -38,7 +49,22 @@ CREATE TABLE ledger (
     created_at_ms INTEGER NOT NULL,
     UNIQUE (journal, account)
 );
-CREATE INDEX ledger_account ON ledger (account);
+
+-- The sums of the ledger, kept up by every entry, so that nobody ever has to add up all of it.
+CREATE TABLE balances (
+    account TEXT PRIMARY KEY,
+    amount INTEGER NOT NULL
+);
+CREATE TRIGGER ledger_kept_in_balances AFTER INSERT ON ledger BEGIN
+    INSERT INTO balances (account, amount) VALUES (NEW.account, NEW.amount)
+    ON CONFLICT (account) DO UPDATE SET amount = amount + excluded.amount;
+END;
+CREATE TRIGGER ledger_never_changed BEFORE UPDATE ON ledger BEGIN
+    SELECT RAISE(ABORT, 'entries of the ledger are never changed');
+END;
+CREATE TRIGGER ledger_never_deleted BEFORE DELETE ON ledger BEGIN
+    SELECT RAISE(ABORT, 'entries of the ledger are never deleted');
+END;
 
 -- Where a worker's earnings go; the address was signed by the worker's key.
 CREATE TABLE payout_addresses (
@@ -51,11 +77,14 @@ CREATE TABLE payouts (
     payout_id TEXT PRIMARY KEY,
     pubkey TEXT NOT NULL,
     address TEXT NOT NULL,
-    amount INTEGER NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0),
     state TEXT NOT NULL,
     transaction_data TEXT,
     transaction_ref TEXT,
+    reason TEXT,
     created_at_ms INTEGER NOT NULL,
     updated_at_ms INTEGER NOT NULL
 );
+-- A worker has one open payout at the most, so that nothing is paid out twice.
 CREATE UNIQUE INDEX payouts_open ON payouts (pubkey) WHERE state IN ('recorded', 'sent', 'unknown');
+CREATE INDEX payouts_of_worker ON payouts (pubkey, created_at_ms);

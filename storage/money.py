@@ -1,0 +1,129 @@
+"""What is asked of a database about money: payments, credits, the ledger and payouts.
+
+Part of :class:`~compute_router.storage.interface.Store`; what is said there about transactions and counts holds.
+Nothing here is touched for a job that is free.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.ledger import Journal
+from compute_router.protocol.payment_state import PaymentEvent
+from compute_router.protocol.payments import (
+    Credit,
+    Earnings,
+    NewPayment,
+    Payable,
+    Payment,
+    Payout,
+    PayoutAddress,
+)
+from compute_router.protocol.payout_state import PayoutEvent
+from compute_router.protocol.units import MicroUsd, UnixMs
+
+
+class MoneyStore(Protocol):
+    """The part of a store that knows about money."""
+
+    def reserve_payment(self, payment: NewPayment, job_id: str, now: UnixMs) -> bool:
+        """Keep the payment of a job as ``reserved``, one by credit as ``settled``.
+
+        False, and nothing is kept, if its id was used before.
+        """
+
+    def payment(self, payment_id: str) -> Payment | None:
+        """One payment, or None."""
+
+    def payment_of(self, job_id: str) -> Payment | None:
+        """The payment of a job; None when it is free or unknown."""
+
+    def move_payment(
+        self,
+        payment_id: str,
+        event: PaymentEvent,
+        now: UnixMs,
+        *,
+        transaction_ref: str | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """Make a step of the state table; False if the payment is not where the step begins.
+
+        What is None leaves as it is what was kept before.
+        """
+
+    def open_payments(self) -> tuple[tuple[Payment, JobStatus], ...]:
+        """Every payment that is not at its end, and where its job stands, first to expire first.
+
+        These are the reserved, settling and unknown ones, and the settled ones of unfinished jobs.
+        """
+
+    def payments_due(self, before: UnixMs, limit: int) -> tuple[Payment, ...]:
+        """Up to ``limit`` payments that are reserved and expire before a time, first to expire first."""
+
+    def reserved_sum(self, payer: str) -> MicroUsd:
+        """What a payer's open payments come to together."""
+
+    def put_credit(self, credit: Credit, now: UnixMs) -> None:
+        """Keep a new credit."""
+
+    def credit(self, token_hash: str) -> Credit | None:
+        """The credit with this hash of its token, or None."""
+
+    def spend_credit(self, token_hash: str, payer: str, amount: MicroUsd) -> bool:
+        """Take an amount from a payer's credit; False, and nothing is taken, when it is not there or too small."""
+
+    def post(self, journal: Journal, now: UnixMs) -> None:
+        """Write a journal. A journal of that name must not be there yet."""
+
+    def journal(self, name: str) -> Journal | None:
+        """A journal by its name, its entries in the order in which they were written; or None."""
+
+    def balance(self, account: str) -> MicroUsd:
+        """The sum of an account; zero when nothing was ever posted to it."""
+
+    def ledger_sum(self) -> MicroUsd:
+        """The sum of all accounts, which is zero unless the database is damaged."""
+
+    def put_payout_address(self, address: PayoutAddress) -> bool:
+        """Keep where a worker wants its earnings; False if one is kept that was signed then or later."""
+
+    def payout_address(self, pubkey: str) -> PayoutAddress | None:
+        """Where a worker wants its earnings, or None."""
+
+    def payable(self, threshold: MicroUsd, limit: int) -> tuple[Payable, ...]:
+        """Up to ``limit`` workers that are owed at least ``threshold``, most first.
+
+        Those without a payout address and those with an open payout are left out.
+        """
+
+    def put_payout(self, payout: Payout) -> bool:
+        """Keep a new payout as ``recorded``; False if its worker has an open one."""
+
+    def move_payout(
+        self,
+        payout_id: str,
+        event: PayoutEvent,
+        now: UnixMs,
+        *,
+        transaction_data: str | None = None,
+        transaction_ref: str | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """Make a step of a payout; False if it is not where the step begins.
+
+        What is None leaves as it is what was kept before.
+        """
+
+    def payout(self, payout_id: str) -> Payout | None:
+        """One payout, or None."""
+
+    def open_payouts(self) -> tuple[Payout, ...]:
+        """Every payout that may still move money, oldest first."""
+
+    def payouts_of(self, pubkey: str, limit: int) -> tuple[Payout, ...]:
+        """Up to ``limit`` payouts of a worker, newest first."""
+
+    def earnings(self, pubkey: str) -> Earnings:
+        """What a worker earned, what it was paid, and what is on its way."""
