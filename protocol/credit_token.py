@@ -1,4 +1,4 @@
-"""The token of a credit: derived from the coordinator's key and the job, so that it need not be stored.
+"""The token of a credit: derived from the coordinator's key and the payment, so that it need not be stored.
 
 Whoever holds the coordinator's key can show it again and again to the owner of the failed job; the database holds
 only its hash. Another key makes other tokens: a coordinator that loses its key cannot show the old ones any more,
@@ -27,12 +27,12 @@ class BadCreditTokenError(RequestError):
     code = "bad_credit_token"
 
 
-def credit_token(secret: bytes, job_id: str) -> str:
-    """The token of the credit that the payment of a failed job became: ``crc_`` and 43 characters of base64url.
+def credit_token(secret: bytes, payment_id: str) -> str:
+    """The token of the credit that a payment became: ``crc_`` and 43 characters of base64url.
 
     ``secret`` is the 32-byte seed of the coordinator's key.
     """
-    digest = blake2b(job_id.encode(), digest_size=32, key=secret, person=_PURPOSE, encoder=RawEncoder)
+    digest = blake2b(payment_id.encode(), digest_size=32, key=secret, person=_PURPOSE, encoder=RawEncoder)
     return "crc_" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.payment_state import PaymentEvent, PaymentState
-from compute_router.protocol.payments import CREDIT_NETWORK, Entry, NewPayment, Payment, Payout
+from compute_router.protocol.payments import CREDIT_NETWORK, Entry, NewPayment, PaymentView, Payout
 from compute_router.protocol.units import MicroUsd
 
 FEES: Final = "operator:fees"
@@ -93,7 +93,7 @@ def after_reservation(payment: NewPayment) -> tuple[Journal, ...]:
     )
 
 
-def after_completion(payment: Payment, worker_pubkey: str) -> tuple[Journal, ...]:
+def after_completion(payment: PaymentView, worker_pubkey: str) -> tuple[Journal, ...]:
     """The job is completed: the worker is credited whatever becomes of the payment."""
     completion = _journal(
         JournalKind.COMPLETION,
@@ -111,7 +111,7 @@ def after_completion(payment: Payment, worker_pubkey: str) -> tuple[Journal, ...
     return (completion,)
 
 
-def after_failure(payment: Payment) -> Consequence:
+def after_failure(payment: PaymentView) -> Consequence:
     """The job ended without an output: what was not asked for never will be, and what came is given back."""
     if payment.state is PaymentState.RESERVED:
         return Consequence((PaymentEvent.RELEASE,))
@@ -120,7 +120,7 @@ def after_failure(payment: Payment) -> Consequence:
     return Consequence()
 
 
-def after_step(payment: Payment, event: PaymentEvent, job: JobStatus) -> Consequence:
+def after_step(payment: PaymentView, event: PaymentEvent, job: JobStatus) -> Consequence:
     """What follows from a step that the payment just made from ``payment.state``, when its job is at ``job``.
 
     ``steps`` are those that come on top of it.
@@ -158,11 +158,11 @@ def journal_name(kind: JournalKind, about: str) -> str:
     return f"{kind.value}:{about}"
 
 
-def _credited(payment: Payment) -> Journal:
+def _credited(payment: PaymentView) -> Journal:
     return _moved(JournalKind.CREDIT, payment, HELD, credit_account(payment.payer))
 
 
-def _moved(kind: JournalKind, payment: Payment, source: str, target: str) -> Journal:
+def _moved(kind: JournalKind, payment: PaymentView, source: str, target: str) -> Journal:
     return _journal(kind, payment.payment_id, {source: -payment.amount, target: payment.amount})
 
 

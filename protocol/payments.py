@@ -59,7 +59,7 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     ``payment_id`` names it on its chain: ``<caip2>/<asset>/<payer>/<nonce>`` on EVM, ``<caip2>/<message hash>`` on
     Solana. ``payload`` and ``requirements`` are the x402 v2 JSON that settlement needs. ``fee`` is the
     operator's share of ``amount`` (``ledger.fee_of``). ``credit_token_hash`` is that of the credit
-    which the payment becomes if its job fails after settlement (``credit_token`` of the job's id).
+    which the payment becomes if its job fails after settlement (``credit_token`` of its ``payment_id``).
 
     A commit that is paid by credit has the network ``credit``, the id ``credit/<job id>``, ``spends`` is the
     hash of the token that was shown, and it begins as ``SETTLED``.
@@ -80,26 +80,31 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     spends: str | None = None
 
 
-class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment as it is kept."""
+class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job says of its payment."""
 
     payment_id: str
     job_id: str
     payer: str
     network: str
-    asset: str
-    pay_to: str
     amount: MicroUsd
     fee: MicroUsd
     state: PaymentState
+    transaction_ref: str | None = None
+    reason: str | None = None
+
+
+class Payment(PaymentView, frozen=True, kw_only=True):
+    """A payment as it is kept."""
+
+    asset: str
+    pay_to: str
     expires_at: UnixMs
     x402_version: int
     payload: bytes
     requirements: bytes
     credit_token_hash: str
     spends: str | None = None
-    transaction_ref: str | None = None
-    reason: str | None = None
 
 
 class Credit(msgspec.Struct, frozen=True, kw_only=True):
