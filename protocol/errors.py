@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from compute_router.protocol.payment_offer import PaymentOffer
 
 
 class ComputeRouterError(Exception):
@@ -187,6 +190,83 @@ class JobsPerDayError(RateLimitedError):
     code = "jobs_per_day"
 
 
+class PaymentMalformedError(RequestError):
+    """A payment, credit or quote header is not what its name says: wrong base64, JSON, numbers or fields."""
+
+    code = "payment_malformed"
+
+
+class PaymentRequiredError(RequestError):
+    """The job must be paid for, and no payment came with it. ``offer`` is what the coordinator takes."""
+
+    code = "payment_required"
+    http_status = 402
+
+    def __init__(self, message: str, offer: PaymentOffer | None = None) -> None:
+        super().__init__(message)
+        self.offer = offer
+
+
+class PaymentVersionError(PaymentRequiredError):
+    """The payment is of another version of x402 than the header that it came in."""
+
+    code = "payment_version"
+
+
+class PaymentMismatchError(PaymentRequiredError):
+    """The payment is not the one that was asked for: other scheme, network, asset, amount or recipient."""
+
+    code = "payment_mismatch"
+
+
+class PaymentExpiredError(PaymentRequiredError):
+    """The authorization has expired, or would before it could be settled."""
+
+    code = "payment_expired"
+
+
+class PaymentTooEarlyError(PaymentRequiredError):
+    """The authorization is not valid yet."""
+
+    code = "payment_too_early"
+
+
+class PaymentRefusedError(PaymentRequiredError):
+    """The payment did not stand the check: signature, state of the chain, or what a facilitator says."""
+
+    code = "payment_refused"
+
+
+class InsufficientFundsError(PaymentRequiredError):
+    """The payer has less than the price, beyond what his other unfinished jobs will cost."""
+
+    code = "insufficient_funds"
+
+
+class PaymentUsedError(PaymentRequiredError):
+    """The payment was used before, for another job."""
+
+    code = "payment_already_used"
+
+
+class CreditRefusedError(PaymentRequiredError):
+    """The credit token is unknown, or what is left of it is less than the price."""
+
+    code = "credit_refused"
+
+
+class QuoteRefusedError(PaymentRequiredError):
+    """The signed quote is not of this coordinator, is for another job, or has expired."""
+
+    code = "quote_refused"
+
+
+class TooMuchUnsettledError(RateLimitedError):
+    """The payer has as much that is not settled yet as one payer may have."""
+
+    code = "too_much_unsettled"
+
+
 class UnavailableError(ComputeRouterError):
     """The coordinator cannot serve this now; the same request may succeed later."""
 
@@ -204,6 +284,19 @@ class DrainingError(UnavailableError):
     """The coordinator is about to stop and takes no more jobs."""
 
     code = "draining"
+
+
+class PaymentsUnavailableError(UnavailableError):
+    """Payments cannot be checked now, so no paid job is taken in.
+
+    ``retry_after_s`` is how many seconds later it may work.
+    """
+
+    code = "payments_unavailable"
+
+    def __init__(self, message: str, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class StorageUnavailableError(UnavailableError):

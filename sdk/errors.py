@@ -78,11 +78,8 @@ class PairingTimeoutError(ComputeRouterError):
     code = "pairing_timeout"
 
 
-class PaymentRequiredError(RequestError):
+class PaymentRequiredError(protocol_errors.PaymentRequiredError):
     """The coordinator wants to be paid, and this client does not pay."""
-
-    code = "payment_required"
-    http_status = 402
 
 
 class WrongNetworkError(ConfigurationError):
