@@ -1,0 +1,1 @@
+"""Payments at the edge: x402 over HTTP, facilitators, chains. Imported only where payments are on."""
