@@ -24,9 +24,11 @@ from compute_router.protocol.messages import (
     JobStarted,
     WorkerFrame,
 )
+from compute_router.protocol.payment_state import PaymentEvent
 from compute_router.protocol.payments import (
     NewPayment,
     NotSettled,
+    OpenPayment,
     Payment,
     PaymentView,
     Payout,
@@ -707,6 +709,85 @@ class RecordPayout(Message, frozen=True):
     reason: str | None = None
 
 
+# Also to the JobStore: the steps of a payment
+
+
+class RecordPaymentAsked(Message, frozen=True):
+    """Settlement is about to be asked for; only if this moved the payment. Answer: :class:`PaymentRecorded`."""
+
+    payment_id: str
+
+
+class RecordPaymentConfirmed(Message, frozen=True):
+    """The money came. Answer: :class:`PaymentRecorded`.
+
+    If the job failed meanwhile, the payment is credited at once.
+    """
+
+    payment_id: str
+    transaction_ref: str
+
+
+class RecordPaymentRefused(Message, frozen=True):
+    """The money will not come. Answer: :class:`PaymentRecorded`."""
+
+    payment_id: str
+    reason: str
+
+
+class RecordPaymentLostTrack(Message, frozen=True):
+    """Nobody knows whether the money comes. Answer: :class:`PaymentRecorded`."""
+
+    payment_id: str
+    reason: str
+
+
+class RecordPaymentReleased(Message, frozen=True):
+    """The money will never be asked for. Answer: :class:`PaymentRecorded`.
+
+    The end of a job without an output does this by itself to a reserved payment, in its own transaction.
+    """
+
+    payment_id: str
+    reason: str | None = None
+
+
+class RecordPaymentCredited(Message, frozen=True):
+    """The money came for a job that failed. Answer: :class:`PaymentRecorded`.
+
+    The end of such a job, or the coming of its money, does this by itself. Of another job nothing moves.
+    """
+
+    payment_id: str
+
+
+class PaymentRecorded(Message, frozen=True):
+    """A payment as it is now; None if it is unknown. ``moved``: whether the event was possible, and is durable.
+
+    ``view`` is its job, if that has ended and nothing is open any more.
+    """
+
+    payment_id: str
+    event: PaymentEvent
+    moved: bool
+    payment: Payment | None
+    view: JobView | None = None
+
+
+class LoadOpenPayments(Message, frozen=True):
+    """Ask: every payment that is not decided. Answer: :class:`OpenPayments`.
+
+    Settled ones are among them while their job is unfinished.
+    """
+
+
+class OpenPayments(Message, frozen=True):
+    """What a restart finds undecided, first to expire first. ``ledger_sum`` is zero, unless the ledger is damaged."""
+
+    payments: tuple[OpenPayment, ...]
+    ledger_sum: MicroUsd
+
+
 # To the RetryScheduler
 
 
@@ -782,7 +863,8 @@ class DropFunds(Message, frozen=True):
 class JobCommitted(Message, frozen=True):
     """A job and its payment are stored. Told before the job is submitted to the Matcher."""
 
-    payment: Payment
+    job_id: str
+    payment: NewPayment
 
 
 class AwaitsPayment(Message, frozen=True):

@@ -1,0 +1,485 @@
+"""The decisions about payments, as a plain class: events in, messages for other parts out.
+
+The core keeps these promises, which the tests hold it to. Settlement is asked for only when that is durable, only
+for a job that is completed or whose authorization is about to expire, and never while an earlier question about the
+same payment is open. What nobody knows is settled by the chain alone. The end of a paid job is told when its payment
+is decided. And every payment that is not decided has a timer, a question under way, or a job that is not finished.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from compute_router.actors.funds import Funds
+from compute_router.actors.messages import (
+    AskHealth,
+    AskOutcome,
+    AskSettle,
+    Cancel,
+    CancelTimer,
+    FacilitatorProbed,
+    FundsRefusal,
+    HoldFunds,
+    JobCommitted,
+    Message,
+    OpenPayments,
+    OutcomeRead,
+    PaymentDue,
+    PaymentRecorded,
+    ProbeDue,
+    PublishJob,
+    RecordPaymentAsked,
+    RecordPaymentConfirmed,
+    RecordPaymentCredited,
+    RecordPaymentLostTrack,
+    RecordPaymentRefused,
+    RecordPaymentReleased,
+    ReportPayments,
+    SetTimer,
+    SettleAnswered,
+)
+from compute_router.actors.payment_policy import PaymentPolicy
+from compute_router.protocol.job_state import FINAL, JobStatus
+from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentEvent, PaymentState
+from compute_router.protocol.payments import (
+    CREDIT_NETWORK,
+    NewPayment,
+    NotSettled,
+    Payment,
+    PaymentView,
+    Refused,
+    Settled,
+    StillOpen,
+    Unknown,
+)
+from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.storage.interface import JobView
+
+logger = logging.getLogger(__name__)
+
+_PROBE: Final = "facilitator"
+# A payment only moves on, so of two reports the one that is further on is the newer.
+_PROGRESS: Final = {
+    PaymentState.RESERVED: 0,
+    PaymentState.SETTLING: 1,
+    PaymentState.UNKNOWN: 2,
+    PaymentState.SETTLED: 3,
+    PaymentState.VOID: 3,
+    PaymentState.CREDITED: 4,
+}
+
+
+class _Busy(Enum):
+    """Who must answer before anything else can be decided about a payment."""
+
+    STORE = "store"
+    FACILITATOR = "facilitator"
+    CHAIN = "chain"
+
+
+class _Open:
+    """A payment that is not at its end. ``ended`` is how its job ended, None while it has not.
+
+    ``said`` is the facilitator's answer while the chain is asked about it. ``view`` is kept only of a job
+    without a result, which may be told before its payment is decided; ``told`` says that it was.
+    """
+
+    __slots__ = ("armed", "busy", "ended", "payment", "resting", "said", "told", "tries", "view")
+
+    def __init__(self, payment: Payment, ended: JobStatus | None) -> None:
+        self.payment = payment
+        self.ended = ended
+        self.busy: _Busy | None = None
+        self.said: Settled | Refused | None = None
+        self.view: JobView | None = None
+        self.told = False
+        self.resting = False
+        self.armed = False
+        self.tries = 0
+
+    @property
+    def completed(self) -> bool:
+        """Whether there is a result to be paid for."""
+        return self.ended is JobStatus.COMPLETED
+
+    @property
+    def failed(self) -> bool:
+        """Whether there never will be a result."""
+        return self.ended is not None and not self.completed
+
+
+class PaymentCore:
+    """When each payment is settled, released, looked up or credited. :meth:`drain` takes the messages out."""
+
+    def __init__(self, policy: PaymentPolicy) -> None:
+        self._policy = policy
+        self._funds = Funds(policy.max_unsettled)
+        self._open: dict[str, _Open] = {}
+        self._by_job: dict[str, _Open] = {}
+        self._failures = 0
+        self._unread = 0
+        self._down = False
+        self._probes = 0
+        self._problem: str | None = None
+        self._waits_for_facilitator: set[str] = set()
+        self._on_idle: list[Callable[[], None]] = []
+        self._out: list[Message] = []
+
+    # What the actor and the tests ask
+
+    def __len__(self) -> int:
+        """Number of payments that are not at their end."""
+        return len(self._open)
+
+    def awaits(self, job_id: str) -> bool:
+        """Whether a job has ended whose payment is undecided, so that its end is still to be told."""
+        one = self._by_job.get(job_id)
+        return one is not None and one.ended is not None and not one.told
+
+    def hold(self, wish: HoldFunds) -> FundsRefusal | None:
+        """Hold funds for a commit, or say why that cannot be."""
+        if wish.payment_id in self._open:
+            # It was used before, as the store will say; or it is the same commit again.
+            return None
+        return self._funds.hold(wish)
+
+    def drop(self, job_id: str) -> None:
+        """Give up the funds that were held for a commit."""
+        self._funds.drop(job_id)
+
+    def drain(self) -> list[Message]:
+        """Take the messages that have piled up since the last call."""
+        if self._on_idle and not any(map(self._under_way, self._open.values())):
+            waiting, self._on_idle = self._on_idle, []
+            for call in waiting:
+                call()
+        out, self._out = self._out, []
+        return out
+
+    def start_drain(self, on_idle: Callable[[], None]) -> None:
+        """Have ``on_idle`` called as soon as no settlement is under way or due."""
+        self._on_idle.append(on_idle)
+
+    def _under_way(self, one: _Open) -> bool:
+        if one.payment.state is PaymentState.RESERVED and one.completed:
+            return not self._down
+        return one.busy in (_Busy.STORE, _Busy.FACILITATOR) or one.payment.state is PaymentState.SETTLING
+
+    # Jobs come and end
+
+    def opened(self, event: OpenPayments, now: UnixMs) -> None:
+        """Take up what a restart found."""
+        for found in event.payments:
+            ended = found.job_status if found.job_status in FINAL else None
+            self._decide(self._add(found.payment, ended), now)
+
+    def committed(self, event: JobCommitted, now: UnixMs) -> None:
+        """A job was stored together with its payment."""
+        self._funds.drop(event.job_id)
+        self._decide(self._add(_kept(event.payment, event.job_id), None), now)
+
+    def ended(self, view: JobView, now: UnixMs) -> None:
+        """A job's end is durable: settle, or let go. Free jobs are told at once."""
+        one = self._by_job.get(view.job_id)
+        if one is None:
+            self._out.append(PublishJob(view))
+            return
+        one.ended = view.status
+        if view.payment is not None:
+            self._adopt(one, view.payment)
+        if one.failed:
+            one.view = view
+        if self._is_over(one):
+            self._tell(one, view)
+            self._forget(one)
+            return
+        self._tell_a_failure(one)
+        one.tries = 0
+        self._wake(one, now)
+
+    # The store answers
+
+    def recorded(self, event: PaymentRecorded, now: UnixMs) -> None:
+        """A step is durable, or was not possible: go on from where the payment stands."""
+        one = self._open.get(event.payment_id)
+        if one is None:
+            return
+        if event.payment is None:
+            logger.error("the payment of job %s is not in the store; it is dropped here", one.payment.job_id)
+            self._forget(one)
+            return
+        one.busy = None
+        self._adopt(one, event.payment)
+        if event.view is not None:
+            one.ended = event.view.status
+        if self._is_over(one):
+            view = event.view or one.view
+            if view is not None:
+                self._tell(one, view)
+            self._forget(one)
+            return
+        if event.event is PaymentEvent.ASK and event.moved:
+            self._ask_settle(one)
+            return
+        if event.event is PaymentEvent.LOSE_TRACK and event.moved:
+            self._tell_a_failure(one)
+            self._rest(one)
+            return
+        if event.event is PaymentEvent.REFUSE and event.moved and one.ended is None:
+            # Nobody would pay for the rest of it. If it completes all the same, its end will say so.
+            self._out.append(Cancel(one.payment.job_id))
+        self._decide(one, now)
+
+    # The facilitator and the chain answer
+
+    def settle_answered(self, event: SettleAnswered, now: UnixMs) -> None:
+        """What the facilitator said. Only the first answer to a question counts."""
+        self._note_answer(event.answer, now)
+        one = self._open.get(event.payment_id)
+        if one is None or one.busy is not _Busy.FACILITATOR:
+            return
+        one.busy = None
+        if isinstance(event.answer, Unknown):
+            if one.payment.state is PaymentState.SETTLING:
+                self._record(one, RecordPaymentLostTrack(one.payment.payment_id, event.answer.reason))
+            else:
+                self._rest(one)
+        elif isinstance(event.answer, Refused) and one.payment.state is PaymentState.UNKNOWN:
+            # It may well be refused because the first question was answered with yes.
+            self._rest(one)
+        elif isinstance(event.answer, Settled) and not self._policy.check_settlements:
+            self._confirm(one, event.answer)
+        else:
+            one.said = event.answer
+            one.tries = 0
+            self._ask_outcome(one)
+
+    def outcome_read(self, event: OutcomeRead, now: UnixMs) -> None:
+        """What the chain shows."""
+        unread = isinstance(event.outcome, Unknown)
+        self._unread = self._unread + 1 if unread else 0
+        self._report()
+        one = self._open.get(event.payment_id)
+        if one is None or one.busy is not _Busy.CHAIN:
+            return
+        one.busy = None
+        said, one.said = one.said, None
+        payment = one.payment
+        match event.outcome:
+            case Settled():
+                self._confirm(one, event.outcome)
+            case NotSettled(reason):
+                self._record(one, RecordPaymentRefused(payment.payment_id, reason))
+            case Unknown() if isinstance(said, Settled):
+                self._confirm(one, said)
+            case Unknown() if isinstance(said, Refused) and one.tries + 1 < self._policy.refusal_reads:
+                one.said = said
+                self._rest(one)
+            case _ if isinstance(said, Refused):
+                self._record(one, RecordPaymentRefused(payment.payment_id, said.reason))
+            case _ if payment.state is PaymentState.SETTLING:
+                reason = "The facilitator says that it is settled, but the chain does not show it."
+                self._record(one, RecordPaymentLostTrack(payment.payment_id, reason))
+            case StillOpen() if self._wants_money(one, now) and not self._down and now < payment.expires_at:
+                # The chain cannot carry out one authorization twice, so asking for it again is safe.
+                self._ask_settle(one)
+            case _:
+                self._rest(one)
+
+    def probed(self, event: FacilitatorProbed, now: UnixMs) -> None:
+        """How the facilitator is, after it was down."""
+        if not self._down:
+            return
+        if event.problem is None:
+            self._is_up(now)
+        else:
+            self._probe_later()
+
+    def probe_due(self, event: ProbeDue, now: UnixMs) -> None:
+        """See whether the facilitator is back."""
+        if self._down:
+            self._out.append(AskHealth())
+
+    # Time passes
+
+    def due(self, event: PaymentDue, now: UnixMs) -> None:
+        """A timer of a payment is over."""
+        one = self._open.get(event.payment_id)
+        if one is not None:
+            one.armed = False
+            self._wake(one, now)
+
+    # One payment
+
+    def _decide(self, one: _Open, now: UnixMs) -> None:
+        if one.busy is not None or one.resting:
+            return
+        payment_id = one.payment.payment_id
+        match one.payment.state:
+            case PaymentState.RESERVED if one.failed:
+                self._record(one, RecordPaymentReleased(payment_id))
+            case PaymentState.RESERVED if not self._wants_money(one, now):
+                self._nap(one, DurationMs(one.payment.expires_at - self._policy.early - now))
+            case PaymentState.RESERVED if self._down and now < one.payment.expires_at:
+                # While nothing was asked, nothing is in doubt.
+                self._waits_for_facilitator.add(payment_id)
+                self._nap(one, DurationMs(one.payment.expires_at - now))
+            case PaymentState.RESERVED:
+                self._record(one, RecordPaymentAsked(payment_id))
+            case PaymentState.SETTLING if one.said is None:
+                reason = "The coordinator stopped before it heard the answer."
+                self._record(one, RecordPaymentLostTrack(payment_id, reason))
+            case PaymentState.SETTLING | PaymentState.UNKNOWN:
+                self._ask_outcome(one)
+            case PaymentState.SETTLED if one.failed:
+                self._record(one, RecordPaymentCredited(payment_id))
+            case _:
+                # Only the end of the job is missing.
+                pass
+
+    def _wants_money(self, one: _Open, now: UnixMs) -> bool:
+        if one.ended is not None:
+            return one.completed
+        return now >= one.payment.expires_at - self._policy.early
+
+    def _is_over(self, one: _Open) -> bool:
+        """Whether both the job and its payment are at their end."""
+        state = one.payment.state
+        if state is PaymentState.SETTLED:
+            return one.completed
+        return one.ended is not None and state not in OPEN_PAYMENTS
+
+    def _record(self, one: _Open, request: Message) -> None:
+        one.busy = _Busy.STORE
+        self._out.append(request)
+
+    def _confirm(self, one: _Open, settled: Settled) -> None:
+        self._record(one, RecordPaymentConfirmed(one.payment.payment_id, settled.transaction_ref))
+
+    def _ask_settle(self, one: _Open) -> None:
+        one.busy = _Busy.FACILITATOR
+        self._out.append(AskSettle(one.payment))
+
+    def _ask_outcome(self, one: _Open) -> None:
+        one.busy = _Busy.CHAIN
+        self._out.append(AskOutcome(one.payment))
+
+    def _rest(self, one: _Open) -> None:
+        """Leave a payment alone for a while, longer each time."""
+        one.resting = True
+        self._arm(one, self._policy.backoff(one.tries))
+        one.tries += 1
+
+    def _nap(self, one: _Open, wait: DurationMs) -> None:
+        self._arm(one, DurationMs(max(1, min(wait, self._policy.max_nap))))
+
+    def _wake(self, one: _Open, now: UnixMs) -> None:
+        one.resting = False
+        self._decide(one, now)
+
+    def _arm(self, one: _Open, delay: DurationMs) -> None:
+        one.armed = True
+        payment_id = one.payment.payment_id
+        self._out.append(SetTimer(_timer(payment_id), delay, PaymentDue(payment_id)))
+
+    def _tell_a_failure(self, one: _Open) -> None:
+        """Tell the end of a job without a result when it may take long until its payment is decided."""
+        if one.payment.state is PaymentState.UNKNOWN and one.view is not None:
+            self._tell(one, one.view)
+
+    def _tell(self, one: _Open, view: JobView) -> None:
+        if one.told:
+            return
+        one.told = True
+        payment = one.payment
+        if view.payment is None or view.payment.state is not payment.state:
+            view = msgspec.structs.replace(view, payment=_shown(payment))
+        self._out.append(PublishJob(view))
+
+    def _add(self, payment: Payment, ended: JobStatus | None) -> _Open:
+        one = _Open(payment, ended)
+        self._open[payment.payment_id] = self._by_job[payment.job_id] = one
+        if payment.state in OPEN_PAYMENTS:
+            self._funds.add(payment.payer, payment.amount)
+        return one
+
+    def _adopt(self, one: _Open, news: PaymentView) -> None:
+        """Take over how a payment stands in the store; news that is older than ours is passed over."""
+        before = one.payment
+        if _PROGRESS[news.state] <= _PROGRESS[before.state]:
+            return
+        if before.state in OPEN_PAYMENTS and news.state not in OPEN_PAYMENTS:
+            self._funds.add(before.payer, -before.amount)
+        one.payment = msgspec.structs.replace(
+            before, state=news.state, transaction_ref=news.transaction_ref, reason=news.reason
+        )
+        if news.state is PaymentState.VOID and one.completed:
+            logger.warning("the payment of completed job %s was refused: %s", before.job_id, news.reason)
+
+    def _forget(self, one: _Open) -> None:
+        payment = one.payment
+        if one.armed:
+            self._out.append(CancelTimer(_timer(payment.payment_id)))
+        if payment.state in OPEN_PAYMENTS:
+            self._funds.add(payment.payer, -payment.amount)
+        self._waits_for_facilitator.discard(payment.payment_id)
+        del self._open[payment.payment_id]
+        del self._by_job[payment.job_id]
+
+    # The facilitator's health
+
+    def _note_answer(self, answer: Settled | Refused | Unknown, now: UnixMs) -> None:
+        if not isinstance(answer, Unknown):
+            self._failures = 0
+            if self._down:
+                self._is_up(now)
+            return
+        self._failures += 1
+        if not self._down and self._failures >= self._policy.failures_until_down:
+            self._down = True
+            self._probes = 0
+            self._report()
+            self._probe_later()
+
+    def _is_up(self, now: UnixMs) -> None:
+        self._down = False
+        self._failures = 0
+        self._report()
+        waiting, self._waits_for_facilitator = self._waits_for_facilitator, set()
+        for payment_id in sorted(waiting):
+            self._wake(self._open[payment_id], now)
+
+    def _probe_later(self) -> None:
+        self._out.append(SetTimer(_PROBE, self._policy.backoff(self._probes), ProbeDue()))
+        self._probes += 1
+
+    def _report(self) -> None:
+        problem = None
+        if self._down:
+            problem = "The facilitator does not answer; results of paid jobs wait for it."
+        elif self._unread >= self._policy.failures_until_down:
+            problem = "The chain cannot be read; payments in doubt wait for it."
+        if problem != self._problem:
+            self._problem = problem
+            self._out.append(ReportPayments(problem))
+
+
+def _timer(payment_id: str) -> str:
+    return f"payment:{payment_id}"
+
+
+def _kept(new: NewPayment, job_id: str) -> Payment:
+    """A payment as the store has it now that it was reserved."""
+    given = {field: getattr(new, field) for field in NewPayment.__struct_fields__}
+    state = PaymentState.SETTLED if new.network == CREDIT_NETWORK else PaymentState.RESERVED
+    return Payment(job_id=job_id, state=state, **given)
+
+
+def _shown(payment: Payment) -> PaymentView:
+    # Not the payment itself, which carries the authorization.
+    return PaymentView(**{field: getattr(payment, field) for field in PaymentView.__struct_fields__})

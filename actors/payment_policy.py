@@ -1,0 +1,41 @@
+"""The numbers by which payments are settled, in one place; times are in milliseconds."""
+
+from __future__ import annotations
+
+import msgspec
+
+from compute_router.protocol.units import DurationMs, MicroUsd
+
+
+class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How settlement goes, and what a payer may owe.
+
+    Attributes:
+        early: an authorization is settled so long before it expires, whether its job has ended or not.
+        settle_timeout, read_timeout: how long the facilitator and the chain may take for one answer.
+        settlements_at_once, reads_at_once: how many such questions are under way together.
+        retry_backoff, max_backoff: wait before a question is asked again; it doubles up to the maximum.
+        max_nap: the longest time between two looks at an authorization that is not due yet, in case that the
+            wall clock is set forward.
+        failures_until_down: so many settlements in a row without an answer mean that the facilitator is down.
+        refusal_reads: how often a chain that cannot be read is asked before a refusal is believed without it.
+        check_settlements: believe a settlement only when the chain shows it, or cannot be read.
+        max_unsettled: what one payer may owe while the chain cannot say what he has.
+    """
+
+    early: DurationMs = DurationMs(15_000)
+    settle_timeout: DurationMs = DurationMs(20_000)
+    read_timeout: DurationMs = DurationMs(10_000)
+    settlements_at_once: int = 16
+    reads_at_once: int = 8
+    retry_backoff: DurationMs = DurationMs(1_000)
+    max_backoff: DurationMs = DurationMs(60_000)
+    max_nap: DurationMs = DurationMs(60_000)
+    failures_until_down: int = 3
+    refusal_reads: int = 3
+    check_settlements: bool = True
+    max_unsettled: MicroUsd = MicroUsd(1_000_000)
+
+    def backoff(self, tries: int) -> DurationMs:
+        """Wait after so many tries before this one brought nothing."""
+        return DurationMs(min(self.retry_backoff << min(tries, 16), self.max_backoff))
