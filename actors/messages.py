@@ -24,11 +24,9 @@ from compute_router.protocol.messages import (
     JobStarted,
     WorkerFrame,
 )
-from compute_router.protocol.payment_state import PaymentEvent
 from compute_router.protocol.payments import (
     NewPayment,
     NotSettled,
-    OpenPayment,
     Payment,
     PaymentView,
     Payout,
@@ -749,7 +747,6 @@ class RecordPaymentReleased(Message, frozen=True):
     """
 
     payment_id: str
-    reason: str | None = None
 
 
 class RecordPaymentCredited(Message, frozen=True):
@@ -762,15 +759,13 @@ class RecordPaymentCredited(Message, frozen=True):
 
 
 class PaymentRecorded(Message, frozen=True):
-    """A payment as it is now; None if it is unknown. ``moved``: whether the event was possible, and is durable.
+    """How a payment stands now, whether the step was possible or not; None: there is no such payment.
 
-    ``view`` is its job, if that has ended and nothing is open any more.
+    ``view`` is its job with that payment, if the job has ended.
     """
 
     payment_id: str
-    event: PaymentEvent
-    moved: bool
-    payment: Payment | None
+    payment: PaymentView | None
     view: JobView | None = None
 
 
@@ -779,6 +774,13 @@ class LoadOpenPayments(Message, frozen=True):
 
     Settled ones are among them while their job is unfinished.
     """
+
+
+class OpenPayment(Message, frozen=True):
+    """A payment that is not at its end, and where its job stands."""
+
+    payment: Payment
+    job_status: JobStatus
 
 
 class OpenPayments(Message, frozen=True):

@@ -45,7 +45,7 @@ from compute_router.actors.messages import (
 )
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.job_state import FINAL, JobStatus
-from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentEvent, PaymentState
+from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentState
 from compute_router.protocol.payments import (
     CREDIT_NETWORK,
     NewPayment,
@@ -213,27 +213,29 @@ class PaymentCore:
             logger.error("the payment of job %s is not in the store; it is dropped here", one.payment.job_id)
             self._forget(one)
             return
+        before = one.payment.state
         one.busy = None
         self._adopt(one, event.payment)
         if event.view is not None:
             one.ended = event.view.status
+            if one.failed:
+                one.view = event.view
         if self._is_over(one):
-            view = event.view or one.view
-            if view is not None:
-                self._tell(one, view)
+            if event.view is not None:
+                self._tell(one, event.view)
             self._forget(one)
             return
-        if event.event is PaymentEvent.ASK and event.moved:
-            self._ask_settle(one)
-            return
-        if event.event is PaymentEvent.LOSE_TRACK and event.moved:
-            self._tell_a_failure(one)
-            self._rest(one)
-            return
-        if event.event is PaymentEvent.REFUSE and event.moved and one.ended is None:
-            # Nobody would pay for the rest of it. If it completes all the same, its end will say so.
-            self._out.append(Cancel(one.payment.job_id))
-        self._decide(one, now)
+        match one.payment.state:
+            case PaymentState.SETTLING if before is PaymentState.RESERVED:
+                self._ask_settle(one)
+            case PaymentState.UNKNOWN:
+                self._tell_a_failure(one)
+                self._rest(one)
+            case PaymentState.VOID:
+                # Nobody would pay for the rest of the job. If it completes all the same, its end says so.
+                self._out.append(Cancel(one.payment.job_id))
+            case _:
+                self._decide(one, now)
 
     # The facilitator and the chain answer
 
@@ -398,7 +400,7 @@ class PaymentCore:
         one.told = True
         payment = one.payment
         if view.payment is None or view.payment.state is not payment.state:
-            view = msgspec.structs.replace(view, payment=_shown(payment))
+            view = msgspec.structs.replace(view, payment=payment.view())
         self._out.append(PublishJob(view))
 
     def _add(self, payment: Payment, ended: JobStatus | None) -> _Open:
@@ -478,8 +480,3 @@ def _kept(new: NewPayment, job_id: str) -> Payment:
     given = {field: getattr(new, field) for field in NewPayment.__struct_fields__}
     state = PaymentState.SETTLED if new.network == CREDIT_NETWORK else PaymentState.RESERVED
     return Payment(job_id=job_id, state=state, **given)
-
-
-def _shown(payment: Payment) -> PaymentView:
-    # Not the payment itself, which carries the authorization.
-    return PaymentView(**{field: getattr(payment, field) for field in PaymentView.__struct_fields__})
