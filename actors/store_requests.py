@@ -15,6 +15,7 @@ from compute_router.actors.messages import (
     ClassifyLate,
     CompletionRecorded,
     CreatePairing,
+    CreditUsedUp,
     Deleted,
     DeleteFinished,
     Deliver,
@@ -34,6 +35,7 @@ from compute_router.actors.messages import (
     LoadWorkerRecord,
     Message,
     NoteAlive,
+    PaymentUsed,
     PutApiKey,
     PutWorkerRecords,
     QuotaUsedUp,
@@ -52,6 +54,14 @@ from compute_router.actors.messages import (
     WorkerRecordLoaded,
 )
 from compute_router.actors.ownership import OwnerRefusal, refuse_owner
+from compute_router.actors.payment_requests import (
+    PAYMENT_ACTIONS,
+    READ_ONLY_PAYMENT_REQUESTS,
+    book_completion,
+    book_failure,
+    refuse_payment,
+    reserve,
+)
 from compute_router.actors.proofs import MAX_EVIDENCE_PER_WORKER, check_proof, evidence_of
 from compute_router.protocol.errors import (
     ReceiptError,
@@ -90,17 +100,25 @@ def handle(store: Store, clock: Clock, request: Message) -> Any:
     return act(store, clock, request)
 
 
-def _insert_job(store: Store, clock: Clock, request: InsertJob) -> tuple[str, ...] | Replay | QuotaUsedUp:
-    if request.quota is not None:
-        # A repeated commit makes no job, so it is answered first and not counted.
+def _insert_job(
+    store: Store, clock: Clock, request: InsertJob
+) -> tuple[str, ...] | Replay | QuotaUsedUp | PaymentUsed | CreditUsedUp:
+    payment = request.payment
+    if request.quota is not None or payment is not None:
+        # A repeated commit makes no job, so it is answered first and neither counted nor paid.
         earlier = store.find_replay(request.job.user_id, request.key) if request.key else None
         if earlier is not None:
             return earlier
-        if not store.count_key_job(request.quota):
+        refusal = None if payment is None else refuse_payment(store, payment)
+        if refusal is not None:
+            return refusal
+        if request.quota is not None and not store.count_key_job(request.quota):
             return QuotaUsedUp()
-    replay = store.insert_job(request.job, request.key)
+    replay = store.insert_job(request.job, request.key, paid=payment is not None)
     if replay is not None:
         return replay
+    if payment is not None:
+        reserve(store, request, payment, clock.unix_ms())
     if request.job.privacy_class is PrivacyClass.PRIVATE:
         return store.trusted_pubkeys(request.job.user_id)
     return ()
@@ -150,6 +168,8 @@ def _record_completion(store: Store, clock: Clock, request: RecordCompletion) ->
     if view is not None and receipt is not None:
         store.put_receipt(job_id, receipt, now)
         view = msgspec.structs.replace(view, receipt=receipt)
+    if view is not None and view.payment is not None:
+        view = book_completion(store, view, request.pubkey, now)
     return CompletionRecorded(request.worker_id, job_id, attempt, view)
 
 
@@ -172,13 +192,19 @@ def _classify_late(store: Store, clock: Clock, request: ClassifyLate) -> Deliver
 
 
 def _record_failed(store: Store, clock: Clock, request: RecordFailed) -> JobEnded:
-    view = store.fail_job(request.job_id, request.attempt, request.result, clock.unix_ms())
+    now = clock.unix_ms()
+    view = store.fail_job(request.job_id, request.attempt, request.result, now)
+    if view is not None and view.payment is not None:
+        view = book_failure(store, view, now)
     return JobEnded(request.job_id, view)
 
 
 def _record_cancelled(store: Store, clock: Clock, request: RecordCancelled) -> JobEnded:
-    result = failed_result(Failure.CANCELLED)
-    return JobEnded(request.job_id, store.cancel_job(request.job_id, result, clock.unix_ms()))
+    now = clock.unix_ms()
+    view = store.cancel_job(request.job_id, failed_result(Failure.CANCELLED), now)
+    if view is not None and view.payment is not None:
+        view = book_failure(store, view, now)
+    return JobEnded(request.job_id, view)
 
 
 def _note_alive(store: Store, clock: Clock, request: NoteAlive) -> None:
@@ -385,9 +411,11 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
     LoadApiKeys: _load_api_keys,
     PutApiKey: _put_api_key,
     RevokeApiKey: _revoke_api_key,
+    **PAYMENT_ACTIONS,
 }
 
 READ_ONLY: Final[frozenset[type[Message]]] = frozenset(
     {LoadWorkerRecord, FindReplay, GetJob, GetReceipt, ListPairings, LoadApiKeys, LoadUnfinished}
+    | READ_ONLY_PAYMENT_REQUESTS
 )
 """Requests that change nothing, so that they can be served while the database cannot be written."""

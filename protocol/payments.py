@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payout_state import PayoutState
@@ -79,6 +80,10 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     credit_token_hash: str
     spends: str | None = None
 
+    def __repr__(self) -> str:
+        """What it is about, without the authorization."""
+        return f"NewPayment({self.payment_id!r}, amount={self.amount})"
+
 
 class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
     """What a job says of its payment."""
@@ -105,6 +110,21 @@ class Payment(PaymentView, frozen=True, kw_only=True):
     requirements: bytes
     credit_token_hash: str
     spends: str | None = None
+
+    def __repr__(self) -> str:
+        """What it is about, without the authorization."""
+        return f"Payment({self.payment_id!r}, {self.state.value}, amount={self.amount})"
+
+    def view(self) -> PaymentView:
+        """What the job says of it: everything but the authorization and what is spent with it."""
+        return PaymentView(**{name: getattr(self, name) for name in PaymentView.__struct_fields__})
+
+
+class OpenPayment(msgspec.Struct, frozen=True):
+    """A payment that is not at its end, and where its job stands."""
+
+    payment: Payment
+    job_status: JobStatus
 
 
 class Credit(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Final
 
 from compute_router.protocol.job_state import UNFINISHED, JobEvent, JobStatus, advance, sources
 from compute_router.protocol.pairing import MAX_WRONG_TRIES
+from compute_router.storage.money_queries import open_payment
 
 
 def _literals(statuses: tuple[JobStatus, ...]) -> str:
@@ -30,8 +31,8 @@ _UNFINISHED: Final = _literals(tuple(status for status in JobStatus if status in
 # Keep a new job, unless its user used its idempotency key before.
 INSERT_JOB: Final = """
 INSERT INTO jobs (id, type, policy, privacy_class, user_id, payload, model, created_at, queue_deadline_ms,
-    queue_window_ms, lease_ms, run_limit_ms, recipients, idempotency_key, request_hash)
-VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+    queue_window_ms, lease_ms, run_limit_ms, recipients, idempotency_key, request_hash, paid)
+VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS TEXT), ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
 ON CONFLICT (idempotency_key, user_id) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
 
@@ -67,33 +68,34 @@ WHERE id = ?1 AND status IN $old AND attempt = ?2
 """,
 )
 
-# Keep the output of the attempt that this worker holds; answers when the job was committed and for whom.
+# Keep the output of the attempt that this worker holds; answers when the job was committed, for whom, and
+# whether it is paid.
 COMPLETE_JOB: Final = _step(
     JobEvent.COMPLETE,
     """
 UPDATE jobs SET status = $new, result = CAST(?4 AS TEXT), completed_at = ?5, lease_deadline_ms = NULL
 WHERE id = ?1 AND status IN $old AND attempt = ?2 AND worker_pubkey = ?3
-RETURNING created_at, user_id
+RETURNING created_at, user_id, paid
 """,
 )
 
-# End a job without an output; answers when the job was committed and for whom.
+# End a job without an output; answers when the job was committed, for whom, and whether it is paid.
 FAIL_JOB: Final = _step(
     JobEvent.FAIL,
     """
 UPDATE jobs SET status = $new, result = CAST(?3 AS TEXT), completed_at = ?4, lease_deadline_ms = NULL
 WHERE id = ?1 AND status IN $old AND attempt = ?2
-RETURNING created_at, user_id
+RETURNING created_at, user_id, paid
 """,
 )
 
-# End a job because its owner wants it no more, whatever its attempt; answers when it was committed, for whom.
+# End a job because its owner wants it no more, whatever its attempt; answers what the statement before does.
 CANCEL_JOB: Final = _step(
     JobEvent.CANCEL,
     """
 UPDATE jobs SET status = $new, result = CAST(?2 AS TEXT), completed_at = ?3, lease_deadline_ms = NULL
 WHERE id = ?1 AND status IN $old
-RETURNING created_at, user_id
+RETURNING created_at, user_id, paid
 """,
 )
 
@@ -101,7 +103,7 @@ RETURNING created_at, user_id
 JOB_VIEW: Final = """
 SELECT job.status, CAST(job.result AS BLOB), job.created_at, job.completed_at,
     receipt.provider_pubkey, CAST(receipt.receipt_json AS BLOB), receipt.signature, receipt.verified,
-    job.user_id
+    job.user_id, job.paid
 FROM jobs AS job LEFT JOIN receipts AS receipt ON receipt.job_id = job.id
 WHERE job.id = ?1
 """
@@ -325,7 +327,13 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value
 # The number under a name.
 STATE: Final = "SELECT value FROM coordinator_state WHERE name = ?1"
 
-_FIRST_ENDED: Final = "FROM jobs WHERE completed_at < ?1 ORDER BY completed_at, rowid LIMIT ?2"
+# Money must not move for a job that nobody can look up any more.
+_FIRST_ENDED: Final = f"""
+FROM jobs WHERE completed_at < ?1 AND rowid NOT IN (
+    SELECT job.rowid FROM payments JOIN jobs AS job ON job.id = payments.job_id
+    WHERE payments.state IN {open_payment}
+) ORDER BY completed_at, rowid LIMIT ?2
+"""  # noqa: S608 - as above
 
 # Delete the receipts of the jobs that the next statement deletes.
 DELETE_RECEIPTS: Final = f"""

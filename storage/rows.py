@@ -21,7 +21,7 @@ from compute_router.storage.interface import (
     WorkerRecord,
 )
 
-JobViewRow = tuple[str, bytes | None, str, str | None, str | None, bytes, str, int, str]
+JobViewRow = tuple[str, bytes | None, str, str | None, str | None, bytes, str, int, str, int]
 ApiKeyRow = tuple[
     str, str, str, str, str | None, int | None, int | None, int | None, int, int | None
 ]  # fmt: skip
@@ -131,7 +131,7 @@ def evidence(worker_pubkey: str, row: EvidenceRow) -> Evidence:
 
 def _job_view(job_id: str, row: JobViewRow) -> JobView:
     status, result, created_at, completed_at = row[:4]
-    provider_pubkey, receipt_json, signature, verified, user_id = row[4:]
+    provider_pubkey, receipt_json, signature, verified, user_id = row[4:9]
     return JobView(
         job_id=job_id,
         user_id=user_id,

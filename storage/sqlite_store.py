@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
@@ -32,6 +34,7 @@ from compute_router.storage.interface import (
     WorkerRecord,
 )
 from compute_router.storage.session import Session
+from compute_router.storage.sqlite_money import SqliteMoney
 
 _PAGE_JOBS: Final = 1_000
 _ALIVE: Final = "alive_at_ms"
@@ -61,7 +64,7 @@ def open_sqlite_store(path: Path, busy_timeout: DurationMs = DEFAULT_BUSY_TIMEOU
         raise
 
 
-class SqliteStore(Store):
+class SqliteStore(SqliteMoney, Store):
     """See :class:`~compute_router.storage.interface.Store`.
 
     Every call raises :class:`StorageUnavailableError` when the disk or the file fails. Constraint
@@ -81,10 +84,12 @@ class SqliteStore(Store):
         finally:
             self._lock.release()
 
-    def insert_job(self, job: NewJob, key: IdempotencyKey | None = None) -> Replay | None:
+    def insert_job(
+        self, job: NewJob, key: IdempotencyKey | None = None, *, paid: bool = False
+    ) -> Replay | None:
         if key is None:
-            self._insert_job(job, None, None)
-        elif not self._insert_job(job, key.key, key.request_hash):
+            self._insert_job(job, None, None, paid)
+        elif not self._insert_job(job, key.key, key.request_hash, paid):
             return self.find_replay(job.user_id, key)
         return None
 
@@ -92,7 +97,7 @@ class SqliteStore(Store):
         row = self._session.read(queries.REPLAY, (user_id, key.key, key.request_hash))
         return None if row is None else Replay(row[0], bool(row[1]))
 
-    def _insert_job(self, job: NewJob, key: str | None, request_hash: str | None) -> bool:
+    def _insert_job(self, job: NewJob, key: str | None, request_hash: str | None, paid: bool) -> bool:
         return self._session.change(
             queries.INSERT_JOB,
             (
@@ -111,6 +116,7 @@ class SqliteStore(Store):
                 None if job.recipients is None else rows.pubkeys_json(job.recipients),
                 key,
                 request_hash,
+                paid,
             ),
         )
 
@@ -145,23 +151,26 @@ class SqliteStore(Store):
         committed = self._session.change_returning_row(
             queries.COMPLETE_JOB, (job_id, attempt, worker_pubkey, result, iso_from_unix_ms(completed_at))
         )
-        return _ended(job_id, JobStatus.COMPLETED, result, committed, completed_at)
+        return self._ended(job_id, JobStatus.COMPLETED, result, committed, completed_at)
 
     def fail_job(self, job_id: str, attempt: int, result: bytes, completed_at: UnixMs) -> JobView | None:
         committed = self._session.change_returning_row(
             queries.FAIL_JOB, (job_id, attempt, result, iso_from_unix_ms(completed_at))
         )
-        return _ended(job_id, JobStatus.FAILED, result, committed, completed_at)
+        return self._ended(job_id, JobStatus.FAILED, result, committed, completed_at)
 
     def cancel_job(self, job_id: str, result: bytes, completed_at: UnixMs) -> JobView | None:
         committed = self._session.change_returning_row(
             queries.CANCEL_JOB, (job_id, result, iso_from_unix_ms(completed_at))
         )
-        return _ended(job_id, JobStatus.CANCELLED, result, committed, completed_at)
+        return self._ended(job_id, JobStatus.CANCELLED, result, committed, completed_at)
 
     def job_view(self, job_id: str) -> JobView | None:
         row = self._session.read(queries.JOB_VIEW, (job_id,))
-        return None if row is None else rows.job_view(job_id, row)
+        if row is None:
+            return None
+        view = rows.job_view(job_id, row)
+        return self._with_payment(view) if row[-1] else view
 
     def completed_by(self, job_id: str) -> tuple[str, int] | None:
         row: tuple[str, int] | None = self._session.read(queries.COMPLETED_BY, (job_id,))
@@ -361,22 +370,31 @@ class SqliteStore(Store):
             return ClaimRefusal.INVALID_CODE
         return ClaimRefusal.ALREADY_CLAIMED if claimed else ClaimRefusal.EXPIRED
 
+    def _ended(
+        self,
+        job_id: str,
+        status: JobStatus,
+        result: bytes,
+        committed: tuple[str, str, int] | None,
+        completed_at: UnixMs,
+    ) -> JobView | None:
+        if committed is None:
+            return None
+        created_at, user_id, paid = committed
+        view = JobView(
+            job_id=job_id,
+            user_id=user_id,
+            status=status,
+            result=result,
+            created_at=unix_ms_from_iso(created_at),
+            completed_at=completed_at,
+        )
+        return self._with_payment(view) if paid else view
+
+    def _with_payment(self, view: JobView) -> JobView:
+        payment = self.payment_of(view.job_id)
+        return view if payment is None else msgspec.structs.replace(view, payment=payment.view())
+
 
 def _pairing(user_id: str, pubkey: str, paired_at: int, signed: int) -> Pairing:
     return Pairing(user_id=user_id, provider_pubkey=pubkey, paired_at=UnixMs(paired_at), signed=bool(signed))
-
-
-def _ended(
-    job_id: str, status: JobStatus, result: bytes, committed: tuple[str, str] | None, completed_at: UnixMs
-) -> JobView | None:
-    if committed is None:
-        return None
-    created_at, user_id = committed
-    return JobView(
-        job_id=job_id,
-        user_id=user_id,
-        status=status,
-        result=result,
-        created_at=unix_ms_from_iso(created_at),
-        completed_at=completed_at,
-    )

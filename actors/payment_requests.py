@@ -1,0 +1,269 @@
+"""What each request about money does, as plain functions over the storage interface.
+
+Money follows its job in one transaction: whatever ends a job also books what that means for its payment.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+import msgspec
+
+from compute_router.actors.clock import Clock
+from compute_router.actors.messages import (
+    CreditUsedUp,
+    FindCredit,
+    GetEarnings,
+    InsertJob,
+    ListPayable,
+    LoadOpenPayments,
+    LoadOpenPayouts,
+    Message,
+    OpenPayments,
+    PaymentRecorded,
+    PaymentUsed,
+    PutPayoutAddress,
+    RecordPaymentAsked,
+    RecordPaymentConfirmed,
+    RecordPaymentCredited,
+    RecordPaymentLostTrack,
+    RecordPaymentRefused,
+    RecordPaymentReleased,
+    RecordPayout,
+    RecordPayouts,
+    WorkerEarnings,
+)
+from compute_router.protocol.job_state import FINAL, JobStatus
+from compute_router.protocol.ledger import (
+    Consequence,
+    after_completion,
+    after_failure,
+    after_payout,
+    after_reservation,
+    after_step,
+)
+from compute_router.protocol.payment_state import PaymentEvent
+from compute_router.protocol.payments import Credit, NewPayment, Payable, Payment, Payout
+from compute_router.protocol.payout_state import PayoutEvent
+from compute_router.protocol.units import UnixMs
+from compute_router.storage.interface import JobView, Store
+
+
+def refuse_payment(store: Store, payment: NewPayment) -> PaymentUsed | CreditUsedUp | None:
+    """Why no job can be kept with this payment; None: :func:`reserve` will succeed."""
+    earlier = store.payment(payment.payment_id)
+    if earlier is not None:
+        return PaymentUsed(earlier.job_id)
+    if payment.spends is not None:
+        credit = store.credit(payment.spends)
+        if credit is None or credit.payer != payment.payer or credit.amount_left < payment.amount:
+            return CreditUsedUp()
+    return None
+
+
+def reserve(store: Store, request: InsertJob, payment: NewPayment, now: UnixMs) -> None:
+    """Keep the payment of a job that was just stored."""
+    reserved = store.reserve_payment(payment, request.job.job_id, now)
+    assert reserved, "its id was looked up before"
+    if payment.spends is not None:
+        spent = store.spend_credit(payment.spends, payment.payer, payment.amount)
+        assert spent, "the credit was looked at before"
+    for journal in after_reservation(payment):
+        store.post(journal, now)
+
+
+def book_completion(store: Store, view: JobView, worker_pubkey: str, now: UnixMs) -> JobView:
+    """Credit the worker of a paid job that was just completed."""
+    assert view.payment is not None
+    for journal in after_completion(view.payment, worker_pubkey):
+        store.post(journal, now)
+    return view
+
+
+def book_failure(store: Store, view: JobView, now: UnixMs) -> JobView:
+    """Release or give back the money of a paid job that just ended without an output."""
+    assert view.payment is not None
+    payment = store.payment(view.payment.payment_id)
+    assert payment is not None
+    _follow(store, payment, after_failure(payment), now)
+    return _shown(store, view, payment.payment_id)
+
+
+def _follow(store: Store, payment: Payment, consequence: Consequence, now: UnixMs) -> None:
+    for journal in consequence.journals:
+        store.post(journal, now)
+    for step in consequence.steps:
+        moved = store.move_payment(payment.payment_id, step, now)
+        assert moved, "a consequence is possible"
+        if step is PaymentEvent.CREDIT:
+            _keep_credit(store, payment, now)
+
+
+def _keep_credit(store: Store, payment: Payment, now: UnixMs) -> None:
+    store.put_credit(
+        Credit(
+            token_hash=payment.credit_token_hash,
+            payer=payment.payer,
+            payment_id=payment.payment_id,
+            amount_left=payment.amount,
+        ),
+        now,
+    )
+
+
+def _record(
+    store: Store,
+    clock: Clock,
+    payment_id: str,
+    event: PaymentEvent,
+    *,
+    transaction_ref: str | None = None,
+    reason: str | None = None,
+) -> PaymentRecorded:
+    """Make a step of a payment, if it is possible, with all that follows from it."""
+    now = clock.unix_ms()
+    before = store.payment(payment_id)
+    if before is None:
+        return PaymentRecorded(payment_id, event, moved=False, payment=None)
+    job = store.job_view(before.job_id)
+    status = JobStatus.FAILED if job is None else job.status
+    moved = _sensible(event, status) and store.move_payment(
+        payment_id, event, now, transaction_ref=transaction_ref, reason=reason
+    )
+    if moved:
+        if event is PaymentEvent.CREDIT:
+            _keep_credit(store, before, now)
+        _follow(store, before, after_step(before, event, status), now)
+    after = store.payment(payment_id)
+    assert after is not None
+    ended = job is not None and status in FINAL
+    view = msgspec.structs.replace(job, payment=after.view()) if ended else None
+    return PaymentRecorded(payment_id, event, moved, after, view)
+
+
+def _sensible(event: PaymentEvent, job: JobStatus) -> bool:
+    """Whether an event fits the job: what is or may be delivered is neither given back nor given away."""
+    if event in (PaymentEvent.CREDIT, PaymentEvent.RELEASE):
+        return job in FINAL and job is not JobStatus.COMPLETED
+    return True
+
+
+def _shown(store: Store, view: JobView, payment_id: str) -> JobView:
+    payment = store.payment(payment_id)
+    return msgspec.structs.replace(view, payment=None if payment is None else payment.view())
+
+
+def _asked(store: Store, clock: Clock, request: RecordPaymentAsked) -> PaymentRecorded:
+    return _record(store, clock, request.payment_id, PaymentEvent.ASK)
+
+
+def _confirmed(store: Store, clock: Clock, request: RecordPaymentConfirmed) -> PaymentRecorded:
+    return _record(
+        store, clock, request.payment_id, PaymentEvent.CONFIRM, transaction_ref=request.transaction_ref
+    )
+
+
+def _refused(store: Store, clock: Clock, request: RecordPaymentRefused) -> PaymentRecorded:
+    return _record(store, clock, request.payment_id, PaymentEvent.REFUSE, reason=request.reason)
+
+
+def _lost_track(store: Store, clock: Clock, request: RecordPaymentLostTrack) -> PaymentRecorded:
+    return _record(store, clock, request.payment_id, PaymentEvent.LOSE_TRACK, reason=request.reason)
+
+
+def _released(store: Store, clock: Clock, request: RecordPaymentReleased) -> PaymentRecorded:
+    return _record(store, clock, request.payment_id, PaymentEvent.RELEASE, reason=request.reason)
+
+
+def _credited(store: Store, clock: Clock, request: RecordPaymentCredited) -> PaymentRecorded:
+    return _record(store, clock, request.payment_id, PaymentEvent.CREDIT)
+
+
+def _load_open_payments(store: Store, clock: Clock, request: LoadOpenPayments) -> OpenPayments:
+    return OpenPayments(store.open_payments(), store.ledger_sum())
+
+
+def _find_credit(store: Store, clock: Clock, request: FindCredit) -> Credit | None:
+    return store.credit(request.token_hash)
+
+
+def _get_earnings(store: Store, clock: Clock, request: GetEarnings) -> WorkerEarnings:
+    earnings = store.earnings(request.pubkey)
+    return WorkerEarnings(
+        request.pubkey,
+        earnings.earned,
+        earnings.paid_out,
+        earnings.under_way,
+        store.payout_address(request.pubkey),
+        store.payouts_of(request.pubkey, request.limit),
+    )
+
+
+def _put_payout_address(store: Store, clock: Clock, request: PutPayoutAddress) -> None:
+    store.put_payout_address(request.address)
+
+
+def _list_payable(store: Store, clock: Clock, request: ListPayable) -> tuple[Payable, ...]:
+    return store.payable(request.threshold, request.limit)
+
+
+def _record_payouts(store: Store, clock: Clock, request: RecordPayouts) -> tuple[Payout, ...]:
+    payouts = tuple(
+        Payout(
+            payout_id=str(uuid.uuid4()),
+            pubkey=payable.pubkey,
+            address=payable.address,
+            amount=payable.amount,
+            created_at=clock.unix_ms(),
+        )
+        for payable in store.payable(request.threshold, request.limit)
+    )
+    return tuple(payout for payout in payouts if store.put_payout(payout))
+
+
+def _load_open_payouts(store: Store, clock: Clock, request: LoadOpenPayouts) -> tuple[Payout, ...]:
+    return store.open_payouts()
+
+
+def _record_payout(store: Store, clock: Clock, request: RecordPayout) -> Payout | None:
+    if request.event is PayoutEvent.SEND and None in (request.transaction_data, request.transaction_ref):
+        raise ValueError("what is sent must be stored with the event")
+    now = clock.unix_ms()
+    moved = store.move_payout(
+        request.payout_id,
+        request.event,
+        now,
+        transaction_data=request.transaction_data,
+        transaction_ref=request.transaction_ref,
+        reason=request.reason,
+    )
+    if not moved:
+        return None
+    payout = store.payout(request.payout_id)
+    assert payout is not None
+    if request.event is PayoutEvent.SETTLE:
+        store.post(after_payout(payout), now)
+    return payout
+
+
+PAYMENT_ACTIONS: Final[dict[type[Message], Any]] = {
+    RecordPaymentAsked: _asked,
+    RecordPaymentConfirmed: _confirmed,
+    RecordPaymentRefused: _refused,
+    RecordPaymentLostTrack: _lost_track,
+    RecordPaymentReleased: _released,
+    RecordPaymentCredited: _credited,
+    LoadOpenPayments: _load_open_payments,
+    FindCredit: _find_credit,
+    GetEarnings: _get_earnings,
+    PutPayoutAddress: _put_payout_address,
+    ListPayable: _list_payable,
+    RecordPayouts: _record_payouts,
+    LoadOpenPayouts: _load_open_payouts,
+    RecordPayout: _record_payout,
+}
+
+READ_ONLY_PAYMENT_REQUESTS: Final[frozenset[type[Message]]] = frozenset(
+    {LoadOpenPayments, FindCredit, GetEarnings, ListPayable, LoadOpenPayouts}
+)

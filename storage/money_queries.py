@@ -1,0 +1,164 @@
+"""Every SQL statement about payments, credits, the ledger and payouts, by name; as in ``queries``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final
+
+from compute_router.protocol.job_state import UNFINISHED
+from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentEvent, PaymentState, payment_sources
+from compute_router.protocol.payout_state import OPEN_PAYOUTS, PayoutEvent, payout_sources
+
+
+def _literals(states: Iterable[Enum]) -> str:
+    return "(" + ", ".join(f"'{state.value}'" for state in states) + ")"
+
+
+# Literals in the order of the table, so that SQLite sees that the condition of a partial index is the same.
+open_payment: Final = _literals(state for state in PaymentState if state in OPEN_PAYMENTS)
+_open_payout: Final = _literals(OPEN_PAYOUTS)
+_unfinished: Final = _literals(UNFINISHED)
+
+_PAYMENT: Final = """
+    payment.payment_id, payment.job_id, payment.payer, payment.network, payment.amount, payment.fee,
+    payment.state, payment.transaction_ref, payment.reason, payment.asset, payment.pay_to,
+    payment.expires_at_ms, payment.x402_version, CAST(payment.payload AS BLOB),
+    CAST(payment.requirements AS BLOB), payment.credit_token_hash, payment.spends
+"""
+
+_PAYOUT: Final = """
+    payout_id, pubkey, address, amount, created_at_ms, state, transaction_data, transaction_ref, reason
+"""
+
+# Keep the payment of a job, unless its id was used before.
+RESERVE_PAYMENT: Final = """
+INSERT INTO payments (payment_id, job_id, payer, network, asset, pay_to, amount, fee, state, expires_at_ms,
+    x402_version, payload, requirements, credit_token_hash, spends, created_at_ms, updated_at_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, CAST(?12 AS TEXT), CAST(?13 AS TEXT), ?14, ?15, ?16, ?16)
+ON CONFLICT (payment_id) DO NOTHING
+"""
+
+# One payment.
+PAYMENT: Final = f"SELECT {_PAYMENT} FROM payments AS payment WHERE payment_id = ?1"  # noqa: S608 - texts of this module
+
+# The payment of a job.
+PAYMENT_OF_JOB: Final = f"SELECT {_PAYMENT} FROM payments AS payment WHERE job_id = ?1"  # noqa: S608 - as above
+
+MOVE_PAYMENT: Final = {
+    event: f"""
+UPDATE payments SET state = ?2, updated_at_ms = ?3, transaction_ref = coalesce(?4, transaction_ref),
+    reason = coalesce(?5, reason)
+WHERE payment_id = ?1 AND state IN {_literals(payment_sources(event))}
+"""  # noqa: S608 - constants of the state table
+    for event in PaymentEvent
+}
+"""Make a step of a payment."""
+
+# The payments whose money may still move, and where their jobs stand.
+OPEN_PAYMENTS_OF_JOBS: Final = f"""
+SELECT job.status, {_PAYMENT} FROM payments AS payment INDEXED BY payments_open
+JOIN jobs AS job ON job.id = payment.job_id
+WHERE payment.state IN {open_payment} ORDER BY payment.expires_at_ms, payment.rowid
+"""  # noqa: S608 - as above
+
+# The payments of unfinished jobs whose money came early.
+EARLY_PAYMENTS_OF_JOBS: Final = f"""
+SELECT job.status, {_PAYMENT} FROM jobs AS job INDEXED BY jobs_unfinished
+JOIN payments AS payment ON payment.job_id = job.id
+WHERE job.status IN {_unfinished} AND job.paid AND payment.state = '{PaymentState.SETTLED.value}'
+ORDER BY payment.expires_at_ms, payment.rowid
+"""  # noqa: S608 - as above
+
+# Reserved payments that expire before a time, first to expire first.
+PAYMENTS_DUE: Final = f"""
+SELECT {_PAYMENT} FROM payments AS payment INDEXED BY payments_open
+WHERE state IN {open_payment} AND state = '{PaymentState.RESERVED.value}' AND expires_at_ms < ?1
+ORDER BY expires_at_ms, payment.rowid LIMIT ?2
+"""  # noqa: S608 - as above
+
+# What a payer's open payments come to.
+RESERVED_SUM: Final = f"""
+SELECT coalesce(sum(amount), 0) FROM payments INDEXED BY payments_open_of_payer
+WHERE payer = ?1 AND state IN {open_payment}
+"""  # noqa: S608 - as above
+
+# Keep a new credit.
+PUT_CREDIT: Final = """
+INSERT INTO credits (token_hash, payer, payment_id, amount_left, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+"""
+
+# What is left of a credit.
+CREDIT: Final = "SELECT payer, payment_id, amount_left FROM credits WHERE token_hash = ?1"
+
+# Take from a credit what is there.
+SPEND_CREDIT: Final = """
+UPDATE credits SET amount_left = amount_left - ?3 WHERE token_hash = ?1 AND payer = ?2 AND amount_left >= ?3
+"""
+
+# Write one entry of a journal; the balance of its account follows by itself.
+POST_ENTRY: Final = "INSERT INTO ledger (journal, account, amount, created_at_ms) VALUES (?1, ?2, ?3, ?4)"
+
+# The entries of a journal.
+JOURNAL: Final = "SELECT account, amount FROM ledger WHERE journal = ?1 ORDER BY id"
+
+# The sum of an account.
+BALANCE: Final = "SELECT amount FROM balances WHERE account = ?1"
+
+# The sum of all accounts. Read once, at the start.
+LEDGER_SUM: Final = "SELECT coalesce(sum(amount), 0) FROM balances"
+
+# Keep where a worker wants its earnings, unless what is kept was signed then or later.
+PUT_PAYOUT_ADDRESS: Final = """
+INSERT INTO payout_addresses (pubkey, address, signed_at_ms) VALUES (?1, ?2, ?3)
+ON CONFLICT (pubkey) DO UPDATE SET address = excluded.address, signed_at_ms = excluded.signed_at_ms
+WHERE payout_addresses.signed_at_ms < excluded.signed_at_ms
+"""
+
+# Where a worker wants its earnings.
+PAYOUT_ADDRESS: Final = "SELECT address, signed_at_ms FROM payout_addresses WHERE pubkey = ?1"
+
+# Who is owed at least so much and can be paid. For an operator who pays out, so it may read all addresses.
+PAYABLE: Final = f"""
+SELECT named.pubkey, named.address, owed.amount FROM payout_addresses AS named
+JOIN balances AS owed ON owed.account = 'worker:' || named.pubkey
+WHERE owed.amount >= ?1 AND NOT EXISTS (
+    SELECT 1 FROM payouts WHERE payouts.pubkey = named.pubkey AND payouts.state IN {_open_payout}
+)
+ORDER BY owed.amount DESC, named.pubkey LIMIT ?2
+"""  # noqa: S608 - as above
+
+# Keep a new payout, unless its worker has one that is open.
+PUT_PAYOUT: Final = f"""
+INSERT INTO payouts (payout_id, pubkey, address, amount, state, created_at_ms, updated_at_ms)
+VALUES (?1, ?2, ?3, ?4, 'recorded', ?5, ?5)
+ON CONFLICT (pubkey) WHERE state IN {_open_payout} DO NOTHING
+"""  # noqa: S608 - as above
+
+MOVE_PAYOUT: Final = {
+    event: f"""
+UPDATE payouts SET state = ?2, updated_at_ms = ?3, transaction_data = coalesce(?4, transaction_data),
+    transaction_ref = coalesce(?5, transaction_ref), reason = coalesce(?6, reason)
+WHERE payout_id = ?1 AND state IN {_literals(payout_sources(event))}
+"""  # noqa: S608 - as above
+    for event in PayoutEvent
+}
+"""Make a step of a payout."""
+
+# One payout.
+PAYOUT: Final = f"SELECT {_PAYOUT} FROM payouts WHERE payout_id = ?1"  # noqa: S608 - as above
+
+# The payouts that may still move money. Few: those that an operator is paying at the moment.
+ALL_OPEN_PAYOUTS: Final = f"""
+SELECT {_PAYOUT} FROM payouts INDEXED BY payouts_open WHERE state IN {_open_payout} ORDER BY created_at_ms, rowid
+"""  # noqa: S608 - as above
+
+# A worker's newest payouts.
+PAYOUTS_OF: Final = f"""
+SELECT {_PAYOUT} FROM payouts WHERE pubkey = ?1 ORDER BY created_at_ms DESC, rowid DESC LIMIT ?2
+"""  # noqa: S608 - as above
+
+# What is on its way to a worker.
+UNDER_WAY: Final = f"""
+SELECT coalesce(sum(amount), 0) FROM payouts WHERE pubkey = ?1 AND state IN {_open_payout}
+"""  # noqa: S608 - as above
