@@ -276,6 +276,10 @@ async def serve(settings: Settings) -> int:
     Raises:
         ConfigurationError: it cannot start with these settings.
     """
+    if settings.payments is PaymentMode.ON:
+        raise ConfigurationError(
+            "Payments are not part of this version: start with --payments off, and every job is free."
+        )
     network = NETWORKS[settings.chain]
     watch = JobWatch()
     ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -307,7 +311,6 @@ async def serve(settings: Settings) -> int:
             audit_share=settings.audit_share,
             require_receipts=settings.require_receipts,
         ),
-        payments=settings.payments,
         keep=settings.keep,
     )
     http = HttpSettings(

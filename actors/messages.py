@@ -140,6 +140,13 @@ class Reserve(Message, frozen=True):
     at_once: int | None = None
 
 
+class CanServe(Message, frozen=True):
+    """Ask: is a worker connected that may run this PRIVATE job? Answer: bool."""
+
+    job: NewJob
+    trusted: tuple[str, ...]
+
+
 class GiveBack(Message, frozen=True):
     """A reserved place is not needed: the job was not stored, or was stored before."""
 
@@ -643,6 +650,12 @@ class AuditJudged(Message, frozen=True):
 # Credits and earnings, kept by the JobStore
 
 
+class FindPayment(Message, frozen=True):
+    """Ask: the payment with this id, whatever became of it. Answer: Payment or None."""
+
+    payment_id: str
+
+
 class FindCredit(Message, frozen=True):
     """Ask: the credit with this hash of its token. Answer: Credit or None."""
 
@@ -711,7 +724,7 @@ class RecordPayout(Message, frozen=True):
 
 
 class RecordPaymentAsked(Message, frozen=True):
-    """Settlement is about to be asked for; only if this moved the payment. Answer: :class:`PaymentRecorded`."""
+    """Settlement is about to be asked for. Answer: :class:`PaymentRecorded`."""
 
     payment_id: str
 
@@ -784,7 +797,7 @@ class OpenPayment(Message, frozen=True):
 
 
 class OpenPayments(Message, frozen=True):
-    """What a restart finds undecided, first to expire first. ``ledger_sum`` is zero, unless the ledger is damaged."""
+    """What a restart finds, first to expire first. ``ledger_sum`` is zero, unless the ledger is damaged."""
 
     payments: tuple[OpenPayment, ...]
     ledger_sum: MicroUsd

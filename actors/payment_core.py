@@ -1,9 +1,10 @@
 """The decisions about payments, as a plain class: events in, messages for other parts out.
 
-The core keeps these promises, which the tests hold it to. Settlement is asked for only when that is durable, only
-for a job that is completed or whose authorization is about to expire, and never while an earlier question about the
-same payment is open. What nobody knows is settled by the chain alone. The end of a paid job is told when its payment
-is decided. And every payment that is not decided has a timer, a question under way, or a job that is not finished.
+The core keeps these promises, which the tests hold it to. Settlement is asked for only when that is durable,
+only for a job that is completed or whose authorization is about to expire, and never while an earlier
+question about the same payment is open. What nobody knows is settled by the chain alone. The end of a paid
+job is told when its payment is decided. And every payment that is not decided has a timer, a question under
+way, or a job that is not finished.
 """
 
 from __future__ import annotations

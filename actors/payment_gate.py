@@ -1,13 +1,52 @@
-"""The actor that decides whether a job must be paid for before it is stored."""
+"""The actor that has jobs paid for: it holds funds, settles, and keeps results back until they are paid."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from compute_router.actors.messages import Admit
+import msgspec
+import pykka
+
+from compute_router.actors.clock import Clock
+from compute_router.actors.messages import (
+    Admit,
+    ArmTimer,
+    AskHealth,
+    AskOutcome,
+    AskSettle,
+    AwaitsPayment,
+    Cancel,
+    CancelTimer,
+    Chunk,
+    DrainPayments,
+    DropFunds,
+    FacilitatorProbed,
+    HoldFunds,
+    JobCommitted,
+    JobEnded,
+    Message,
+    OpenPayments,
+    OutcomeRead,
+    PaymentDue,
+    PaymentRecorded,
+    ProbeDue,
+    Progress,
+    PublishJob,
+    ReportPayments,
+    SetTimer,
+    SettleAnswered,
+    StoreRequest,
+)
+from compute_router.actors.payment_core import PaymentCore
+from compute_router.actors.payment_executor import Executor
+from compute_router.actors.payment_policy import PaymentPolicy
+from compute_router.actors.ports import JobWatchers
 from compute_router.actors.runtime import LoopActor, OnDeath
-from compute_router.protocol.errors import ConfigurationError
+from compute_router.actors.worker_registry import AttachMatcher
+from compute_router.protocol.units import UnixMs
+from compute_router.storage.interface import JobView
 
 
 class PaymentMode(Enum):
@@ -17,19 +56,131 @@ class PaymentMode(Enum):
     ON = "on"
 
 
+class Till(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate works with when payments are on.
+
+    ``executor`` makes the one that tells its answers to the function that it is given. ``report`` is told a
+    standing problem, or None any more.
+    """
+
+    policy: PaymentPolicy
+    clock: Clock
+    store: pykka.ActorRef[Any]
+    scheduler: pykka.ActorRef[Any]
+    watchers: JobWatchers
+    executor: Callable[[Callable[[Message], None]], Executor]
+    report: Callable[[str | None], None]
+
+
 class PaymentGate(LoopActor):
-    """Lets every job in, because payments are off. Asked for payments, it refuses to start."""
+    """Feeds events to the :class:`PaymentCore` and carries its messages to whoever does what they say.
 
-    def __init__(self, on_death: OnDeath, mode: PaymentMode) -> None:
-        if mode is PaymentMode.ON:
-            raise ConfigurationError(
-                "Payments are not part of this version: start with --payments off, and every job is free."
-            )
+    Without a till payments are off: every job is let in, and nothing else can be asked of the gate.
+    """
+
+    def __init__(self, on_death: OnDeath, till: Till | None = None) -> None:
         super().__init__(on_death)
+        self._counter = None if till is None else _Counter(till, self.actor_ref)
 
-    def on_receive(self, message: Any) -> None:
-        match message:
-            case Admit():
-                return
+    def on_stop(self) -> None:
+        if self._counter is not None:
+            self._counter.close()
+
+    def on_receive(self, message: Any) -> Any:
+        if isinstance(message, Admit):
+            return None
+        if self._counter is None:
+            raise TypeError(f"PaymentGate cannot handle {message!r} while payments are off")
+        return self._counter.receive(message)
+
+
+class _Counter:
+    """Where a gate whose payments are on does its work."""
+
+    def __init__(self, till: Till, gate: pykka.ActorRef[Any]) -> None:
+        self._till = till
+        self._gate = gate
+        self._matcher: pykka.ActorRef[Any] | None = None
+        self._core = PaymentCore(till.policy)
+        self._executor = till.executor(self._hear)
+        core = self._core
+        self._reactions: dict[type[Message], Callable[[Any, UnixMs], Any]] = {
+            AttachMatcher: self._attach,
+            AwaitsPayment: lambda message, now: core.awaits(message.job_id),
+            DrainPayments: lambda message, now: core.start_drain(message.on_idle),
+            DropFunds: lambda message, now: core.drop(message.job_id),
+            FacilitatorProbed: core.probed,
+            HoldFunds: lambda message, now: core.hold(message),
+            JobCommitted: core.committed,
+            JobEnded: self._ended,
+            OpenPayments: core.opened,
+            OutcomeRead: core.outcome_read,
+            PaymentDue: core.due,
+            PaymentRecorded: core.recorded,
+            ProbeDue: core.probe_due,
+            SettleAnswered: core.settle_answered,
+        }
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        self._executor.close()
+
+    def receive(self, message: Any) -> Any:
+        """Handle one message and carry out what follows from it."""
+        try:
+            react = self._reactions[type(message)]
+        except KeyError:
+            raise TypeError(f"PaymentGate cannot handle {message!r}") from None
+        reply = react(message, self._till.clock.unix_ms())
+        for effect in self._core.drain():
+            self._carry_out(effect)
+        return reply
+
+    def _carry_out(self, effect: Message) -> None:
+        match effect:
+            case PublishJob(view):
+                self._till.watchers.publish(view)
+            case SetTimer():
+                self._till.scheduler.tell(ArmTimer(effect, self._gate))
+            case CancelTimer():
+                self._till.scheduler.tell(effect)
+            case AskSettle(payment):
+                self._executor.settle(payment)
+            case AskOutcome(payment):
+                self._executor.read(payment)
+            case AskHealth():
+                self._executor.probe()
+            case ReportPayments(problem):
+                self._till.report(problem)
+            case Cancel():
+                if self._matcher is not None and self._matcher.is_alive():
+                    self._matcher.tell(effect)
             case _:
-                raise TypeError(f"PaymentGate cannot handle {message!r}")
+                self._till.store.tell(StoreRequest(effect, self._gate))
+
+    def _hear(self, answer: Message) -> None:
+        if self._gate.is_alive():
+            self._gate.tell(answer)
+
+    def _attach(self, message: AttachMatcher, now: UnixMs) -> None:
+        self._matcher = message.matcher
+
+    def _ended(self, message: JobEnded, now: UnixMs) -> None:
+        if message.view is not None:
+            self._core.ended(message.view, now)
+
+
+class PaidWatchers:
+    """Stands between the Matcher and those who wait: every end goes through the gate first."""
+
+    def __init__(self, gate: pykka.ActorRef[Any], watchers: JobWatchers) -> None:
+        self._gate = gate
+        self._watchers = watchers
+
+    def progress(self, step: Progress | Chunk) -> None:
+        """A job that is followed moved on."""
+        self._watchers.progress(step)
+
+    def publish(self, view: JobView) -> None:
+        """A job ended, and that is durable."""
+        self._gate.tell(JobEnded(view.job_id, view))

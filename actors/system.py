@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -21,13 +22,19 @@ from compute_router.actors.messages import (
     BarredKeys,
     CloseAllSockets,
     CountWorkers,
+    DrainPayments,
+    LoadOpenPayments,
     LoadTrackRecords,
     LoadUnfinished,
+    OpenPayments,
     Recover,
     StartDrain,
     TrackRecordsLoaded,
 )
-from compute_router.actors.payment_gate import PaymentGate, PaymentMode
+from compute_router.actors.payment_executor import PaymentExecutor
+from compute_router.actors.payment_gate import PaidWatchers, PaymentGate, Till
+from compute_router.actors.payment_policy import PaymentPolicy
+from compute_router.actors.payment_ports import ChainReader, Facilitator
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.ports import JobWatchers
 from compute_router.actors.registry_core import RegistryCore
@@ -36,6 +43,7 @@ from compute_router.actors.runtime import FailStop, ask
 from compute_router.actors.track_record import MAX_REMEMBERED
 from compute_router.actors.wording import counted
 from compute_router.actors.worker_registry import AttachMatcher, WorkerRegistry
+from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import Network
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import Store
@@ -45,6 +53,14 @@ logger = logging.getLogger(__name__)
 _LEGACY_WORKERS: Final = (
     "Legacy workers: PRIVATE jobs that are not sealed go to whoever names a paired key, without proof of it."
 )
+
+
+class Payments(msgspec.Struct, frozen=True, kw_only=True):
+    """What a coordinator needs to be paid."""
+
+    facilitator: Facilitator
+    chain: ChainReader
+    policy: PaymentPolicy = PaymentPolicy()
 
 
 class System(msgspec.Struct, frozen=True):
@@ -61,15 +77,22 @@ class System(msgspec.Struct, frozen=True):
     janitor: pykka.ActorRef[Any]
     health: HealthBoard
     store_stopped: asyncio.Event
+    payments: Payments | None = None
 
     async def drain(self, limit: DurationMs) -> None:
-        """Take no more jobs, and wait until workers hold none, but no longer than ``limit``."""
-        idle = asyncio.Event()
+        """Take no more jobs, and wait until workers hold none, but no longer than ``limit``.
+
+        Settlements that are under way then have the rest of that time.
+        """
+        idle, settled = asyncio.Event(), asyncio.Event()
         self.health.report("coordinator", "It is about to stop and takes no more jobs.")
         await ask(self.matcher, StartDrain(idle.set))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit / 1000):
                 await idle.wait()
+                if self.payments is not None:
+                    await ask(self.gate, DrainPayments(settled.set))
+                    await settled.wait()
 
     async def close_workers(self) -> None:
         """Say goodbye to all workers; their jobs stay as they are in the store."""
@@ -95,7 +118,7 @@ async def start_system(
     watchers: JobWatchers,
     on_death: Callable[[BaseException], None],
     policy: MatchingPolicy | None = None,
-    payments: PaymentMode = PaymentMode.OFF,
+    payments: Payments | None = None,
     keep: DurationMs | None = None,
     clock: Clock | None = None,
 ) -> System:
@@ -107,12 +130,12 @@ async def start_system(
         watchers: told about every job that ends.
         on_death: told once when an actor dies; the process must then end.
         policy: times and limits of matching.
-        payments: whether commits are paid for.
+        payments: how commits are paid for; None: every job is free.
         keep: how long finished jobs are kept; None keeps them for ever.
         clock: the machine's, unless a test holds it.
 
     Raises:
-        ConfigurationError: the database cannot be used, or payments were asked for.
+        ConfigurationError: the database cannot be used, or its ledger is damaged and payments are on.
     """
     policy = policy or MatchingPolicy()
     clock = clock or SystemClock()
@@ -134,7 +157,6 @@ async def start_system(
         return started[-1]
 
     try:
-        gate = start(PaymentGate, payments)
         store = start(
             JobStore,
             open_store,
@@ -149,12 +171,40 @@ async def start_system(
         raise
     scheduler = start(RetryScheduler, clock, _wake_up_by(loop))
     registry = start(WorkerRegistry, RegistryCore(network.caip2, policy), clock, scheduler)
-    matcher = start(Matcher, policy, clock, store, scheduler, registry, watchers)
+    if payments is None:
+        gate, told = start(PaymentGate), watchers
+    else:
+        till = Till(
+            policy=payments.policy,
+            clock=clock,
+            store=store,
+            scheduler=scheduler,
+            watchers=watchers,
+            executor=partial(PaymentExecutor, payments.facilitator, payments.chain, payments.policy),
+            report=partial(health.report, "payments"),
+        )
+        gate = start(PaymentGate, till)
+        told = PaidWatchers(gate, watchers)
+    matcher = start(Matcher, policy, clock, store, scheduler, registry, told)
     registry.tell(AttachMatcher(matcher))
     janitor = start(Janitor, clock, store, scheduler, keep)
     system = System(
-        network, policy, clock, store, registry, matcher, gate, scheduler, janitor, health, store_stopped
+        network,
+        policy,
+        clock,
+        store,
+        registry,
+        matcher,
+        gate,
+        scheduler,
+        janitor,
+        health,
+        store_stopped,
+        payments,
     )
+    if payments is not None:
+        # Before any job can end.
+        await _take_up_payments(system)
     loaded: TrackRecordsLoaded = await ask(store, LoadTrackRecords(MAX_REMEMBERED))
     registry.tell(BarredKeys(loaded.barred))
     await ask(matcher, loaded)
@@ -164,6 +214,20 @@ async def start_system(
     if unfinished.jobs:
         logger.info("took up %s", counted(len(unfinished.jobs), "unfinished job"))
     return system
+
+
+async def _take_up_payments(system: System) -> None:
+    found: OpenPayments = await ask(system.store, LoadOpenPayments())
+    if found.ledger_sum:
+        await system.stop()
+        raise ConfigurationError(
+            f"The ledger is damaged: its sum is {found.ledger_sum} micro-USD and not zero. Restore a backup, "
+            "or start with --payments off, which moves no money."
+        )
+    system.gate.tell(AttachMatcher(system.matcher))
+    await ask(system.gate, found)
+    if found.payments:
+        logger.info("took up %s", counted(len(found.payments), "open payment"))
 
 
 def _deliver_all(answers: Sequence[Answer]) -> None:

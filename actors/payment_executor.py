@@ -1,0 +1,128 @@
+"""Asks the facilitator and the chain in tasks of the event loop, a few at a time, and tells the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from compute_router.actors.messages import FacilitatorProbed, Message, OutcomeRead, SettleAnswered
+from compute_router.actors.payment_policy import PaymentPolicy
+from compute_router.actors.payment_ports import ChainReader, Facilitator
+from compute_router.protocol.payments import NotSettled, Payment, Refused, Settled, StillOpen, Unknown
+from compute_router.protocol.units import DurationMs
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Executor(Protocol):
+    """Carries out what the PaymentCore wants asked. Each question is answered by one message, later."""
+
+    def settle(self, payment: Payment) -> None:
+        """Have a payment settled: :class:`SettleAnswered`."""
+
+    def read(self, payment: Payment) -> None:
+        """Look a payment up on the chain: :class:`OutcomeRead`."""
+
+    def probe(self) -> None:
+        """See how the facilitator is: :class:`FacilitatorProbed`."""
+
+    def close(self) -> None:
+        """Give up all questions; nothing is told any more."""
+
+
+class _Line:
+    """Questions that wait for their turn, first to expire first; up to ``at_once`` are under way."""
+
+    def __init__(self, at_once: int, ask: Callable[[Payment], Coroutine[Any, Any, None]]) -> None:
+        self._at_once = at_once
+        self._ask = ask
+        self._waiting: list[tuple[int, int, Payment]] = []
+        self._numbers = itertools.count()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def put(self, payment: Payment) -> None:
+        heapq.heappush(self._waiting, (payment.expires_at, next(self._numbers), payment))
+        if len(self._tasks) < self._at_once:
+            task = asyncio.get_running_loop().create_task(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await self._ask(heapq.heappop(self._waiting)[2])
+
+    def close(self) -> None:
+        self._waiting.clear()
+        for task in self._tasks:
+            task.cancel()
+
+
+class PaymentExecutor:
+    """The :class:`Executor` over the two ports. Lives on the event loop only."""
+
+    def __init__(
+        self,
+        facilitator: Facilitator,
+        chain: ChainReader,
+        policy: PaymentPolicy,
+        tell: Callable[[Message], None],
+    ) -> None:
+        self._facilitator = facilitator
+        self._chain = chain
+        self._policy = policy
+        self._tell = tell
+        self._settlements = _Line(policy.settlements_at_once, self._settle)
+        self._reads = _Line(policy.reads_at_once, self._read)
+        self._probe_task: asyncio.Task[None] | None = None
+
+    def settle(self, payment: Payment) -> None:
+        self._settlements.put(payment)
+
+    def read(self, payment: Payment) -> None:
+        self._reads.put(payment)
+
+    def probe(self) -> None:
+        self._probe_task = asyncio.get_running_loop().create_task(self._probe())
+
+    def close(self) -> None:
+        self._settlements.close()
+        self._reads.close()
+        if self._probe_task is not None:
+            self._probe_task.cancel()
+
+    async def _settle(self, payment: Payment) -> None:
+        answer = await _answer(self._facilitator.settle(payment), self._policy.settle_timeout)
+        if isinstance(answer, Settled) and not answer.transaction_ref:
+            answer = Unknown("The facilitator named no transaction.")
+        elif not isinstance(answer, (Settled, Refused, Unknown)):
+            answer = Unknown("The facilitator gave no answer that there is.")
+        self._tell(SettleAnswered(payment.payment_id, answer))
+
+    async def _read(self, payment: Payment) -> None:
+        outcome = await _answer(self._chain.outcome(payment), self._policy.read_timeout)
+        if not isinstance(outcome, (Settled, NotSettled, StillOpen, Unknown)):
+            outcome = Unknown("The chain gave no answer that there is.")
+        self._tell(OutcomeRead(payment.payment_id, outcome))
+
+    async def _probe(self) -> None:
+        answer = await _answer(self._facilitator.healthy(), self._policy.read_timeout)
+        self._tell(FacilitatorProbed(answer.reason if isinstance(answer, Unknown) else answer))
+
+
+async def _answer(question: Awaitable[T], limit: DurationMs) -> T | Unknown:
+    """What a port answers. Whatever goes wrong on the way, nobody knows what came of it."""
+    try:
+        async with asyncio.timeout(limit / 1000):
+            return await question
+    except TimeoutError:
+        return Unknown("There was no answer in time.")
+    except Exception as error:
+        # Only its kind: the words of a foreign library may quote the authorization.
+        logger.warning("a question about a payment failed: %s", type(error).__name__)
+        return Unknown(f"The question failed: {type(error).__name__}.")
