@@ -20,6 +20,7 @@ from compute_router.actors.messages import (
     LoadOpenPayments,
     LoadOpenPayouts,
     Message,
+    OpenPayment,
     OpenPayments,
     PaymentRecorded,
     PaymentUsed,
@@ -125,7 +126,7 @@ def _record(
     now = clock.unix_ms()
     before = store.payment(payment_id)
     if before is None:
-        return PaymentRecorded(payment_id, event, moved=False, payment=None)
+        return PaymentRecorded(payment_id, None)
     job = store.job_view(before.job_id)
     status = JobStatus.FAILED if job is None else job.status
     moved = _sensible(event, status) and store.move_payment(
@@ -137,9 +138,9 @@ def _record(
         _follow(store, before, after_step(before, event, status), now)
     after = store.payment(payment_id)
     assert after is not None
-    ended = job is not None and status in FINAL
-    view = msgspec.structs.replace(job, payment=after.view()) if ended else None
-    return PaymentRecorded(payment_id, event, moved, after, view)
+    if job is None or status not in FINAL:
+        return PaymentRecorded(payment_id, after.view())
+    return PaymentRecorded(payment_id, after.view(), msgspec.structs.replace(job, payment=after.view()))
 
 
 def _sensible(event: PaymentEvent, job: JobStatus) -> bool:
@@ -173,7 +174,7 @@ def _lost_track(store: Store, clock: Clock, request: RecordPaymentLostTrack) -> 
 
 
 def _released(store: Store, clock: Clock, request: RecordPaymentReleased) -> PaymentRecorded:
-    return _record(store, clock, request.payment_id, PaymentEvent.RELEASE, reason=request.reason)
+    return _record(store, clock, request.payment_id, PaymentEvent.RELEASE)
 
 
 def _credited(store: Store, clock: Clock, request: RecordPaymentCredited) -> PaymentRecorded:
@@ -181,7 +182,8 @@ def _credited(store: Store, clock: Clock, request: RecordPaymentCredited) -> Pay
 
 
 def _load_open_payments(store: Store, clock: Clock, request: LoadOpenPayments) -> OpenPayments:
-    return OpenPayments(store.open_payments(), store.ledger_sum())
+    opened = tuple(OpenPayment(payment, status) for payment, status in store.open_payments())
+    return OpenPayments(opened, store.ledger_sum())
 
 
 def _find_credit(store: Store, clock: Clock, request: FindCredit) -> Credit | None:

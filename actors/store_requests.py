@@ -114,10 +114,12 @@ def _insert_job(
             return refusal
         if request.quota is not None and not store.count_key_job(request.quota):
             return QuotaUsedUp()
-    replay = store.insert_job(request.job, request.key, paid=payment is not None)
-    if replay is not None:
-        return replay
-    if payment is not None:
+    if payment is None:
+        replay = store.insert_job(request.job, request.key)
+        if replay is not None:
+            return replay
+    else:
+        store.insert_job(request.job, request.key, paid=True)
         reserve(store, request, payment, clock.unix_ms())
     if request.job.privacy_class is PrivacyClass.PRIVATE:
         return store.trusted_pubkeys(request.job.user_id)

@@ -6,7 +6,6 @@ from typing import Final
 
 import msgspec
 
-from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payout_state import PayoutState
@@ -118,13 +117,6 @@ class Payment(PaymentView, frozen=True, kw_only=True):
     def view(self) -> PaymentView:
         """What the job says of it: everything but the authorization and what is spent with it."""
         return PaymentView(**{name: getattr(self, name) for name in PaymentView.__struct_fields__})
-
-
-class OpenPayment(msgspec.Struct, frozen=True):
-    """A payment that is not at its end, and where its job stands."""
-
-    payment: Payment
-    job_status: JobStatus
 
 
 class Credit(msgspec.Struct, frozen=True, kw_only=True):

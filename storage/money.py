@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.ledger import Journal
 from compute_router.protocol.payment_state import PaymentEvent
 from compute_router.protocol.payments import (
     Credit,
     Earnings,
     NewPayment,
-    OpenPayment,
     Payable,
     Payment,
     Payout,
@@ -53,7 +53,7 @@ class MoneyStore(Protocol):
         What is None leaves as it is what was kept before.
         """
 
-    def open_payments(self) -> tuple[OpenPayment, ...]:
+    def open_payments(self) -> tuple[tuple[Payment, JobStatus], ...]:
         """Every payment that is not at its end, and where its job stands, first to expire first.
 
         These are the reserved, settling and unknown ones, and the settled ones of unfinished jobs.

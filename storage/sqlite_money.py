@@ -11,7 +11,6 @@ from compute_router.protocol.payments import (
     Earnings,
     Entry,
     NewPayment,
-    OpenPayment,
     Payable,
     Payment,
     Payout,
@@ -78,11 +77,11 @@ class SqliteMoney(MoneyStore):
             queries.MOVE_PAYMENT[event], (payment_id, _PAYMENT_TARGETS[event], now, transaction_ref, reason)
         )
 
-    def open_payments(self) -> tuple[OpenPayment, ...]:
+    def open_payments(self) -> tuple[tuple[Payment, JobStatus], ...]:
         found = self._session.rows(queries.OPEN_PAYMENTS_OF_JOBS)
         found += self._session.rows(queries.EARLY_PAYMENTS_OF_JOBS)
-        opened = [OpenPayment(rows.payment(row[1:]), JobStatus(row[0])) for row in found]
-        return tuple(sorted(opened, key=lambda one: one.payment.expires_at))
+        opened = [(rows.payment(row[1:]), JobStatus(row[0])) for row in found]
+        return tuple(sorted(opened, key=lambda pair: pair[0].expires_at))
 
     def payments_due(self, before: UnixMs, limit: int) -> tuple[Payment, ...]:
         return tuple(map(rows.payment, self._session.rows(queries.PAYMENTS_DUE, (before, limit))))

@@ -28,10 +28,9 @@ from compute_router.storage.interface import (
     UnfinishedJob,
     WorkerRecord,
 )
+from tests.storage.memory_money import Book, BrokenConstraintError, MemoryMoney
 
-
-class BrokenConstraintError(Exception):
-    """Something that must be unique is there twice, or something referred to is not there."""
+__all__ = ["BrokenConstraintError", "MemoryStore", "Tables"]
 
 
 class Job(msgspec.Struct):
@@ -50,6 +49,7 @@ class Job(msgspec.Struct):
     completed_at: UnixMs | None = None
     receipt: StoredReceipt | None = None
     audit_of: str | None = None
+    paid: bool = False
 
 
 class Code(msgspec.Struct):
@@ -85,9 +85,10 @@ class Tables(msgspec.Struct):
     worker_records: dict[str, WorkerRecord] = {}
     alive_at: UnixMs | None = None
     evidence: list[Evidence] = []
+    book: Book = msgspec.field(default_factory=Book)
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryMoney, Store):
     """A store that forgets with its process."""
 
     def __init__(self, tables: Tables) -> None:
@@ -112,14 +113,16 @@ class MemoryStore(Store):
     def close(self) -> None:
         """Nothing to give up."""
 
-    def insert_job(self, job: NewJob, key: IdempotencyKey | None = None) -> Replay | None:
+    def insert_job(
+        self, job: NewJob, key: IdempotencyKey | None = None, *, paid: bool = False
+    ) -> Replay | None:
         self._need_transaction()
         replay = self.find_replay(job.user_id, key) if key else None
         if replay is not None:
             return replay
         if job.job_id in self._tables.jobs:
             raise BrokenConstraintError(job.job_id)
-        self._tables.jobs[job.job_id] = Job(job, job.queue_deadline)
+        self._tables.jobs[job.job_id] = Job(job, job.queue_deadline, paid=paid)
         if key:
             self._tables.keys[job.user_id, key.key] = Key(key.request_hash, job.job_id, job.created_at)
         return None
@@ -189,7 +192,7 @@ class MemoryStore(Store):
 
     def job_view(self, job_id: str) -> JobView | None:
         job = self._tables.jobs.get(job_id)
-        return None if job is None else msgspec.structs.replace(_view(job), receipt=job.receipt)
+        return None if job is None else msgspec.structs.replace(self._view(job), receipt=job.receipt)
 
     def completed_by(self, job_id: str) -> tuple[str, int] | None:
         job = self._tables.jobs.get(job_id)
@@ -435,6 +438,7 @@ class MemoryStore(Store):
             (job.completed_at, job_id)
             for job_id, job in self._tables.jobs.items()
             if job.completed_at is not None and job.completed_at < before
+            if job_id not in self._tables.book.open_jobs()
         ]
         oldest = sorted(ended, key=lambda end: end[0])[:limit]
         for _, job_id in oldest:
@@ -461,7 +465,18 @@ class MemoryStore(Store):
 
     def _end(self, job: Job, status: JobStatus, result: bytes, completed_at: UnixMs) -> JobView:
         job.status, job.result, job.completed_at = status, result, completed_at
-        return _view(job)
+        return self._view(job)
+
+    def _view(self, job: Job) -> JobView:
+        payment = self.payment_of(job.new.job_id) if job.paid else None
+        return msgspec.structs.replace(_view(job), payment=None if payment is None else payment.view())
+
+    def _book(self) -> Book:
+        return self._tables.book
+
+    def _status_of(self, job_id: str) -> JobStatus | None:
+        job = self._tables.jobs.get(job_id)
+        return None if job is None else job.status
 
     def _need_transaction(self) -> None:
         if not self._in_transaction:
