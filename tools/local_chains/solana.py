@@ -1,0 +1,81 @@
+"""A local Solana chain with its JSON-RPC address, for tests and for ``python -m tools.local_chains``."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Self
+
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from compute_router.protocol.units import MicroUsd
+from tools.local_chains.faults import Faults
+from tools.local_chains.rpc_server import RpcServer
+from tools.local_chains.solana_chain import MINT, SolanaChain
+from tools.local_chains.solana_rpc import SolanaRpc
+
+GAS_MONEY: Final = 10**11
+
+
+class LocalSolana:
+    """LiteSVM with a mint at USDC's address of devnet. Close it, or use it in ``with``.
+
+    ``faults`` is what goes wrong, ``requests`` how often each method was called.
+    """
+
+    token = str(MINT)
+
+    def __init__(self, port: int = 0) -> None:
+        self.faults = Faults()
+        self.chain = SolanaChain(self.faults)
+        controls = {
+            "local_fund": lambda address, units: self.fund(address, MicroUsd(units)),
+            "local_fundGas": self.fund_gas,
+            "local_spend": lambda address, units: self.spend(address, MicroUsd(units)),
+            "local_faults": self.faults.set,
+            "local_advance": self.advance,
+            "local_release": self.release,
+        }
+        self._server = RpcServer(SolanaRpc(self.chain).methods() | controls, self.faults, port)
+        self.requests = self._server.requests
+        self.rpc_url = self._server.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.close()
+
+    def new_key(self) -> Keypair:
+        """A new keypair with nothing; ``str(keypair.pubkey())`` is its address."""
+        return Keypair()
+
+    def fund(self, address: str, micro_usd: MicroUsd) -> None:
+        """Make new tokens for an owner. Zero only makes his token account, which a receiver must have."""
+        self.chain.change_tokens(Pubkey.from_string(address), micro_usd)
+
+    def fund_gas(self, address: str) -> None:
+        """Give an address what its own transactions cost."""
+        self.chain.give_lamports(Pubkey.from_string(address), GAS_MONEY)
+
+    def spend(self, address: str, micro_usd: MicroUsd) -> None:
+        """Take tokens of an owner away, as he could spend them at any time."""
+        self.chain.change_tokens(Pubkey.from_string(address), -micro_usd)
+
+    def balance(self, address: str) -> MicroUsd:
+        """Tokens of an owner; 0 when he has no token account."""
+        return MicroUsd(self.chain.tokens(Pubkey.from_string(address)) or 0)
+
+    def advance(self, seconds: float) -> None:
+        """Move the chain's clock ahead; 61 seconds make every blockhash of now expire."""
+        self.chain.ahead_s += seconds
+
+    def release(self) -> None:
+        """Let held transactions land."""
+        self.chain.release()
