@@ -202,9 +202,13 @@ def test_gas_must_be_paid(evm: LocalEvm, web3: Web3, token: Contract, payer: Loc
 
 
 def test_fees_can_be_estimated(evm: LocalEvm, web3: Web3, token: Contract, payer: LocalAccount) -> None:
+    from web3.types import Nonce
+
     evm.fund_gas(payer.address)
     receiver = evm.new_key().address
-    built = token.functions.transfer(receiver, 1).build_transaction({"from": payer.address, "nonce": 0})  # type: ignore[typeddict-item]
+    built: dict[str, Any] = {
+        **token.functions.transfer(receiver, 1).build_transaction({"from": payer.address, "nonce": Nonce(0)})
+    }
 
     sent = web3.eth.send_raw_transaction(payer.sign_transaction(built).raw_transaction)
 

@@ -1,1 +1,1 @@
-"""Both chains on this machine: real signatures and real settlement, without a network and without real money."""
+"""Both chains on this machine: real signatures, real settlement, no network and no real money."""

@@ -1,7 +1,8 @@
 """``python -m tools.local_chains --evm-port 8545 --solana-port 8899``: both chains until Ctrl-C.
 
 Beside the chains' own methods each has ``local_fund(address, units)``, ``local_fundGas(address)``,
-``local_spend(address, units)``, ``local_faults({name: value})``, ``local_advance(seconds)`` and ``local_release()``.
+``local_spend(address, units)``, ``local_faults({name: value})``, ``local_advance(seconds)`` and
+``local_release()``.
 """
 
 from __future__ import annotations

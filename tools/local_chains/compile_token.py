@@ -1,5 +1,6 @@
-"""Writes ``token/usdc.json``, the ABI and the runtime code of the play token: ``python -m tools.local_chains.compile_token``.
+"""Writes ``token/usdc.json``, the ABI and the runtime code of the play token.
 
+To be run after a change of ``token/usdc.vy``: ``python -m tools.local_chains.compile_token``.
 The Vyper compiler has an environment of its own; nothing else needs it.
 """
 

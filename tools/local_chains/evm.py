@@ -13,13 +13,13 @@ from compute_router.protocol.units import MicroUsd
 from tools.local_chains.evm_chain import CHAIN_ID, TOKEN, EvmChain
 from tools.local_chains.evm_rpc import EvmRpc
 from tools.local_chains.faults import Faults
-from tools.local_chains.rpc_server import RpcServer
+from tools.local_chains.rpc_server import Method, RpcServer
 
 GAS_MONEY: Final = 10**20
 
 
 class LocalEvm:
-    """Chain id 10143 and the play token at USDC's address of Monad's testnet. Close it, or use it in ``with``.
+    """Chain id 10143 and a play token at USDC's address of Monad's testnet. Close it, or use ``with``.
 
     ``faults`` is what goes wrong, ``requests`` how often each method was called.
     """
@@ -30,7 +30,7 @@ class LocalEvm:
     def __init__(self, port: int = 0) -> None:
         self.faults = Faults()
         self.chain = EvmChain(self.faults)
-        controls = {
+        controls: dict[str, Method] = {
             "local_fund": lambda address, units: self.fund(address, MicroUsd(units)),
             "local_fundGas": self.fund_gas,
             "local_spend": lambda address, units: self.spend(address, MicroUsd(units)),

@@ -1,10 +1,11 @@
 """An EVM chain of py-evm's state: one block for each transaction, at once, and the token at its real address.
 
-Blocks are not sealed and nothing is proven; a block may have the second of the one before it, as Monad's have.
+Nothing is sealed or proven. A block may have the same second as the one before it, as Monad's have.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -22,11 +23,10 @@ from eth.vm.forks.prague.state import PragueState
 from eth.vm.message import Message
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
-from eth_typing import Address
+from eth_typing import Address, BlockNumber, Hash32
 from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
-from rlp.exceptions import RLPException
 
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
@@ -39,7 +39,7 @@ BASE_FEE: Final = 50 * 10**9
 GAS_LIMIT: Final = 30_000_000
 _TOKEN: Final = to_canonical_address(TOKEN)
 _NOBODY: Final = Address(bytes(20))
-_BLANK_ROOT: Final = keccak(b"\x80")
+_BLANK_ROOT: Final = Hash32(keccak(b"\x80"))
 _ERROR_STRING: Final = keccak(text="Error(string)")[:4]
 _REPLACES: Final = 1.1  # of the gas price that a transaction of the same nonce offered
 
@@ -51,6 +51,9 @@ class Log:
     address: bytes
     topics: tuple[bytes, ...]
     data: bytes
+
+
+_NO_LOGS: tuple[Log, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,6 @@ class EvmChain:
         self.blocks: list[Block] = []
         self.mined: dict[bytes, Mined] = {}
         self._waiting: dict[bytes, _Waiting] = {}
-        self._dropped: set[bytes] = set()
         self._lock = threading.RLock()
         self._builder = PragueVM.get_transaction_builder()
         self._state = PragueState(AtomicDB(), self._context(0, int(time.time())), _BLANK_ROOT)
@@ -228,7 +230,7 @@ class EvmChain:
             transaction = self._builder.decode(raw)
             transaction.validate()
             transaction.check_signature_validity()
-        except (RLPException, ValidationError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # whatever a decoder says of bytes that anybody may send
             raise RpcError(-32000, f"the transaction cannot be decoded: {error}") from None
         if transaction.chain_id != CHAIN_ID:
             raise RpcError(-32000, "invalid chain id for signer")
@@ -259,18 +261,17 @@ class EvmChain:
         number = len(self.blocks)
         self._state.execution_context = self._context(number, self.now)
         price = self._state.get_gas_price(transaction)
+        succeeded, gas_used, logs = False, transaction.intrinsic_gas, _NO_LOGS
         if self.faults.strikes("revert_transactions"):
             self._state.increment_nonce(transaction.sender)
-            self._state.delta_balance(transaction.sender, -transaction.intrinsic_gas * price)
-            outcome = (False, transaction.intrinsic_gas, ())
+            self._state.delta_balance(transaction.sender, -gas_used * price)
         else:
             try:
                 computation = self._state.apply_transaction(transaction)
             except ValidationError:
                 return  # what it was taken for is gone: a node forgets it
-            gas = PragueVM.finalize_gas_used(transaction, computation)
-            outcome = (computation.is_success, gas, _logs(computation))
-        succeeded, gas_used, logs = outcome
+            gas_used = PragueVM.finalize_gas_used(transaction, computation)
+            succeeded, logs = computation.is_success, _logs(computation)
         self._state.lock_changes()
         mined = Mined(
             transaction.hash,
@@ -329,9 +330,9 @@ class EvmChain:
         return ExecutionContext(
             coinbase=Address(b"\x01" * 20),
             timestamp=at,
-            block_number=number,  # type: ignore[arg-type]
+            block_number=BlockNumber(number),
             difficulty=0,
-            mix_hash=bytes(32),  # type: ignore[arg-type]
+            mix_hash=Hash32(bytes(32)),
             gas_limit=GAS_LIMIT,
             prev_hashes=(),
             chain_id=CHAIN_ID,
@@ -358,10 +359,8 @@ def _reverted(computation: ComputationAPI) -> RpcError:
     output = computation.output
     message = "execution reverted"
     if output[:4] == _ERROR_STRING:
-        try:
+        with contextlib.suppress(DecodingError):
             message += f": {decode(['string'], output[4:])[0]}"
-        except DecodingError:
-            pass
     return RpcError(3, message, "0x" + output.hex())
 
 

@@ -50,13 +50,9 @@ class EvmRpc:
             "eth_blockNumber": lambda: hex(len(chain.blocks) - 1),
             "eth_getBlockByNumber": self._block_by_number,
             "eth_getBlockByHash": self._block_by_hash,
-            "eth_getBalance": lambda address, at="latest": hex(
-                chain.native_balance(_asked(address, self._newest(at)))
-            ),
-            "eth_getCode": lambda address, at="latest": _hex(chain.code(_asked(address, self._newest(at)))),
-            "eth_getTransactionCount": lambda address, at="latest": hex(
-                chain.nonce(_asked(address, self._newest(at)), pending=at == "pending")
-            ),
+            "eth_getBalance": self._balance,
+            "eth_getCode": self._code,
+            "eth_getTransactionCount": self._nonce,
             "eth_call": self._call,
             "eth_estimateGas": self._estimate,
             "eth_sendRawTransaction": lambda raw: _hex(chain.send_raw(_bytes(raw))),
@@ -77,13 +73,25 @@ class EvmRpc:
             return len(self._chain.blocks) - 1
         return 0 if at == "earliest" else int(at, 16)
 
+    def _balance(self, address: str, at: Any = "latest") -> str:
+        self._newest(at)
+        return hex(self._chain.native_balance(to_canonical_address(address)))
+
+    def _code(self, address: str, at: Any = "latest") -> str:
+        self._newest(at)
+        return _hex(self._chain.code(to_canonical_address(address)))
+
+    def _nonce(self, address: str, at: Any = "latest") -> str:
+        self._newest(at)
+        return hex(self._chain.nonce(to_canonical_address(address), pending=at == "pending"))
+
     def _call(self, asked: dict[str, Any], at: Any = "latest", *_: Any) -> str:
         self._newest(at)
         return _hex(self._chain.call(*_call_parts(asked))[0])
 
     def _estimate(self, asked: dict[str, Any], *_: Any) -> str:
         sender, to, data, value = _call_parts(asked)
-        _, gas = self._chain.call(sender, to, data, value)
+        gas = self._chain.call(sender, to, data, value)[1]
         # Some room above, as nodes leave it: the call inside does not pay for its own data.
         return hex((_INTRINSIC + 16 * len(data) + gas) * 11 // 10 if data else _INTRINSIC)
 
@@ -227,10 +235,6 @@ def _call_parts(asked: dict[str, Any]) -> tuple[bytes, bytes, bytes, int]:
     sender = to_canonical_address(asked.get("from") or "0x" + "00" * 20)
     data = _bytes(asked.get("input") or asked.get("data") or "0x")
     return sender, to_canonical_address(asked["to"]), data, int(asked.get("value", "0x0"), 16)
-
-
-def _asked(address: str, _: None) -> bytes:
-    return to_canonical_address(address)
 
 
 def _hex(value: bytes) -> str:

@@ -10,10 +10,11 @@ class Faults:
     """Switches and counters; each counter goes down with every time that it strikes.
 
     ``down``: every request is answered with HTTP 503. ``delay_s``: every answer comes that much later.
-    ``refuse_broadcasts``: a sent transaction is refused, and nothing happens. ``lose_answers``: a sent transaction is
-    taken, and the connection closes without an answer. ``drop_transactions``: a sent transaction is answered
-    like one that was taken, and never comes into a block. ``revert_transactions``: a sent transaction comes into a
-    block as failed. ``hold_transactions``: taken transactions wait until ``release()`` of their chain.
+    ``refuse_broadcasts``: a sent transaction is refused, and nothing happens. ``lose_answers``: a sent
+    transaction is taken, and the connection closes without an answer. ``drop_transactions``: a sent
+    transaction is answered like one that was taken, and never comes into a block. ``revert_transactions``: a
+    sent transaction comes into a block as failed. ``hold_transactions``: taken transactions wait until
+    ``release()`` of their chain.
     """
 
     down: bool = False

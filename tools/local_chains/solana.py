@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 
 from compute_router.protocol.units import MicroUsd
 from tools.local_chains.faults import Faults
-from tools.local_chains.rpc_server import RpcServer
+from tools.local_chains.rpc_server import Method, RpcServer
 from tools.local_chains.solana_chain import MINT, SolanaChain
 from tools.local_chains.solana_rpc import SolanaRpc
 
@@ -28,7 +28,7 @@ class LocalSolana:
     def __init__(self, port: int = 0) -> None:
         self.faults = Faults()
         self.chain = SolanaChain(self.faults)
-        controls = {
+        controls: dict[str, Method] = {
             "local_fund": lambda address, units: self.fund(address, MicroUsd(units)),
             "local_fundGas": self.fund_gas,
             "local_spend": lambda address, units: self.spend(address, MicroUsd(units)),

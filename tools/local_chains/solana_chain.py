@@ -1,4 +1,4 @@
-"""A Solana chain of LiteSVM's accounts and programs: slots by the clock, blockhashes that expire, transactions at once."""
+"""A Solana chain on LiteSVM: slots by the clock, blockhashes that expire, transactions that land at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import msgspec
 from solders.account import Account
 from solders.hash import Hash
 from solders.litesvm import LiteSVM
-from solders.message import to_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.token.associated import get_associated_token_address
@@ -161,7 +160,7 @@ class SolanaChain:
             return signature
 
     def release(self) -> None:
-        """Let held transactions land, but for those whose blockhash has expired, and hold none from now on."""
+        """Let held transactions land unless their blockhash has expired, and hold none from now on."""
         with self._lock:
             self.faults.hold_transactions = False
             held, self._held = self._held, []
@@ -248,11 +247,6 @@ def decoded(transaction: str, encoding: str) -> bytes:
         # solders has no plain base58; a signature is one of 64 bytes only.
         raise RpcError(-32602, "this chain reads transactions in base64")
     raise RpcError(-32602, f"unknown encoding {encoding}")
-
-
-def message_bytes(transaction: VersionedTransaction) -> bytes:
-    """What the signers signed."""
-    return to_bytes_versioned(transaction.message)
 
 
 def parsed_signature(name: str) -> Signature:
