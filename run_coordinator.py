@@ -13,29 +13,48 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from compute_router.actors.payment_gate import PaymentMode
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.system import start_system
+from compute_router.protocol.chain_addresses import AddressError, checked_address
 from compute_router.protocol.countersigning import Countersigner
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError
 from compute_router.protocol.key_file import load_or_create_key
 from compute_router.protocol.log_format import describe, log_to_stderr
 from compute_router.protocol.networks import NETWORKS, Chain
-from compute_router.protocol.units import DurationMs
+from compute_router.protocol.payments import PAYMENT_NETWORKS
+from compute_router.protocol.units import DurationMs, MicroUsd
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport.app import HttpSettings, Server
 from compute_router.transport.authentication import AuthMode, open_authentication
 from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.limits import AddressLimits
 
+if TYPE_CHECKING:
+    from compute_router.transport.payments.opening import OpenedPayments
+
 logger = logging.getLogger("compute_router")
+
+LOCAL = "local"
+"""A facilitator of our own."""
+
+_PAYMENT_FLAGS = (
+    "--pay-to",
+    "--facilitator",
+    "--facilitator-key",
+    "--rpc-url",
+    "--fee-bps",
+    "--max-unsettled",
+)
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -60,6 +79,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key: Path
     log_level: str
     payments: PaymentMode
+    pay_to: str | None
+    facilitator: str | None
+    facilitator_key: Path | None
+    rpc_url: str
+    fee_bps: int
+    max_unsettled: MicroUsd
     auth: AuthMode
     max_body_bytes: int
     cors_origins: tuple[str, ...]
@@ -87,6 +112,11 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     if given.chain is None:
         parser.error("say which chain to serve: --chain solana or --chain monad")
     network = NETWORKS[given.chain]
+    try:
+        check_payment_flags(given, argv)
+    except ConfigurationError as error:
+        parser.error(str(error))
+    money = PAYMENT_NETWORKS[given.chain]
     database = Path(network.default_database) if given.db is None else given.db
     return Settings(
         chain=given.chain,
@@ -96,6 +126,12 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         key=_key_beside(database) if given.key is None else given.key,
         log_level=given.log_level,
         payments=given.payments,
+        pay_to=given.pay_to,
+        facilitator=None if given.facilitator == LOCAL else given.facilitator or money.default_facilitator,
+        facilitator_key=given.facilitator_key,
+        rpc_url=given.rpc_url or money.default_rpc_url,
+        fee_bps=given.fee_bps,
+        max_unsettled=given.max_unsettled,
         auth=given.auth,
         max_body_bytes=given.max_body_bytes,
         cors_origins=given.cors_origins,
@@ -158,7 +194,14 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     # COMPUTE_ROUTER_KEY is the worker's, and one key must not be both.
     option("--key", Path, None, key, variable="COORDINATOR_KEY")
     option("--log-level", _log_level, "info", "debug, info, warning or error.")
-    option("--payments", _choice(PaymentMode), "off", "off: every job is free. on: not in this version.")
+    option("--payments", _choice(PaymentMode), "off", "off: every job is free. on: jobs are paid for in USDC.")
+    option("--pay-to", str, None, "Address that payments go to. Needed with --payments on.")
+    option("--facilitator", _facilitator, None, "URL of an x402 facilitator, or local. Default: the network's.")
+    option("--facilitator-key", Path, None, "Key file of the local facilitator, which pays for transactions.")
+    option("--rpc-url", _url, None, "Node of the chain. Default: the network's public one.")
+    option("--fee-bps", _basis_points, "500", "The operator's share of each price, in hundredths of a percent.")
+    unsettled = "What one payer may owe, in dollars, while the chain cannot be read."
+    option("--max-unsettled", _dollars, "1", unsettled)
     option("--auth", _choice(AuthMode), "open", "open: anybody may send jobs. keys: only with an API key.")
     option("--max-body-bytes", _positive, "1048576", "Largest request body and worker frame.")
     option("--cors-origins", _origins, "", "Browser origins that may call the API, by commas; * is all.")
@@ -255,6 +298,57 @@ def _share(text: str) -> float:
     return share
 
 
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isascii() or " " in text:
+        raise argparse.ArgumentTypeError("this is not a URL that begins with http:// or https://")
+    return text
+
+
+def _facilitator(text: str) -> str:
+    # It is shown at the start and in health, so it must hold no secret.
+    if text != LOCAL and {"@", "?", "#"} & set(_url(text)):
+        raise argparse.ArgumentTypeError("the URL of a facilitator has no user, query or fragment")
+    return text
+
+
+def _basis_points(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) <= 10_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of basis points from 0 to 10000")
+    return int(text)
+
+
+def _dollars(text: str) -> MicroUsd:
+    whole, _, fraction = text.partition(".")
+    digits = whole + fraction
+    if not (digits.isascii() and digits.isdigit() and whole and len(whole) <= 9 and len(fraction) <= 6):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of dollars with at most 6 decimals")
+    return MicroUsd(int(whole) * 1_000_000 + int(fraction.ljust(6, "0")))
+
+
+def check_payment_flags(given: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Whether the flags of payments fit each other; ``pay_to`` gets its one form.
+
+    Raises:
+        ConfigurationError: they do not. The sentence says what to change.
+    """
+    if given.payments is PaymentMode.OFF:
+        for flag in _PAYMENT_FLAGS:
+            if any(argument == flag or argument.startswith(f"{flag}=") for argument in argv):
+                raise ConfigurationError(f"{flag} is for --payments on, and payments are off")
+        return
+    if not given.pay_to:
+        raise ConfigurationError("--payments on needs --pay-to ADDRESS: where shall the money go?")
+    try:
+        given.pay_to = checked_address(given.chain, given.pay_to)
+    except AddressError as error:
+        raise ConfigurationError(f"--pay-to: {error}") from None
+    if given.facilitator == LOCAL and given.facilitator_key is None:
+        raise ConfigurationError("--facilitator local needs --facilitator-key PATH: it pays for transactions")
+    if given.facilitator != LOCAL and given.facilitator_key is not None:
+        raise ConfigurationError("--facilitator-key is for --facilitator local")
+
+
 def _log_level(text: str) -> str:
     level = text.upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -276,10 +370,36 @@ async def serve(settings: Settings) -> int:
     Raises:
         ConfigurationError: it cannot start with these settings.
     """
-    if settings.payments is PaymentMode.ON:
+    if settings.payments is PaymentMode.OFF:
+        return await _serve(settings, None)
+    async with _open_payments(settings) as opened:
+        return await _serve(settings, opened)
+
+
+def _open_payments(settings: Settings) -> AbstractAsyncContextManager[OpenedPayments]:
+    try:
+        # Slow to import, and not installed where it is not needed.
+        from compute_router.transport.payments.opening import PaymentSettings, open_payments
+    except ImportError as error:
         raise ConfigurationError(
-            "Payments are not part of this version: start with --payments off, and every job is free."
+            f"Payments need packages that are not installed ({error.name}). "
+            "Run: pip install 'compute-router[payments]'"
+        ) from None
+    assert settings.pay_to is not None, "checked with the flags"
+    return open_payments(
+        PaymentSettings(
+            chain=settings.chain,
+            pay_to=settings.pay_to,
+            facilitator=settings.facilitator,
+            facilitator_key=settings.facilitator_key,
+            rpc_url=settings.rpc_url,
+            fee_bps=settings.fee_bps,
+            max_unsettled=settings.max_unsettled,
         )
+    )
+
+
+async def _serve(settings: Settings, opened: OpenedPayments | None) -> int:
     network = NETWORKS[settings.chain]
     watch = JobWatch()
     ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -311,6 +431,7 @@ async def serve(settings: Settings) -> int:
             audit_share=settings.audit_share,
             require_receipts=settings.require_receipts,
         ),
+        payments=None if opened is None else opened.payments,
         keep=settings.keep,
     )
     http = HttpSettings(
@@ -330,8 +451,10 @@ async def serve(settings: Settings) -> int:
         if settings.auth is AuthMode.KEYS and not authentication.ring.has_admin:
             logger.warning("nobody can make API keys yet: run compute-router keys create --db while stopped")
         # After the database is held: whoever is refused that leaves no key behind.
-        countersigner = Countersigner(load_or_create_key(settings.key), network.caip2)
-        server = Server(system, watch, http, authentication, countersigner)
+        key = load_or_create_key(settings.key)
+        countersigner = Countersigner(key, network.caip2)
+        checkout = None if opened is None else opened.checkout(system, key)
+        server = Server(system, watch, http, authentication, countersigner, checkout)
         port = server.listen()
         told_to_stop, told_again = asyncio.Event(), asyncio.Event()
 
@@ -345,8 +468,11 @@ async def serve(settings: Settings) -> int:
             asyncio.get_running_loop().add_signal_handler(number, on_signal)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"{network.label} coordinator listening on http://{host}:{port}", flush=True)
-        print(f"  network {network.caip2}, database {settings.db.resolve()}, payments off", flush=True)
+        payments = f"payments {settings.payments.value}"
+        print(f"  network {network.caip2}, database {settings.db.resolve()}, {payments}", flush=True)
         print(f"  countersigns receipts as {countersigner.pubkey} ({settings.key})", flush=True)
+        if opened is not None:
+            print(f"  USDC goes to {settings.pay_to}, by {settings.facilitator or 'a local facilitator'}", flush=True)
         if settings.auth is AuthMode.KEYS:
             print("  API keys are needed", flush=True)
         exit_code = await ended

@@ -21,6 +21,7 @@ from compute_router.actors.live import LiveJob, LiveWorker
 from compute_router.actors.messages import (
     AssignmentRecorded,
     Cancel,
+    CanServe,
     CompletionRecorded,
     ConnectedWorker,
     Deliver,
@@ -101,6 +102,11 @@ class MatcherCore(Auditing):
     def give_back(self, user_id: str) -> None:
         """Give back a place whose job was not stored."""
         self._admission.leave(user_id)
+
+    def can_serve(self, event: CanServe, now: SteadyMs) -> bool:
+        """Whether a trusted worker for a job is connected, before that is stored."""
+        job = LiveJob(event.job, now, event.trusted, self._policy.run_limit)
+        return bool(self._workers.trusted_with(job))
 
     def submit(self, event: Submit, now: SteadyMs) -> bool:
         """Take in a stored job that has its place; False when no trusted worker for it is connected."""

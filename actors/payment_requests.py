@@ -14,6 +14,7 @@ from compute_router.actors.clock import Clock
 from compute_router.actors.messages import (
     CreditUsedUp,
     FindCredit,
+    FindPayment,
     GetEarnings,
     InsertJob,
     ListPayable,
@@ -186,6 +187,10 @@ def _load_open_payments(store: Store, clock: Clock, request: LoadOpenPayments) -
     return OpenPayments(opened, store.ledger_sum())
 
 
+def _find_payment(store: Store, clock: Clock, request: FindPayment) -> Payment | None:
+    return store.payment(request.payment_id)
+
+
 def _find_credit(store: Store, clock: Clock, request: FindCredit) -> Credit | None:
     return store.credit(request.token_hash)
 
@@ -258,6 +263,7 @@ PAYMENT_ACTIONS: Final[dict[type[Message], Any]] = {
     RecordPaymentCredited: _credited,
     LoadOpenPayments: _load_open_payments,
     FindCredit: _find_credit,
+    FindPayment: _find_payment,
     GetEarnings: _get_earnings,
     PutPayoutAddress: _put_payout_address,
     ListPayable: _list_payable,
@@ -267,5 +273,5 @@ PAYMENT_ACTIONS: Final[dict[type[Message], Any]] = {
 }
 
 READ_ONLY_PAYMENT_REQUESTS: Final[frozenset[type[Message]]] = frozenset(
-    {LoadOpenPayments, FindCredit, GetEarnings, ListPayable, LoadOpenPayouts}
+    {LoadOpenPayments, FindCredit, FindPayment, GetEarnings, ListPayable, LoadOpenPayouts}
 )

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, ModelName, PrivacyClass, ProviderType, Tier, UserId
+from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.receipts import PublicKeyHex
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -39,17 +40,39 @@ class CommitAnswer(msgspec.Struct, frozen=True):
 
 
 class QuoteAnswer(msgspec.Struct, frozen=True):
-    """Price of a job and where to commit it. ``expires_at`` null: valid until the price list changes."""
+    """Price of a job and where to commit it. ``expires_at`` null: valid until the price list changes.
+
+    ``signed_quote`` is there where jobs are paid for: see ``signed_quotes``.
+    """
 
     price: str
     endpoint: str
     policy_resolved: Tier
     network: str
     expires_at: str | None = None
+    signed_quote: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class PaymentAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a job's payment stands. ``amount`` is in micro-USD, which are also the units of USDC.
+
+    ``transaction_ref`` names the settlement on its chain. ``credit_token`` is there when the money came and
+    the job failed: it pays for other jobs.
+    """
+
+    state: PaymentState
+    amount: int
+    network: str
+    payer: str
+    transaction_ref: str | None = None
+    credit_token: str | None = None
 
 
 class JobAnswer(msgspec.Struct, frozen=True):
-    """Answer of ``GET /v1/jobs/{id}``. ``result`` and ``receipt`` are kept raw: see ``receipts``."""
+    """Answer of ``GET /v1/jobs/{id}``. ``result`` and ``receipt`` are kept raw: see ``receipts``.
+
+    ``payment`` is there for paid jobs only, and ``payment_ref`` when that is settled.
+    """
 
     id: str
     status: JobStatus
@@ -57,6 +80,8 @@ class JobAnswer(msgspec.Struct, frozen=True):
     receipt: msgspec.Raw
     created_at: str
     completed_at: str | None
+    payment: PaymentAnswer | msgspec.UnsetType = msgspec.UNSET
+    payment_ref: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class AddressLimitsShown(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from compute_router.protocol.networks import NETWORKS, Chain
+
 REQUIRED_HEADER: Final = "PAYMENT-REQUIRED"
 """Of a 402: what is asked for, in base64 JSON (x402 v2)."""
 
@@ -14,6 +16,12 @@ PAYMENT_HEADER: Final = "PAYMENT-SIGNATURE"
 
 RESPONSE_HEADER: Final = "PAYMENT-RESPONSE"
 """Of the answer that hands out a result: the settlement, in base64 JSON (x402 v2)."""
+
+V1_NETWORK_NAMES: Final = {
+    NETWORKS[Chain.MONAD].caip2: "monad-testnet",
+    NETWORKS[Chain.SOLANA].caip2: "solana-devnet",
+}
+"""Version 1 of x402 knows networks by names of its own."""
 
 PAYMENT_HEADER_V1: Final = "X-PAYMENT"
 RESPONSE_HEADER_V1: Final = "X-PAYMENT-RESPONSE"

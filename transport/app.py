@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from tornado.httpserver import HTTPServer
@@ -37,6 +37,9 @@ from compute_router.transport.worker_address import WorkerAddress
 from compute_router.transport.worker_record import WorkerRecordResource
 from compute_router.transport.worker_socket import WorkerSocket
 from compute_router.transport.workers import WorkersResource
+
+if TYPE_CHECKING:
+    from compute_router.transport.payments.checkout import Checkout
 
 _FRAME_HEADROOM: Final = 64 * 1024
 _HEADER_BYTES: Final = 16 * 1024
@@ -87,6 +90,7 @@ class Server:
         settings: HttpSettings,
         authentication: Authentication,
         countersigner: Countersigner,
+        checkout: Checkout | None = None,
     ) -> None:
         watch_patiently()
         guard = AddressGuard(settings.limits, system.clock.steady_ms)
@@ -103,7 +107,7 @@ class Server:
             log_function=lambda handler: None,
         )
         shown = shown_limits(system.policy, settings.limits, settings.max_body_bytes)
-        router = routes(system, watch, authentication, shown, countersigner)
+        router = routes(system, watch, authentication, shown, countersigner, checkout)
         EndpointLimits(settings.limits, system.clock.steady_ms).guard_all(router)
         self._system = system
         self._watch = watch
@@ -161,20 +165,24 @@ def routes(
     authentication: Authentication,
     limits: LimitsShown,
     countersigner: Countersigner,
+    checkout: Checkout | None = None,
 ) -> Router:
     """Every address of the HTTP API."""
     router = Router()
     trust = TrustResource(system, authentication)
     router.add("GET", "/", WorkerAddress().get)
     router.add("GET", "/v1/health", HealthResource(system, limits).get)
-    router.add("GET", "/v1/quote", QuoteResource(system.network).get)
-    router.add("POST", "/v1/jobs/commit/*", CommitResource(system, authentication).post)
-    job = JobResource(system, watch, authentication)
+    router.add("GET", "/v1/quote", QuoteResource(system.network, checkout and checkout.quotes).get)
+    router.add("POST", "/v1/jobs/commit/*", CommitResource(system, authentication, checkout).post)
+    secret = None if checkout is None else checkout.secret
+    job = JobResource(system, watch, authentication, secret)
     router.add("GET", "/v1/jobs/*", job.get)
     router.add("DELETE", "/v1/jobs/*", job.delete)
-    router.add("GET", "/v1/jobs/*/events", JobEventsResource(system, watch, authentication).get)
+    router.add("GET", "/v1/jobs/*/events", JobEventsResource(system, watch, authentication, secret).get)
     router.add("GET", "/v1/receipts/*", ReceiptResource(system, authentication, countersigner).get)
     router.add("GET", "/.well-known/compute-router", CoordinatorResource(countersigner).get)
+    if checkout is not None:
+        router.add("GET", "/.well-known/x402", checkout.discovery)
     keys = KeysResource(system, authentication)
     router.add("POST", "/v1/keys", keys.post)
     router.add("GET", "/v1/keys", keys.get)

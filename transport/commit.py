@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
 from compute_router.actors.admission import Refusal
 from compute_router.actors.messages import (
     Admit,
+    CanServe,
+    CreditUsedUp,
     FindReplay,
     GetJob,
     GiveBack,
     InsertJob,
+    ListPairings,
+    PaymentUsed,
     QuotaUsedUp,
     RecordFailed,
     Reserve,
@@ -54,6 +58,9 @@ from compute_router.transport.idempotency import HEADER, idempotency_key
 from compute_router.transport.key_limits import JobRates, day_quota, day_used_up
 from compute_router.transport.quote import KEYS_SUPPORTED
 
+if TYPE_CHECKING:
+    from compute_router.transport.payments.checkout import Checkout
+
 _COMMITS: Final = msgspec.json.Decoder(CommitRequest)
 _FAILURES: Final = msgspec.json.Decoder(FailedResult)
 _TIERS: Final = {tier.value.lower(): tier for tier in Tier}
@@ -62,9 +69,12 @@ _TIERS: Final = {tier.value.lower(): tier for tier in Tier}
 class CommitResource:
     """Checks a job whole, and that there is room for it, before anything is stored."""
 
-    def __init__(self, system: System, authentication: Authentication) -> None:
+    def __init__(
+        self, system: System, authentication: Authentication, checkout: Checkout | None = None
+    ) -> None:
         self._system = system
         self._authentication = authentication
+        self._checkout = checkout
         self._rates = JobRates(system.clock.steady_ms)
 
     async def post(self, request: Request, variable: str) -> Answer:
@@ -78,9 +88,9 @@ class CommitResource:
         key = idempotency_key(request, tier)
         await ask(self._system.gate, Admit(job.tier, job.job_type))
         if caller is None:
-            stored = await self._store(job, key)
+            stored = await self._store(request, job, key)
         else:
-            stored = await self._store_for(caller, job, key)
+            stored = await self._store_for(caller, request, job, key)
         if isinstance(stored, Replay):
             job_id = await self._replay(stored)
         else:
@@ -90,20 +100,20 @@ class CommitResource:
         return Answer(201, json_answer(CommitAnswer(job_id)).body, headers)
 
     async def _store_for(
-        self, caller: ApiKey, job: NewJob, key: IdempotencyKey | None
+        self, caller: ApiKey, request: Request, job: NewJob, key: IdempotencyKey | None
     ) -> tuple[str, ...] | Replay:
         """As :meth:`_store`, within the limits of an API key. Only what makes a job uses them up."""
         self._rates.take(caller)
         stored: tuple[str, ...] | Replay | None = None
         try:
-            stored = await self._store(job, key, caller)
+            stored = await self._store(request, job, key, caller)
         finally:
             if not isinstance(stored, tuple):
                 self._rates.give_back(caller)
         return stored
 
     async def _store(
-        self, job: NewJob, key: IdempotencyKey | None, caller: ApiKey | None = None
+        self, request: Request, job: NewJob, key: IdempotencyKey | None, caller: ApiKey | None = None
     ) -> tuple[str, ...] | Replay:
         """Store a job, if there is room: its user's trusted keys, or the earlier commit with this key."""
         at_once, quota = (caller.jobs_at_once, day_quota(caller, job.created_at)) if caller else (None, None)
@@ -116,7 +126,10 @@ class CommitResource:
             raise _refused(refusal)
         stored: tuple[str, ...] | Replay | QuotaUsedUp | None = None
         try:
-            stored = await ask(self._system.store, InsertJob(job, key, quota))
+            if self._checkout is None:
+                stored = await ask(self._system.store, InsertJob(job, key, quota))
+            else:
+                stored = await self._store_paid(self._checkout, request, InsertJob(job, key, quota))
         finally:
             if not isinstance(stored, tuple):
                 self._system.matcher.tell(GiveBack(job.user_id))
@@ -125,20 +138,61 @@ class CommitResource:
             raise day_used_up(caller, job.created_at)
         return stored
 
+    async def _store_paid(
+        self, checkout: Checkout, request: Request, insert: InsertJob
+    ) -> tuple[str, ...] | Replay | QuotaUsedUp:
+        """Store a job together with its payment, once that is found good. What is not paid for is not stored."""
+        job, key = insert.job, insert.key
+        # A commit is repeated with the same payment, which is not good for a second job.
+        replay = await ask(self._system.store, FindReplay(job.user_id, key)) if key else None
+        if isinstance(replay, Replay):
+            return replay
+        if job.privacy_class is PrivacyClass.PRIVATE:
+            await self._check_trusted(job)
+        payment = await checkout.payment(request, job)
+        stored: tuple[str, ...] | Replay | QuotaUsedUp | PaymentUsed | CreditUsedUp | None = None
+        try:
+            stored = await ask(self._system.store, msgspec.structs.replace(insert, payment=payment))
+        finally:
+            if not isinstance(stored, tuple):
+                checkout.drop(job.job_id)
+        if isinstance(stored, PaymentUsed):
+            raise await checkout.used(request, job)
+        if isinstance(stored, CreditUsedUp):
+            raise await checkout.credit_used_up(request, job)
+        if isinstance(stored, tuple):
+            checkout.stored(job, payment)
+        return stored
+
+    async def _check_trusted(self, job: NewJob) -> None:
+        """Nobody pays for a commit that is then refused."""
+        pairings = await ask(self._system.store, ListPairings(job.user_id))
+        trusted = tuple(pairing.provider_pubkey for pairing in pairings)
+        if not await ask(self._system.matcher, CanServe(job, trusted)):
+            # As for a free job, there is one that failed. Its key is free for a commit that is paid.
+            await ask(self._system.store, InsertJob(job))
+            await self._refuse(job)
+
     async def _submit(self, job: NewJob, trusted: tuple[str, ...]) -> None:
         submit = Submit(job, trusted)
         if job.privacy_class is PrivacyClass.PUBLIC:
             self._system.matcher.tell(submit)
         elif not await ask(self._system.matcher, submit):
-            failed = RecordFailed(job.job_id, 0, failed_result(Failure.NO_TRUSTED_WORKER, refused=True))
-            try:
-                await ask(self._system.store, failed)
-            except StorageUnavailableError:
-                # A repeated commit will be answered with this job, so its end must be stored all the same:
-                # what the store is told, and not asked, it tries until it succeeds.
-                self._system.store.tell(StoreRequest(failed, self._system.matcher))
-                raise
-            raise _no_trusted_worker(job.job_id)
+            await self._refuse(job)
+
+    async def _refuse(self, job: NewJob) -> NoReturn:
+        """End a stored job that no trusted worker can run."""
+        failed = RecordFailed(job.job_id, 0, failed_result(Failure.NO_TRUSTED_WORKER, refused=True))
+        try:
+            ended = await ask(self._system.store, failed)
+        except StorageUnavailableError:
+            # A repeated commit will be answered with this job, so its end must be stored all the same:
+            # what the store is told, and not asked, it tries until it succeeds.
+            self._system.store.tell(StoreRequest(failed, self._system.matcher))
+            raise
+        if self._checkout is not None:
+            self._checkout.ended(ended)
+        raise _no_trusted_worker(job.job_id)
 
     async def _replay(self, replay: Replay) -> str:
         """The job of an earlier commit with this key, answered as the earlier commit was."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from compute_router.actors.messages import Cancel, GetJob, IsLive
+from compute_router.actors.messages import AwaitsPayment, Cancel, GetJob, IsLive
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.errors import (
@@ -29,6 +29,7 @@ from compute_router.storage.interface import ApiKey, JobView
 from compute_router.transport.authentication import Authentication, only_user
 from compute_router.transport.http_types import Answer, Request, json_answer
 from compute_router.transport.job_watch import JobWatch
+from compute_router.transport.paid_jobs import payment_answer, settlement_headers, shown_view
 
 MAX_WAIT_SECONDS: Final = 60.0
 _CANCEL_SECONDS: Final = 10.0
@@ -41,8 +42,15 @@ class JobResource:
     Where API keys are needed, the job must also be one of the key's user; to others there is no such job.
     """
 
-    def __init__(self, system: System, watch: JobWatch, authentication: Authentication) -> None:
+    def __init__(
+        self,
+        system: System,
+        watch: JobWatch,
+        authentication: Authentication,
+        credit_secret: bytes | None = None,
+    ) -> None:
         self._system = system
+        self._credit_secret = credit_secret
         self._authentication = authentication
         self._watch = watch
 
@@ -52,7 +60,11 @@ class JobResource:
         view = await self._when_ended(job_id, wait_seconds, caller) if wait_seconds else None
         if view is None:
             view = await ask(self._system.store, GetJob(job_id))
-        return json_answer(job_answer(checked_view(view, only_user(caller))))
+        view = checked_view(view, only_user(caller))
+        answer = json_answer(job_answer(view, self._credit_secret))
+        if view.payment is None:
+            return answer
+        return Answer(answer.status, answer.body, settlement_headers(view))
 
     async def delete(self, request: Request, job_id: str) -> Answer:
         whose = only_user(self._authentication.caller(request))
@@ -65,7 +77,7 @@ class JobResource:
                         "The cancel could not be stored yet; ask for the job to see what became of it."
                     )
                 if view.status is JobStatus.CANCELLED:
-                    return json_answer(job_answer(view))
+                    return json_answer(job_answer(view, self._credit_secret))
         finally:
             self._watch.unwatch(job_id, ended)
         view = checked_view(await ask(self._system.store, GetJob(job_id)), whose)
@@ -80,6 +92,8 @@ class JobResource:
         release = self._authentication.on_revoked(caller, partial(self._watch.release, ended))
         try:
             live = await ask(self._system.matcher, IsLive(job_id, only_user(caller)))
+            if not live and self._system.payments is not None:
+                live = await ask(self._system.gate, AwaitsPayment(job_id))
             view = await self._watch.ended(ended, wait_seconds if live else 0)
         finally:
             self._watch.unwatch(job_id, ended)
@@ -111,8 +125,14 @@ def checked_view(view: JobView | None, whose: str | None) -> JobView:
     return view
 
 
-def job_answer(view: JobView) -> JobAnswer:
-    """A job as its owner sees it, result and receipt byte for byte."""
+def job_answer(view: JobView, credit_secret: bytes | None = None) -> JobAnswer:
+    """A job as its owner sees it, result and receipt byte for byte; what is not paid for is withheld.
+
+    ``credit_secret`` is what credit tokens are made with; without it they are not shown.
+    """
+    payment = view.payment
+    if payment is not None:
+        view = shown_view(view)
     receipt = view.receipt
     return JobAnswer(
         id=view.job_id,
@@ -123,4 +143,8 @@ def job_answer(view: JobView) -> JobAnswer:
         else msgspec.Raw(attach_proof(receipt.receipt_json, receipt.signature, verified=receipt.verified)),
         created_at=iso_from_unix_ms(view.created_at),
         completed_at=None if view.completed_at is None else iso_from_unix_ms(view.completed_at),
+        payment=msgspec.UNSET if payment is None else payment_answer(payment, credit_secret),
+        payment_ref=msgspec.UNSET
+        if payment is None or payment.transaction_ref is None
+        else payment.transaction_ref,
     )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from compute_router.actors.messages import Chunk, Follow, GetJob, Progress
+from compute_router.actors.messages import AwaitsPayment, Chunk, Follow, GetJob, Progress
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.errors import MethodNotAllowedError
@@ -17,6 +17,7 @@ from compute_router.transport.authentication import Authentication, only_user
 from compute_router.transport.http_types import Request, SlowReaderError, Stream
 from compute_router.transport.job import checked_view, job_answer
 from compute_router.transport.job_watch import Follower, JobWatch
+from compute_router.transport.paid_jobs import awaits_payment
 
 _KEEP_ALIVE_SECONDS: Final = 15.0
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
@@ -26,8 +27,15 @@ _ENCODER: Final = msgspec.json.Encoder()
 class JobEventsResource:
     """``status`` at each step, ``chunk`` for each piece of output, ``job`` with the whole job at its end."""
 
-    def __init__(self, system: System, watch: JobWatch, authentication: Authentication) -> None:
+    def __init__(
+        self,
+        system: System,
+        watch: JobWatch,
+        authentication: Authentication,
+        credit_secret: bytes | None = None,
+    ) -> None:
         self._system = system
+        self._credit_secret = credit_secret
         self._authentication = authentication
         self._watch = watch
 
@@ -44,20 +52,32 @@ class JobEventsResource:
             first: Progress | JobView | None = await ask(self._system.matcher, Follow(job_id, whose))
             if first is None:
                 first = checked_view(await ask(self._system.store, GetJob(job_id)), whose)
+                if await self._awaits_payment(first):
+                    first = None
         except BaseException:
             close()
             raise
-        return Stream("text/event-stream; charset=utf-8", _events(first, follower), close)
+        return Stream("text/event-stream; charset=utf-8", _events(first, follower, self._credit_secret), close)
+
+    async def _awaits_payment(self, view: JobView) -> bool:
+        if self._system.payments is None or not awaits_payment(view):
+            return False
+        return bool(await ask(self._system.gate, AwaitsPayment(view.job_id)))
 
     def _close(self, job_id: str, follower: Follower, release: Callable[[], None]) -> None:
         self._watch.unfollow(job_id, follower)
         release()
 
 
-async def _events(first: Progress | JobView, follower: Follower) -> AsyncIterator[bytes]:
+async def _events(
+    first: Progress | JobView | None, follower: Follower, credit_secret: bytes | None
+) -> AsyncIterator[bytes]:
+    """The steps from the first on; None: the job is done, and its payment is not decided yet."""
     step: Progress | Chunk | JobView | None = first
-    while step is not None:
-        yield _event(step)
+    waiting = first is None
+    while step is not None or waiting:
+        yield _KEEP_ALIVE if step is None else _event(step, credit_secret)
+        waiting = False
         if isinstance(step, JobView):
             return
         while True:
@@ -70,14 +90,14 @@ async def _events(first: Progress | JobView, follower: Follower) -> AsyncIterato
                 yield _KEEP_ALIVE
 
 
-def _event(step: Progress | Chunk | JobView) -> bytes:
+def _event(step: Progress | Chunk | JobView, credit_secret: bytes | None) -> bytes:
     match step:
         case Progress(_, status, attempt):
             return _render(b"status", {"status": status, "attempt": attempt})
         case Chunk(_, attempt, seq, delta):
             return _render(b"chunk", {"attempt": attempt, "seq": seq, "delta": delta})
         case JobView():
-            return _render(b"job", job_answer(step))
+            return _render(b"job", job_answer(step, credit_secret))
 
 
 def _render(name: bytes, data: Any) -> bytes:

@@ -8,10 +8,12 @@ from compute_router.actors.system import System
 from compute_router.protocol.countersigning import COUNTERSIGN_VERSION, Countersigner
 from compute_router.protocol.errors import JobUnfinishedError
 from compute_router.protocol.http_api import CoordinatorAnswer, ReceiptAnswer
+from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.receipts import RECEIPT_VERSION, SignedReceipt
 from compute_router.transport.authentication import Authentication, only_user
 from compute_router.transport.http_types import Answer, Request, json_answer
 from compute_router.transport.job import checked_view
+from compute_router.transport.paid_jobs import shown_view
 
 
 class ReceiptResource:
@@ -31,6 +33,11 @@ class ReceiptResource:
         facts: ReceiptFacts | None = await ask(self._system.store, GetReceipt(job_id))
         view = checked_view(None if facts is None else facts.view, only_user(caller))
         assert facts is not None, "else there was no view either"
+        if view.payment is not None:
+            # What is not paid for is withheld, and the receipt is part of it.
+            shown = shown_view(view)
+            if shown.status is not JobStatus.COMPLETED:
+                raise JobUnfinishedError(f"The job is {shown.status.value}; only completed jobs have receipts.")
         if facts.output_hash is None or facts.worker_pubkey is None or view.completed_at is None:
             raise JobUnfinishedError(f"The job is {view.status.value}; only completed jobs have receipts.")
         kept = view.receipt

@@ -1,0 +1,251 @@
+"""What a job's payment must stand before the job is stored, in the order of what it costs to find out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final, Protocol
+
+import pykka
+
+from compute_router.actors.clock import Clock
+from compute_router.actors.messages import (
+    DropFunds,
+    FindCredit,
+    FindPayment,
+    FundsRefusal,
+    HoldFunds,
+    JobCommitted,
+    JobEnded,
+)
+from compute_router.actors.payment_ports import ChainReader, Facilitator
+from compute_router.actors.runtime import ask
+from compute_router.protocol.credit_token import BadCreditTokenError, credit_token, hash_credit_token
+from compute_router.protocol.errors import (
+    CreditRefusedError,
+    InsufficientFundsError,
+    PaymentMalformedError,
+    PaymentRefusedError,
+    PaymentRequiredError,
+    PaymentUsedError,
+    QuoteRefusedError,
+    TooMuchUnsettledError,
+)
+from compute_router.protocol.ledger import fee_of
+from compute_router.protocol.payment_offer import PAYMENT_HEADER, PAYMENT_HEADER_V1, V1_NETWORK_NAMES
+from compute_router.protocol.payments import (
+    CREDIT_HEADER,
+    CREDIT_NETWORK,
+    Credit,
+    NewPayment,
+    Refused,
+)
+from compute_router.protocol.units import MicroUsd
+from compute_router.storage.interface import NewJob
+from compute_router.transport.http_types import Answer, Request
+from compute_router.transport.payments.authorizations import ReadsAuthorizations
+from compute_router.transport.payments.discovery import discovery_answer
+from compute_router.transport.payments.facilitator_answers import same_payer
+from compute_router.transport.payments.offers import Offered, Offers, resource_url
+from compute_router.transport.payments.presented import check_accepted, presented_payment, v2_payment
+from compute_router.transport.payments.quotes import Quotes
+
+logger = logging.getLogger(__name__)
+
+_READ_SECONDS: Final = 3.0
+
+
+class EdgeFacilitator(Facilitator, Protocol):
+    """A facilitator, and what the edge needs of it besides."""
+
+    def check_available(self) -> None:
+        """Whether it makes sense to ask for a payment now.
+
+        Raises:
+            PaymentsUnavailableError: it is down.
+        """
+
+    async def fee_payer(self) -> str | None:
+        """The account that pays for transactions; None where none is named.
+
+        Raises:
+            PaymentsUnavailableError: the facilitator does not say.
+        """
+
+
+class Checkout:
+    """Asks for the payment of a job, and takes it if it is good. ``secret`` is what credit tokens are made with."""
+
+    def __init__(
+        self,
+        *,
+        offers: Offers,
+        quotes: Quotes,
+        authorizations: ReadsAuthorizations,
+        facilitator: EdgeFacilitator,
+        reader: ChainReader,
+        store: pykka.ActorRef[Any],
+        gate: pykka.ActorRef[Any],
+        clock: Clock,
+        secret: bytes,
+        fee_bps: int,
+    ) -> None:
+        self.quotes = quotes
+        self._offers = offers
+        self._authorizations = authorizations
+        self._facilitator = facilitator
+        self._reader = reader
+        self._store = store
+        self._gate = gate
+        self._clock = clock
+        self.secret = secret
+        self._fee_bps = fee_bps
+
+    def __repr__(self) -> str:
+        """Nothing of the secret."""
+        return f"Checkout({self._offers.network})"
+
+    async def discovery(self, request: Request, variable: str) -> Answer:
+        """``GET /.well-known/x402``: everything that is sold here, with what is asked for it."""
+        fee_payer = await self._facilitator.fee_payer()
+        return discovery_answer(self._offers, request.headers.get("Host"), fee_payer)
+
+    async def payment(self, request: Request, job: NewJob) -> NewPayment:
+        """The payment of a job, checked; its amount is held until the job is stored or :meth:`drop` is called.
+
+        Raises:
+            PaymentRequiredError: none came, or it cannot be taken; the subclass says why.
+            PaymentMalformedError: what came is no payment.
+            TooMuchUnsettledError: the payer owes as much as one payer may.
+            PaymentsUnavailableError: the facilitator cannot be asked.
+        """
+        if CREDIT_HEADER in request.headers:
+            return await self._credit(request, job)
+        self._facilitator.check_available()
+        offered = await self._offered(request, job)
+        presented = presented_payment(request, offered.offer)
+        if presented is None:
+            raise PaymentRequiredError("This job must be paid for.", offered.offer)
+        check_accepted(presented, offered, V1_NETWORK_NAMES[self._offers.network])
+        amount = MicroUsd(int(offered.requirement["amount"]))
+        authorized = self._authorizations.read(
+            bytes(presented.payload), offered, amount, self._clock.unix_ms()
+        )
+        payment = NewPayment(
+            payment_id=authorized.payment_id,
+            payer=authorized.payer,
+            network=self._offers.network,
+            asset=self._offers.facts.asset,
+            pay_to=self._offers.pay_to,
+            amount=amount,
+            fee=fee_of(amount, self._fee_bps),
+            expires_at=authorized.expires_at,
+            x402_version=presented.version,
+            payload=v2_payment(authorized.payload, offered),
+            requirements=offered.requirement_json,
+            credit_token_hash=hash_credit_token(credit_token(self.secret, authorized.payment_id)),
+        )
+        # The store decides, together with the job; but who asks twice need not be checked twice.
+        if await ask(self._store, FindPayment(payment.payment_id)) is not None:
+            raise await self.used(request, job)
+        await self._hold(job.job_id, payment, offered)
+        try:
+            await self._verify(payment, offered)
+        except BaseException:
+            self.drop(job.job_id)
+            raise
+        return payment
+
+    def drop(self, job_id: str) -> None:
+        """The job was not stored: its payer owes nothing for it."""
+        self._gate.tell(DropFunds(job_id))
+
+    def stored(self, job: NewJob, payment: NewPayment) -> None:
+        """The job is stored, and its payment with it."""
+        self._gate.tell(JobCommitted(job.job_id, payment))
+
+    def ended(self, event: JobEnded) -> None:
+        """The job ended before any worker could have it."""
+        self._gate.tell(event)
+
+    async def used(self, request: Request, job: NewJob) -> PaymentUsedError:
+        """The error for a payment that another job was taken in for."""
+        offered = await self._offered(request, job)
+        return PaymentUsedError("This payment was used for another job; make a new one.", offered.offer)
+
+    async def credit_used_up(self, request: Request, job: NewJob) -> CreditRefusedError:
+        """The error for a credit that another job has spent meanwhile."""
+        offered = await self._offered(request, job)
+        return CreditRefusedError("There is no such credit, or not enough left of it.", offered.offer)
+
+    async def _offered(self, request: Request, job: NewJob) -> Offered:
+        url = resource_url(request.headers.get("Host"), request.path)
+        try:
+            amount = self.quotes.price(request, job.tier, job.job_type)
+        except QuoteRefusedError as error:
+            today = self.quotes.listed(job.tier, job.job_type)
+            error.offer = (await self._offer(today, url)).offer
+            raise
+        return await self._offer(amount, url)
+
+    async def _offer(self, amount: MicroUsd, url: str) -> Offered:
+        return self._offers.offered(amount, url, await self._facilitator.fee_payer())
+
+    async def _credit(self, request: Request, job: NewJob) -> NewPayment:
+        if PAYMENT_HEADER in request.headers or PAYMENT_HEADER_V1 in request.headers:
+            raise PaymentMalformedError("Send a payment or a credit, not both.")
+        try:
+            spends = hash_credit_token(request.headers[CREDIT_HEADER])
+        except BadCreditTokenError as error:
+            raise PaymentMalformedError(str(error)) from None
+        # What is left decides the commit itself; this only says who the payer is.
+        credit: Credit | None = await ask(self._store, FindCredit(spends))
+        amount = self.quotes.price(request, job.tier, job.job_type)
+        if credit is None or credit.amount_left < amount:
+            raise await self.credit_used_up(request, job)
+        payment_id = f"{CREDIT_NETWORK}/{job.job_id}"
+        return NewPayment(
+            payment_id=payment_id,
+            payer=credit.payer,
+            network=CREDIT_NETWORK,
+            asset=self._offers.facts.asset,
+            pay_to=self._offers.pay_to,
+            amount=amount,
+            fee=fee_of(amount, self._fee_bps),
+            expires_at=job.created_at,
+            x402_version=0,
+            payload=b"",
+            requirements=b"",
+            credit_token_hash=hash_credit_token(credit_token(self.secret, payment_id)),
+            spends=spends,
+        )
+
+    async def _hold(self, job_id: str, payment: NewPayment, offered: Offered) -> None:
+        balance = await self._balance(payment.payer)
+        held = HoldFunds(job_id, payment.payment_id, payment.payer, payment.amount, balance)
+        refusal: FundsRefusal | None = await ask(self._gate, held)
+        if refusal is FundsRefusal.BALANCE_TOO_LOW:
+            raise InsufficientFundsError(
+                "The payer has too little for this job and those that are not settled yet.", offered.offer
+            )
+        if refusal is FundsRefusal.TOO_MUCH_UNSETTLED:
+            raise TooMuchUnsettledError("This payer has too much that is not settled yet; wait for some of it.")
+
+    async def _balance(self, payer: str) -> MicroUsd | None:
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                return await self._reader.balance(payer)
+        except Exception as error:
+            # Whatever a reader of a chain runs into, the job can be taken within the payer's limit.
+            logger.warning("the balance of a payer could not be read: %s", type(error).__name__)
+            return None
+
+    async def _verify(self, payment: NewPayment, offered: Offered) -> None:
+        answer = await self._facilitator.verify(payment.payload, payment.requirements)
+        if isinstance(answer, Refused):
+            if "insufficient" in answer.reason and "amount" not in answer.reason:
+                raise InsufficientFundsError("The payer has too little for this job.", offered.offer)
+            raise PaymentRefusedError(f"The payment was refused: {answer.reason}.", offered.offer)
+        if answer.payer and not same_payer(answer.payer, payment.payer):
+            logger.warning("the facilitator verified a payment as somebody else's")
+            raise PaymentRefusedError("The payment was refused: another payer.", offered.offer)

@@ -1,0 +1,130 @@
+"""Putting payments together: facilitator, chain and checkout of one coordinator, and their orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from nacl.signing import SigningKey
+
+from compute_router.actors.clock import SystemClock
+from compute_router.actors.payment_policy import PaymentPolicy
+from compute_router.actors.system import Payments, System
+from compute_router.protocol.networks import Chain
+from compute_router.protocol.payments import PAYMENT_NETWORKS
+from compute_router.protocol.units import MicroUsd
+from compute_router.transport.payments.authorizations import ReadsAuthorizations
+from compute_router.transport.payments.chain_readers import open_chain_reader
+from compute_router.transport.payments.checkout import Checkout
+from compute_router.transport.payments.local_facilitator import LocalFacilitator
+from compute_router.transport.payments.offers import Offers
+from compute_router.transport.payments.quotes import Quotes
+from compute_router.transport.payments.remote_facilitator import RemoteFacilitator
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 30.0
+_LOOK_AGAIN_SECONDS: Final = 2.0
+
+
+class PaymentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator chooses. ``facilitator`` None is one of our own, which signs with ``facilitator_key``."""
+
+    chain: Chain
+    pay_to: str
+    facilitator: str | None
+    facilitator_key: Path | None
+    rpc_url: str
+    fee_bps: int
+    max_unsettled: MicroUsd
+
+
+class OpenedPayments:
+    """Facilitator and chain of a coordinator that is about to start."""
+
+    def __init__(self, settings: PaymentSettings, payments: Payments, facilitator: RemoteFacilitator) -> None:
+        self.payments = payments
+        self._settings = settings
+        self._facilitator = facilitator
+        self._watching: asyncio.Task[None] | None = None
+
+    def checkout(self, system: System, key: SigningKey) -> Checkout:
+        """The edge of a started system. From now on health says how the facilitator is."""
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().create_task(self._watch(system))
+        return make_checkout(self._settings, system, key, self._facilitator)
+
+    async def stop_watching(self) -> None:
+        """End what :meth:`checkout` began."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _watch(self, system: System) -> None:
+        while True:
+            problem = await self._facilitator.healthy()
+            system.health.report("facilitator", problem)
+            await asyncio.sleep(_LOOK_SECONDS if problem is None else _LOOK_AGAIN_SECONDS)
+
+
+def make_checkout(
+    settings: PaymentSettings, system: System, key: SigningKey, facilitator: RemoteFacilitator
+) -> Checkout:
+    """The edge of a started system that is paid by its ``payments``."""
+    assert system.payments is not None, "a system without payments needs no checkout"
+    return Checkout(
+        offers=Offers(settings.chain, settings.pay_to),
+        quotes=Quotes(key, system.network.caip2, system.clock),
+        authorizations=_authorizations(settings.chain),
+        facilitator=facilitator,
+        reader=system.payments.chain,
+        store=system.store,
+        gate=system.gate,
+        clock=system.clock,
+        secret=bytes(key),
+        fee_bps=settings.fee_bps,
+    )
+
+
+@asynccontextmanager
+async def open_payments(settings: PaymentSettings) -> AsyncIterator[OpenedPayments]:
+    """Open what payments need, and close it at the end. A remote facilitator may be down meanwhile.
+
+    Raises:
+        ConfigurationError: the facilitator of our own does not start.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.facilitator is None:
+            assert settings.facilitator_key is not None, "a facilitator of our own needs a key"
+            local = LocalFacilitator(settings.chain, settings.facilitator_key, settings.rpc_url)
+            await local.start()
+            stack.push_async_callback(local.stop)
+            url = local.url
+        else:
+            url = settings.facilitator
+        facilitator = RemoteFacilitator(url, settings.chain, SystemClock().steady_ms)
+        stack.push_async_callback(facilitator.close)
+        reader = open_chain_reader(settings.chain, settings.rpc_url)
+        stack.push_async_callback(reader.close)
+        policy = PaymentPolicy(max_unsettled=settings.max_unsettled)
+        opened = OpenedPayments(
+            settings, Payments(facilitator=facilitator, chain=reader, policy=policy), facilitator
+        )
+        stack.push_async_callback(opened.stop_watching)
+        yield opened
+
+
+def _authorizations(chain: Chain) -> ReadsAuthorizations:
+    if chain is Chain.MONAD:
+        from compute_router.transport.payments.evm_authorizations import EvmAuthorizations
+
+        return EvmAuthorizations()
+    from compute_router.transport.payments.solana_authorizations import SolanaAuthorizations
+
+    return SolanaAuthorizations(PAYMENT_NETWORKS[chain].authorization_lives)

@@ -1,0 +1,198 @@
+"""A facilitator that is reached over HTTP (x402 v2): ``/verify``, ``/settle`` and ``/supported``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+import msgspec
+
+from compute_router.actors.clock import SteadyMs
+from compute_router.protocol.errors import PaymentsUnavailableError
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.payments import Payment, Refused, Settled, Unknown, Verified
+from compute_router.transport.payments import facilitator_answers
+from compute_router.transport.payments.breaker import Breaker
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_ANSWER: Final = 256 * 1024
+_CONNECTIONS: Final = 64
+_KIND_LIVES_MS: Final = 300_000
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long a facilitator may take, in seconds, and how often it is asked what may be asked twice."""
+
+    verify: float = 5.0
+    settle: float = 60.0
+    supported: float = 5.0
+    tries: int = 3
+    pause: float = 0.1
+
+
+class _NoAnswerError(Exception):
+    """Nothing came back that is of use."""
+
+
+class RemoteFacilitator:
+    """Implements :class:`~compute_router.actors.payment_ports.Facilitator` over HTTP.
+
+    ``verify`` and ``supported`` change nothing and are repeated when no answer comes. ``settle`` moves money
+    and is sent once, whatever happens.
+    """
+
+    def __init__(
+        self, url: str, chain: Chain, now: Callable[[], SteadyMs], patience: Patience | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._chain = chain
+        self._network = NETWORKS[chain].caip2
+        self._now = now
+        self._patience = patience or Patience()
+        self._breaker = Breaker(now)
+        self._fee_payer: str | None = None
+        self._fee_payer_until = 0
+        self._client = httpx.AsyncClient(
+            trust_env=False,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+        )
+
+    async def close(self) -> None:
+        """Give up the connections."""
+        await self._client.aclose()
+
+    def check_available(self) -> None:
+        """Whether it makes sense to ask for a payment now.
+
+        Raises:
+            PaymentsUnavailableError: the facilitator is down, and will not be asked for a while.
+        """
+        if self._breaker.wait_ms:
+            raise self._unavailable()
+
+    async def fee_payer(self) -> str | None:
+        """The account that pays for transactions; None where none is named, as on EVM chains.
+
+        Raises:
+            PaymentsUnavailableError: the facilitator does not say.
+        """
+        if self._fee_payer is None or self._now() >= self._fee_payer_until:
+            problem = await self._learn()
+            if problem is not None:
+                raise self._unavailable()
+        return self._fee_payer or None
+
+    async def verify(self, payload: bytes, requirements: bytes) -> Verified | Refused:
+        """Whether an authorization could be settled now.
+
+        Raises:
+            PaymentsUnavailableError: no facilitator says so or otherwise.
+        """
+        if not self._breaker.take_turn():
+            raise self._unavailable()
+        try:
+            status, body = await self._patiently("POST", "/verify", _asked(payload, requirements))
+        except _NoAnswerError as error:
+            self._breaker.failed()
+            logger.warning("the facilitator did not verify a payment: %s", error)
+            raise self._unavailable() from None
+        answer = facilitator_answers.verified(body)
+        if answer is None or (status != 200 and isinstance(answer, Verified)):
+            self._breaker.failed()
+            logger.warning("the facilitator's answer to /verify cannot be used (status %d)", status)
+            raise self._unavailable()
+        self._breaker.succeeded()
+        return answer
+
+    async def settle(self, payment: Payment) -> Settled | Refused | Unknown:
+        """Have the money moved. Sent once: whatever is not a clear answer is ``Unknown``."""
+        body = _asked(payment.payload, payment.requirements)
+        try:
+            status, answer = await self._once("POST", "/settle", body, self._patience.settle)
+        except _NoAnswerError as error:
+            self._breaker.failed()
+            return Unknown(str(error))
+        outcome = facilitator_answers.settled(answer, payment, self._chain)
+        if status != 200 and isinstance(outcome, Settled):
+            outcome = Unknown(f"status {status}")
+        if status >= 500 or status == 429:
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()
+        return outcome
+
+    async def healthy(self) -> str | None:
+        """None, or what is wrong with it. What it says opens and closes the way for commits."""
+        problem = await self._learn()
+        if problem is None:
+            self._breaker.succeeded()
+        else:
+            self._breaker.trip()
+        return problem
+
+    async def _learn(self) -> str | None:
+        try:
+            status, body = await self._patiently("GET", "/supported", None)
+        except _NoAnswerError as error:
+            return f"The facilitator {self.url} does not answer: {error}."
+        fee_payer = facilitator_answers.fee_payer(body, self._network, self._fee_payer)
+        if status != 200 or fee_payer is None or (self._chain is Chain.SOLANA and not fee_payer):
+            return f"The facilitator {self.url} does not serve exact payments on {self._network}."
+        self._fee_payer = fee_payer
+        self._fee_payer_until = self._now() + _KIND_LIVES_MS
+        return None
+
+    async def _patiently(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        """Ask for something that may be asked twice; answers that it is overloaded or broken count as none."""
+        seconds = self._patience.verify if method == "POST" else self._patience.supported
+        problem = _NoAnswerError("not asked")
+        for attempt in range(self._patience.tries):
+            if attempt:
+                await asyncio.sleep(self._patience.pause * 2 ** (attempt - 1))
+            try:
+                status, answer = await self._once(method, path, body, seconds)
+            except _NoAnswerError as error:
+                problem = error
+                continue
+            if status < 500 and status != 429:
+                return status, answer
+            problem = _NoAnswerError(f"status {status}")
+        raise problem
+
+    async def _once(self, method: str, path: str, body: bytes | None, seconds: float) -> tuple[int, bytes]:
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._client.stream(
+                    method, self.url + path, content=body, headers=_JSON if body else None, timeout=seconds
+                ) as response,
+            ):
+                whole = bytearray()
+                async for piece in response.aiter_bytes():
+                    whole += piece
+                    if len(whole) > _LARGEST_ANSWER:
+                        raise _NoAnswerError("the answer is too long")
+                return response.status_code, bytes(whole)
+        except (TimeoutError, httpx.TimeoutException):
+            raise _NoAnswerError(f"no answer within {seconds:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _NoAnswerError(type(error).__name__) from None
+
+    def _unavailable(self) -> PaymentsUnavailableError:
+        seconds = max(-(-self._breaker.wait_ms // 1000), 1)
+        return PaymentsUnavailableError("Payments cannot be checked at the moment; try again.", seconds)
+
+
+def _asked(payload: bytes, requirements: bytes) -> bytes:
+    asked = {
+        "x402Version": 2,
+        "paymentPayload": msgspec.Raw(payload),
+        "paymentRequirements": msgspec.Raw(requirements),
+    }
+    return msgspec.json.encode(asked)

@@ -1,0 +1,148 @@
+"""Payments on Solana: a transaction with one ``TransferChecked``, signed by its payer and not yet by whoever
+pays its fee, as x402's scheme ``exact`` has it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+from solders.message import MessageV0, to_bytes_versioned
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
+
+from compute_router.protocol.errors import PaymentMalformedError, PaymentMismatchError, PaymentRefusedError
+from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
+from compute_router.transport.payments.authorizations import Authorization, malformed
+from compute_router.transport.payments.offers import Offered
+
+_LARGEST_TRANSACTION: Final = 1232
+_TRANSFER_CHECKED: Final = 12
+_TRANSFER_BYTES: Final = 10
+_TRANSFER_ACCOUNTS: Final = 4
+
+_TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
+_TOKEN_2022: Final = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb")
+_ASSOCIATED: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
+# What may stand beside the transfer: limits and price of computing, a memo, and a wallet's own assertions.
+_HARMLESS: Final = frozenset(
+    Pubkey.from_string(program)
+    for program in (
+        "ComputeBudget111111111111111111111111111111",
+        "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
+        "L2TExMFKdjpN9kozasaurPirfHy9P8sbXoAN1qA3S95",
+    )
+)
+
+
+class _Payload(msgspec.Struct, frozen=True):
+    transaction: Annotated[str, Meta(min_length=4, max_length=2048)]
+
+
+class _Transfer(msgspec.Struct, frozen=True):
+    program: Pubkey
+    mint: Pubkey
+    destination: Pubkey
+    authority: int
+    amount: int
+
+
+_PAYLOADS: Final = msgspec.json.Decoder(_Payload)
+
+
+class SolanaAuthorizations:
+    """Reads authorizations of one asset on Solana. ``lives`` is how long a blockhash is counted on."""
+
+    def __init__(self, lives: DurationMs) -> None:
+        self._lives = lives
+
+    def read(self, payload: bytes, offered: Offered, amount: MicroUsd, now: UnixMs) -> Authorization:
+        """See :class:`~compute_router.transport.payments.authorizations.ReadsAuthorizations`.
+
+        Raises:
+            PaymentRefusedError: the payer's signature is not his.
+        """
+        try:
+            text = _PAYLOADS.decode(payload).transaction
+        except msgspec.ValidationError as error:
+            raise malformed(error) from None
+        transaction = _transaction(text)
+        message = transaction.message
+        wanted = offered.requirement
+        if not isinstance(message, MessageV0) or message.address_table_lookups:
+            raise PaymentMismatchError("The transaction must be of version 0, without tables.", offered.offer)
+        transfer = _transfer(message, offered)
+        keys = message.account_keys
+        if str(keys[0]) != wanted["extra"]["feePayer"]:
+            raise PaymentMismatchError("Another than the offered account pays the fee.", offered.offer)
+        if str(transfer.mint) != wanted["asset"]:
+            raise PaymentMismatchError("The transaction moves another asset.", offered.offer)
+        if transfer.amount != amount:
+            raise PaymentMismatchError(f"Pay exactly {amount} units.", offered.offer)
+        if str(transfer.destination) != token_account(wanted["payTo"], wanted["asset"], transfer.program):
+            raise PaymentMismatchError("The transaction pays somebody else.", offered.offer)
+        # The fee's payer signs first. He must not be the one whose tokens move.
+        signers = message.header.num_required_signatures
+        if not 0 < transfer.authority < signers or signers != len(transaction.signatures):
+            raise PaymentMismatchError("The payer must sign the transaction.", offered.offer)
+        signed = to_bytes_versioned(message)
+        payer = keys[transfer.authority]
+        if not transaction.signatures[transfer.authority].verify(payer, signed):
+            raise PaymentRefusedError("The payer's signature does not fit the transaction.", offered.offer)
+        return Authorization(
+            payment_id=f"{wanted['network']}/{hashlib.sha256(signed).hexdigest()}",
+            payer=str(payer),
+            expires_at=UnixMs(now + self._lives),
+            payload=msgspec.json.encode({"transaction": text}),
+        )
+
+
+def _transaction(text: str) -> VersionedTransaction:
+    try:
+        raw = base64.b64decode(text, validate=True)
+        if len(raw) > _LARGEST_TRANSACTION:
+            raise ValueError("too large")
+        transaction = VersionedTransaction.from_bytes(raw)
+        if bytes(transaction) != raw:
+            raise ValueError("not in its one form")
+        transaction.sanitize()
+    # solders has several errors of its own for bytes that are no transaction.
+    except Exception:
+        raise PaymentMalformedError("The payment's payload: not a transaction in base64.") from None
+    return transaction
+
+
+def _transfer(message: MessageV0, offered: Offered) -> _Transfer:
+    """The one transfer among the instructions; everything else in a transaction must be harmless."""
+    found: list[_Transfer] = []
+    keys = message.account_keys
+    for instruction in message.instructions:
+        program = keys[instruction.program_id_index]
+        if program in _HARMLESS:
+            continue
+        data, accounts = bytes(instruction.data), bytes(instruction.accounts)
+        if (
+            program not in (_TOKEN, _TOKEN_2022)
+            or len(data) != _TRANSFER_BYTES
+            or data[0] != _TRANSFER_CHECKED
+            or len(accounts) != _TRANSFER_ACCOUNTS
+        ):
+            raise PaymentMismatchError("The transaction does more than one plain transfer.", offered.offer)
+        _, mint, destination, authority = accounts
+        found.append(
+            _Transfer(program, keys[mint], keys[destination], authority, int.from_bytes(data[1:9], "little"))
+        )
+    if len(found) != 1:
+        raise PaymentMismatchError("The transaction must make one transfer.", offered.offer)
+    return found[0]
+
+
+@lru_cache(maxsize=16)
+def token_account(owner: str, mint: str, program: Pubkey) -> str:
+    """The account that holds an owner's tokens of one kind."""
+    seeds = [bytes(Pubkey.from_string(owner)), bytes(program), bytes(Pubkey.from_string(mint))]
+    return str(Pubkey.find_program_address(seeds, _ASSOCIATED)[0])
