@@ -15,6 +15,7 @@ from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import FINAL, UNFINISHED, JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.receipts import SignedReceipt, decode_receipt, sha256_hex, verify_receipt
+from compute_router.storage.money_check import MONEY_RULES
 
 Progress = Callable[[int, int], None]
 """Told how many receipts were checked, and of how many."""
@@ -102,6 +103,7 @@ RULES: Final = (
         "SELECT job.id FROM receipts AS receipt JOIN jobs AS job ON job.id = job_id "
         "WHERE receipt.provider_pubkey <> job.worker_pubkey",
     ),
+    *(Rule(sentence, sql, since_version=5) for sentence, sql in MONEY_RULES),
 )
 
 _RECEIPTS: Final = """

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
-from compute_router.protocol.job_state import UNFINISHED
+from compute_router.protocol.job_state import UNFINISHED, JobStatus
 from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentEvent, PaymentState, payment_sources
 from compute_router.protocol.payout_state import OPEN_PAYOUTS, PayoutEvent, payout_sources
 
@@ -18,7 +18,7 @@ def _literals(states: Iterable[Enum]) -> str:
 # Literals in the order of the table, so that SQLite sees that the condition of a partial index is the same.
 open_payment: Final = _literals(state for state in PaymentState if state in OPEN_PAYMENTS)
 _open_payout: Final = _literals(OPEN_PAYOUTS)
-_unfinished: Final = _literals(UNFINISHED)
+_unfinished: Final = _literals(status for status in JobStatus if status in UNFINISHED)
 
 _PAYMENT: Final = """
     payment.payment_id, payment.job_id, payment.payer, payment.network, payment.amount, payment.fee,

@@ -29,7 +29,7 @@ CREATE TABLE payments (
 CREATE UNIQUE INDEX payments_job_id ON payments (job_id);
 -- Decided payments, nearly all of them, are in neither. A query must repeat the condition to use one.
 CREATE INDEX payments_open ON payments (state, expires_at_ms) WHERE state IN ('reserved', 'settling', 'unknown');
-CREATE INDEX payments_open_of_payer ON payments (payer, amount) WHERE state IN ('reserved', 'settling', 'unknown');
+CREATE INDEX payments_open_of_payer ON payments (payer, state, amount) WHERE state IN ('reserved', 'settling', 'unknown');
 
 -- What is left of money that came for jobs that did not. Only the hash of a token is kept.
 CREATE TABLE credits (

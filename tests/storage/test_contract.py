@@ -10,11 +10,14 @@ from tests.storage.contract import OpenStore, StoreContract
 from tests.storage.evidence_contract import EvidenceContract
 from tests.storage.key_contract import ApiKeyContract
 from tests.storage.memory_store import BrokenConstraintError, MemoryStore, Tables
+from tests.storage.money_contract import MoneyContract
 from tests.storage.pairing_contract import PairingContract
 from tests.storage.track_contract import TrackContract
 
 
-class TestSqliteStore(StoreContract, EvidenceContract, ApiKeyContract, PairingContract, TrackContract):
+class TestSqliteStore(
+    StoreContract, EvidenceContract, ApiKeyContract, MoneyContract, PairingContract, TrackContract
+):
     constraint_error = apsw.ConstraintError
 
     @pytest.fixture
@@ -23,7 +26,7 @@ class TestSqliteStore(StoreContract, EvidenceContract, ApiKeyContract, PairingCo
 
 
 class TestTheReferenceThatHistoriesAreComparedWith(
-    StoreContract, EvidenceContract, ApiKeyContract, PairingContract, TrackContract
+    StoreContract, EvidenceContract, ApiKeyContract, MoneyContract, PairingContract, TrackContract
 ):
     constraint_error = BrokenConstraintError
 

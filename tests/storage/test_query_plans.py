@@ -8,14 +8,23 @@ import apsw
 import apsw.ext
 import pytest
 
-from compute_router.storage import queries
+from compute_router.storage import money_queries, queries
 from compute_router.storage.connection import open_connection
 
-NAMED = {name: sql for name, sql in vars(queries).items() if name[0].isupper() and isinstance(sql, str)}
+NAMED = {
+    name: sql
+    for name, sql in [*vars(queries).items(), *vars(money_queries).items()]
+    if name[0].isupper() and isinstance(sql, str)
+}
+NAMED |= {
+    f"{table}_{event.value}": sql
+    for table in ("MOVE_PAYMENT", "MOVE_PAYOUT")
+    for event, sql in vars(money_queries)[table].items()
+}
 
 
-# Read once, when a coordinator starts.
-READ_WHOLE = {"ALL_API_KEYS", "NEWEST_WORKER_RECORDS", "BARRED_WORKERS"}
+# Read once, when a coordinator starts; and by an operator who pays out.
+READ_WHOLE = {"ALL_API_KEYS", "NEWEST_WORKER_RECORDS", "BARRED_WORKERS", "LEDGER_SUM", "PAYABLE", "ALL_OPEN_PAYOUTS"}
 
 
 @pytest.fixture
@@ -65,6 +74,17 @@ def test_no_query_reads_a_whole_table(connection: apsw.Connection, name: str) ->
         ("WORKER_RECORD", "INDEX sqlite_autoindex_worker_records_1"),
         ("BARRED_WORKERS", "INDEX worker_records_barred"),
         ("DROP_AUDITS", "INDEX jobs_unfinished"),
+        ("PAYMENT_OF_JOB", "INDEX payments_job_id"),
+        ("OPEN_PAYMENTS_OF_JOBS", "INDEX payments_open"),
+        ("EARLY_PAYMENTS_OF_JOBS", "INDEX jobs_unfinished"),
+        ("PAYMENTS_DUE", "INDEX payments_open"),
+        ("RESERVED_SUM", "COVERING INDEX payments_open_of_payer"),
+        ("DELETE_FINISHED", "INDEX payments_open"),
+        ("ALL_OPEN_PAYOUTS", "INDEX payouts_open"),
+        ("PAYOUTS_OF", "INDEX payouts_of_worker"),
+        ("UNDER_WAY", "INDEX payouts_open"),
+        ("BALANCE", "INDEX sqlite_autoindex_balances_1"),
+        ("PAYABLE", "INDEX sqlite_autoindex_balances_1"),
     ],
 )
 def test_a_lookup_uses_the_index_made_for_it(connection: apsw.Connection, name: str, index: str) -> None:
