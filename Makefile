@@ -11,10 +11,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 PACKAGES := actors protocol sdk storage transport worker
 
-.PHONY: help demo run test check format bench chaos fuzz audit lock clean
+.PHONY: help demo demo-paid run test check format bench chaos fuzz audit lock clean
 
 help:
 	@echo "make demo                      run real jobs through a coordinator and workers on this machine"
+	@echo "make demo-paid                 pay for jobs with play money on two chains of this machine"
 	@echo "make run CHAIN=solana|monad    start a coordinator; more flags in ARGS=\"--port 5000\""
 	@echo "make test                      every gate: format, lint, types, layers, tests"
 	@echo "make check                     the gates without the tests"
@@ -29,6 +30,9 @@ help:
 
 demo: $(VENV)/.runtime
 	@$(BIN)/compute-router demo $(ARGS)
+
+demo-paid: $(VENV)/.dev
+	@$(BIN)/python -m tools.demo_paid $(ARGS)
 
 run: $(VENV)/.runtime
 	@exec $(BIN)/python run_coordinator.py --chain $(CHAIN) $(ARGS)

@@ -6,6 +6,7 @@ The Vyper compiler has an environment of its own; nothing else needs it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -18,6 +19,11 @@ _COMPILER: Final = "vyper==0.4.3"
 _NAME: Final = "transferWithAuthorization"
 
 
+def source_digest() -> str:
+    """SHA-256 of the source, by which a test sees that the code is of this source."""
+    return hashlib.sha256((TOKEN / "usdc.vy").read_bytes()).hexdigest()
+
+
 def main() -> None:
     """Compile, and add the form of transferWithAuthorization that Vyper cannot declare a second time."""
     python = own_environment("vyper", _COMPILER)
@@ -28,7 +34,7 @@ def main() -> None:
     *common, _, _, _ = declared["inputs"]
     abi.append({**declared, "inputs": [*common, {"name": "signature", "type": "bytes"}]})
     abi = [entry for entry in abi if entry["type"] != "fallback"]
-    compiled = {"compiler": _COMPILER, "abi": abi, "runtime": printed[1]}
+    compiled = {"compiler": _COMPILER, "source": source_digest(), "abi": abi, "runtime": printed[1]}
     (TOKEN / "usdc.json").write_text(json.dumps(compiled, indent=1) + "\n", "utf-8")
 
 
