@@ -188,7 +188,9 @@ class PaymentCore:
         """A job's end is durable: settle, or let go. Free jobs are told at once."""
         one = self._by_job.get(view.job_id)
         if one is None:
-            self._out.append(PublishJob(view))
+            # Of a paid job whose view is older than its payment's decision, the store's answer told the end.
+            if view.payment is None or view.payment.state not in OPEN_PAYMENTS:
+                self._out.append(PublishJob(view))
             return
         one.ended = view.status
         if view.payment is not None:
@@ -280,7 +282,8 @@ class PaymentCore:
                 self._record(one, RecordPaymentRefused(payment.payment_id, reason))
             case Unknown() if isinstance(said, Settled):
                 self._confirm(one, said)
-            case Unknown() if isinstance(said, Refused) and one.tries + 1 < self._policy.refusal_reads:
+            case Unknown() if isinstance(said, Refused):
+                # A result is withheld either way, so there is time to see whether the refusal is true.
                 one.said = said
                 self._rest(one)
             case _ if isinstance(said, Refused):
@@ -433,6 +436,7 @@ class PaymentCore:
         self._waits_for_facilitator.discard(payment.payment_id)
         del self._open[payment.payment_id]
         del self._by_job[payment.job_id]
+        self._report()
 
     # The facilitator's health
 
@@ -465,7 +469,7 @@ class PaymentCore:
         problem = None
         if self._down:
             problem = "The facilitator does not answer; results of paid jobs wait for it."
-        elif self._unread >= self._policy.failures_until_down:
+        elif self._open and self._unread >= self._policy.failures_until_down:
             problem = "The chain cannot be read; payments in doubt wait for it."
         if problem != self._problem:
             self._problem = problem

@@ -18,7 +18,6 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
         max_nap: the longest time between two looks at an authorization that is not due yet, in case that the
             wall clock is set forward.
         failures_until_down: so many settlements in a row without an answer mean that the facilitator is down.
-        refusal_reads: how often a chain that cannot be read is asked before a refusal is believed without it.
         check_settlements: believe a settlement only when the chain shows it, or cannot be read.
         max_unsettled: what one payer may owe while the chain cannot say what he has.
     """
@@ -32,7 +31,6 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_backoff: DurationMs = DurationMs(60_000)
     max_nap: DurationMs = DurationMs(60_000)
     failures_until_down: int = 3
-    refusal_reads: int = 3
     check_settlements: bool = True
     max_unsettled: MicroUsd = MicroUsd(1_000_000)
 

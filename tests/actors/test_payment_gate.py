@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from compute_router.actors.messages import Admit, Sweep
-from compute_router.actors.payment_gate import PaymentGate, PaymentMode
-from compute_router.protocol.errors import ConfigurationError
+from compute_router.actors.messages import Admit, Progress, Sweep
+from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Tier
-from tests.fakes.stepped import Stepped, mailbox
-
-
-class SteppedGate(Stepped, PaymentGate):
-    pass
+from compute_router.storage.interface import JobView
+from tests.actors.samples import NOON
+from tests.fakes.paying import Shop, SteppedGate
+from tests.fakes.stepped import mailbox
 
 
 def ask(message: object) -> object:
-    ref = SteppedGate.start(pytest.fail, PaymentMode.OFF)
+    ref = SteppedGate.start(pytest.fail)
     answer = ref.ask(message, block=False)
     mailbox(ref).step()
     return answer.get()
@@ -28,11 +26,33 @@ def test_with_payments_off_every_job_is_let_in(tier: Tier, job_type: JobType) ->
     assert ask(Admit(tier, job_type)) is None
 
 
-def test_asked_for_payments_it_refuses_to_start() -> None:
-    with pytest.raises(ConfigurationError, match="payments off"):
-        SteppedGate.start(pytest.fail, PaymentMode.ON)
-
-
 def test_an_unknown_message_is_a_mistake() -> None:
     with pytest.raises(TypeError, match="Sweep"):
         ask(Sweep())
+    with pytest.raises(TypeError, match="Sweep"):
+        Shop().ask(Sweep())
+
+
+def test_steps_of_jobs_pass_and_the_end_of_a_free_one_is_told_at_once() -> None:
+    shop = Shop()
+    step = Progress("job", JobStatus.RUNNING, 1)
+    view = JobView(
+        job_id="job",
+        user_id="alice",
+        status=JobStatus.COMPLETED,
+        result=b"{}",
+        created_at=NOON,
+        completed_at=NOON,
+    )
+    shop.watchers.progress(step)
+    assert shop.told.steps == [step]
+    shop.ends.append(view)
+    shop.deliver_end()
+    assert shop.told.views == [view]
+
+
+def test_a_gate_that_stops_gives_up_its_questions() -> None:
+    shop = Shop()
+    shop.gate.stop(block=False)
+    mailbox(shop.gate).run()
+    assert shop.executor.closed

@@ -115,9 +115,7 @@ class Office:
     def balances(self) -> dict[str, int]:
         """Every account that is not empty."""
         accounts = (f"payer:{PAYER}", f"credit:{PAYER}", f"worker:{WORKER}", f"payout:{WORKER}")
-        found = {
-            name: self.store.balance(name) for name in (*accounts, FEES, LOSSES, RECEIVABLE, HELD)
-        }
+        found = {name: self.store.balance(name) for name in (*accounts, FEES, LOSSES, RECEIVABLE, HELD)}
         return {name.split(":0x")[0].split(":aa")[0]: amount for name, amount in found.items() if amount}
 
     def problems(self) -> list[str]:

@@ -23,10 +23,9 @@ from compute_router.actors.messages import (
     SocketOpened,
     Submit,
 )
-from compute_router.actors.payment_gate import PaymentMode
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System, start_system
-from compute_router.protocol.errors import ConfigurationError, DatabaseInUseError
+from compute_router.protocol.errors import DatabaseInUseError
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.messages import (
@@ -219,7 +218,7 @@ def test_stopping_twice_is_harmless(tmp_path: Path) -> None:
     run(scene, tmp_path / "jobs.db")
 
 
-def refused_start(open_store: Callable[[], Store], payments: PaymentMode) -> None:
+def refused_start(open_store: Callable[[], Store]) -> None:
     """Try to start; whatever comes of it must leave no actor and no thread."""
     threads = threading.active_count()
     deaths: list[BaseException] = []
@@ -231,7 +230,6 @@ def refused_start(open_store: Callable[[], Store], payments: PaymentMode) -> Non
                 open_store=open_store,
                 watchers=Watchers(),
                 on_death=deaths.append,
-                payments=payments,
             )
         finally:
             await asyncio.sleep(0)
@@ -242,16 +240,9 @@ def refused_start(open_store: Callable[[], Store], payments: PaymentMode) -> Non
     asyncio.run(play())
 
 
-def test_asked_for_payments_it_does_not_start_and_does_not_touch_the_database(tmp_path: Path) -> None:
-    database = tmp_path / "jobs.db"
-    with pytest.raises(ConfigurationError, match="Payments"):
-        refused_start(lambda: open_sqlite_store(database), PaymentMode.ON)
-    assert not database.exists()
-
-
 def test_a_database_that_is_in_use_leaves_nothing_behind(tmp_path: Path) -> None:
     database = tmp_path / "jobs.db"
     holder = open_sqlite_store(database)
     with pytest.raises(DatabaseInUseError):
-        refused_start(lambda: open_sqlite_store(database), PaymentMode.OFF)
+        refused_start(lambda: open_sqlite_store(database))
     holder.close()
