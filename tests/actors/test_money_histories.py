@@ -1,0 +1,202 @@
+"""Jobs and payments in any order, on SQLite and in the reference: both answer the same, and the books are in order."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from compute_router.actors.messages import (
+    DeleteFinished,
+    FindCredit,
+    GetEarnings,
+    GetJob,
+    InsertJob,
+    LoadOpenPayments,
+    Message,
+    PutPayoutAddress,
+    RecordAssigned,
+    RecordCancelled,
+    RecordCompletion,
+    RecordFailed,
+    RecordPaymentAsked,
+    RecordPaymentConfirmed,
+    RecordPaymentCredited,
+    RecordPaymentLostTrack,
+    RecordPaymentRefused,
+    RecordPaymentReleased,
+    RecordPayout,
+)
+from compute_router.actors.store_requests import handle
+from compute_router.protocol.ledger import fee_of
+from compute_router.protocol.payment_state import PaymentState
+from compute_router.protocol.payments import PayoutAddress
+from compute_router.protocol.payout_state import PayoutEvent
+from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
+from compute_router.storage.check import problems
+from compute_router.storage.interface import IdempotencyKey, Store
+from compute_router.storage.reading import open_for_reading
+from compute_router.storage.sqlite_store import open_sqlite_store
+from tests.actors.samples import NOON, a_job, completion, key
+from tests.fakes.clock import FakeClock
+from tests.storage.memory_store import MemoryStore, Tables
+from tests.storage.money_samples import PAYER, a_payment, a_payout, by_credit
+from tests.storage.samples import ERROR
+
+T = TypeVar("T")
+
+# Few of each, so that random histories meet the same job and payment again and again.
+NUMBERS = st.integers(1, 3)
+WORKERS = st.sampled_from([key("a"), key("b")])
+AMOUNTS = st.sampled_from([1_000, 3_333, 10_000]).map(MicroUsd)
+STEPS = st.sampled_from(
+    [
+        RecordPaymentAsked,
+        RecordPaymentReleased,
+        RecordPaymentCredited,
+        lambda name: RecordPaymentConfirmed(name, f"0x{name}"),
+        lambda name: RecordPaymentRefused(name, "refused"),
+        lambda name: RecordPaymentLostTrack(name, "silence"),
+    ]
+)
+
+
+class HistoriesOfMoney(RuleBasedStateMachine):
+    """Whatever comes in whatever order, nobody is charged, credited or paid twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = tempfile.TemporaryDirectory()
+        self._path = Path(self._directory.name) / "coordinator.db"
+        self._sqlite: Store = open_sqlite_store(self._path)
+        self._reference: Store = MemoryStore(Tables())
+        self._clock = FakeClock()
+        self._jobs: Counter[str] = Counter()
+        self._payouts = 0
+        self._completed: Counter[str] = Counter()
+
+    def teardown(self) -> None:
+        self._sqlite.close()
+        self._directory.cleanup()
+
+    def _both(self, ask: Callable[[Store], T]) -> T:
+        with self._sqlite.transaction(), self._reference.transaction():
+            expected = ask(self._reference)
+            assert ask(self._sqlite) == expected
+            return expected
+
+    def _do(self, request: Message) -> Any:
+        self._clock.advance(1)
+        return self._both(lambda store: handle(store, self._clock, request))
+
+    def _exists(self, job_id: str) -> bool:
+        return self._reference.job_view(job_id) is not None or self._reference.payment_of(job_id) is not None
+
+    @rule(number=NUMBERS, named=NUMBERS, amount=AMOUNTS, fee_bps=st.sampled_from([0, 500, 10_000]),
+          order=st.none() | NUMBERS)  # fmt: skip
+    def commit(self, number: int, named: int, amount: MicroUsd, fee_bps: int, order: int | None) -> None:
+        if not self._exists(f"job-{number}"):
+            payment = a_payment(
+                f"pay-{named}",
+                amount=amount,
+                fee=fee_of(amount, fee_bps),
+                expires_at=UnixMs(NOON + named),
+                credit_token_hash=f"token-{named}",
+            )
+            name = None if order is None else IdempotencyKey(f"order-{order}", "a" * 64)
+            self._do(InsertJob(a_job(f"job-{number}"), name, payment=payment))
+
+    @rule(number=NUMBERS, token=NUMBERS, amount=AMOUNTS)
+    def commit_by_credit(self, number: int, token: int, amount: MicroUsd) -> None:
+        job_id = f"job-{number}"
+        if not self._exists(job_id):
+            self._do(FindCredit(f"token-{token}"))
+            payment = by_credit(
+                job_id,
+                amount=amount,
+                fee=fee_of(amount, 500),
+                spends=f"token-{token}",
+                credit_token_hash=f"again-{number}",
+            )
+            self._do(InsertJob(a_job(job_id), payment=payment))
+
+    @rule(number=NUMBERS, worker=WORKERS)
+    def complete(self, number: int, worker: str) -> None:
+        job_id = f"job-{number}"
+        self._do(RecordAssigned(job_id, 1, worker, DurationMs(20_000)))
+        view = self._do(RecordCompletion(5, worker, 1, completion(job_id))).view
+        if view is not None and view.payment is not None:
+            self._completed[worker] += view.payment.amount - view.payment.fee
+
+    @rule(number=NUMBERS)
+    def fail(self, number: int) -> None:
+        self._do(RecordFailed(f"job-{number}", 0, ERROR))
+
+    @rule(number=NUMBERS)
+    def cancel(self, number: int) -> None:
+        self._do(RecordCancelled(f"job-{number}"))
+
+    @rule(number=NUMBERS, step=STEPS)
+    def move(self, number: int, step: Callable[[str], Message]) -> None:
+        self._do(step(f"pay-{number}"))
+
+    @rule(worker=WORKERS, address=st.sampled_from(["0x1", "0x2"]))
+    def name_address(self, worker: str, address: str) -> None:
+        self._do(PutPayoutAddress(PayoutAddress(worker, address, self._clock.unix_ms())))
+
+    @rule()
+    def record_payouts(self) -> None:
+        for payable in self._both(lambda store: store.payable(MicroUsd(1), 10)):
+            self._payouts += 1
+            payout = a_payout(
+                f"out-{self._payouts}",
+                pubkey=payable.pubkey,
+                address=payable.address,
+                amount=payable.amount,
+                created_at=UnixMs(NOON + self._payouts),
+            )
+            assert self._both(lambda store, payout=payout: store.put_payout(payout))
+
+    @rule(number=NUMBERS, event=st.sampled_from(PayoutEvent))
+    def move_payout(self, number: int, event: PayoutEvent) -> None:
+        self._do(RecordPayout(f"out-{number}", event, transaction_data="0xf8", transaction_ref="0x01"))
+
+    @rule()
+    def delete_finished(self) -> None:
+        self._do(DeleteFinished(UnixMs(self._clock.unix_ms() + 1), 100))
+
+    @rule()
+    def restart(self) -> None:
+        self._sqlite.close()
+        self._sqlite = open_sqlite_store(self._path)
+
+    @invariant()
+    def both_show_the_same(self) -> None:
+        for number in (1, 2, 3):
+            self._do(GetJob(f"job-{number}"))
+            self._both(lambda store, number=number: store.payment(f"pay-{number}"))
+        for worker in (key("a"), key("b")):
+            earnings = self._do(GetEarnings(worker, 5))
+            assert earnings.earned == self._completed[worker]
+            assert 0 <= earnings.paid_out + earnings.under_way <= earnings.earned
+        assert self._both(lambda store: store.ledger_sum()) == 0
+        reserved = self._both(lambda store: store.reserved_sum(PAYER))
+        opened = self._do(LoadOpenPayments()).payments
+        undecided = [one.payment for one in opened if one.payment.state is not PaymentState.SETTLED]
+        assert reserved == sum(payment.amount for payment in undecided)
+
+    @invariant()
+    def the_books_are_in_order(self) -> None:
+        with closing(open_for_reading(self._path)) as connection:
+            assert list(problems(connection, lambda number, total: None)) == []
+
+
+HistoriesOfMoney.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestHistoriesOfMoney = HistoriesOfMoney.TestCase
