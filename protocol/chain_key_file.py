@@ -1,0 +1,60 @@
+"""Files of keys that move money on a chain. Each holds one key, and its owner alone may read it.
+
+Monad: the private key as 64 hex characters, with or without ``0x``. Solana: a JSON list of 64 bytes, as
+``solana-keygen`` writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.networks import Chain
+
+_EVM: Final = re.compile(rb"(?:0x)?([0-9a-fA-F]{64})\s*")
+_SOLANA_BYTES: Final = 64
+_LONGEST_FILE: Final = 4096
+_ACCESS_FOR_OTHERS: Final = 0o077
+_FORMS: Final = {Chain.MONAD: "64 hex characters", Chain.SOLANA: "a JSON list of 64 numbers, a Solana keypair"}
+
+
+def read_chain_key(path: Path, chain: Chain) -> bytes:
+    """The key in a file: 32 bytes on Monad, on Solana 64, secret and public.
+
+    Raises:
+        ConfigurationError: the file cannot be read, others may read it, or it holds no key of this chain.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            content = file.read(_LONGEST_FILE)
+    except OSError as error:
+        raise ConfigurationError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
+    if mode & _ACCESS_FOR_OTHERS:
+        raise ConfigurationError(
+            f"The key file {path} is open to other users (mode {mode:04o}). Run: chmod 600 {path}"
+        )
+    key = _evm(content) if chain is Chain.MONAD else _solana(content)
+    if key is None:
+        raise ConfigurationError(f"The key file {path} holds no key of this chain: it must be {_FORMS[chain]}.")
+    return key
+
+
+def _evm(content: bytes) -> bytes | None:
+    match = _EVM.fullmatch(content)
+    return None if match is None else bytes.fromhex(match[1].decode("ascii"))
+
+
+def _solana(content: bytes) -> bytes | None:
+    try:
+        numbers = msgspec.json.decode(content, type=list[int])
+        key = bytes(numbers)
+    except (msgspec.DecodeError, ValueError, OverflowError):
+        return None
+    return key if len(key) == _SOLANA_BYTES else None

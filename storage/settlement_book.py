@@ -1,0 +1,169 @@
+"""What a local facilitator must not forget: which payments it sent to the chain, and what became of them.
+
+A small database of its own, apart from the coordinator's. A transaction is written here before it is sent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+import apsw
+import msgspec
+
+from compute_router.protocol.errors import ConfigurationError, DatabaseInUseError
+from compute_router.storage.faults import FAULTS, unavailable
+from compute_router.storage.file_lock import FileLock
+from compute_router.storage.file_modes import create_private
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS settlements (
+    payment_key TEXT PRIMARY KEY,
+    transaction_ref TEXT,
+    raw_transaction BLOB,
+    settled INTEGER,
+    reason TEXT,
+    payer TEXT,
+    updated_at_ms INTEGER NOT NULL
+)
+"""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a settlement ended. ``reason`` says why it was refused; ``transaction_ref`` is empty if none was sent."""
+
+    settled: bool
+    transaction_ref: str
+    payer: str
+    reason: str | None = None
+
+
+class SentTransaction(msgspec.Struct, frozen=True):
+    """A signed transaction that was sent, or was about to be."""
+
+    transaction_ref: str
+    raw: bytes
+
+
+class SettlementBook:
+    """The book of one key's settlements. May be used by several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the book at this path.
+
+        Raises:
+            DatabaseInUseError: another facilitator holds it.
+            ConfigurationError: it cannot be read or written, or is no such book.
+        """
+        path = path.resolve()
+        create_private(path)
+        try:
+            self._lock_file = FileLock(path)
+        except DatabaseInUseError:
+            raise DatabaseInUseError(
+                f"Another facilitator uses {path}. Stop it, or choose another file with --db."
+            ) from None
+        try:
+            self._connection = apsw.Connection(str(path))
+            self._connection.pragma("journal_mode", "wal")
+            self._connection.pragma("synchronous", "FULL")
+            self._connection.execute(_SCHEMA)
+        except (*FAULTS, apsw.SQLError) as error:
+            self._lock_file.release()
+            raise ConfigurationError(
+                f"{path} cannot be used as the facilitator's book ({error}). Choose another file with --db."
+            ) from error
+        self._one_at_a_time = threading.Lock()
+
+    def outcome(self, payment_key: str) -> Outcome | None:
+        """How this payment ended, or None.
+
+        Raises:
+            StorageUnavailableError: the book cannot be read.
+        """
+        row = self._row(
+            "SELECT settled, transaction_ref, payer, reason FROM settlements "
+            "WHERE payment_key = ? AND settled IS NOT NULL",
+            (payment_key,),
+        )
+        if row is None:
+            return None
+        settled, transaction_ref, payer, reason = row
+        return Outcome(bool(settled), transaction_ref or "", payer or "", reason)
+
+    def sent(self, payment_key: str) -> SentTransaction | None:
+        """The transaction that may be under way for this payment, or None.
+
+        Raises:
+            StorageUnavailableError: the book cannot be read.
+        """
+        row = self._row(
+            "SELECT transaction_ref, raw_transaction FROM settlements "
+            "WHERE payment_key = ? AND settled IS NULL AND raw_transaction IS NOT NULL",
+            (payment_key,),
+        )
+        return None if row is None else SentTransaction(row[0], row[1])
+
+    def record_signed(self, payment_key: str, transaction: SentTransaction) -> None:
+        """Keep a transaction that is about to be sent.
+
+        Raises:
+            StorageUnavailableError: nothing was stored, so it must not be sent.
+        """
+        self._row(
+            "INSERT INTO settlements (payment_key, transaction_ref, raw_transaction, updated_at_ms) "
+            "VALUES (?, ?, ?, ?) ON CONFLICT (payment_key) DO UPDATE SET "
+            "transaction_ref = excluded.transaction_ref, raw_transaction = excluded.raw_transaction, "
+            "updated_at_ms = excluded.updated_at_ms WHERE settled IS NULL",
+            (payment_key, transaction.transaction_ref, transaction.raw, _now_ms()),
+        )
+
+    def forget_signed(self, payment_key: str) -> None:
+        """Drop a transaction that can never land.
+
+        Raises:
+            StorageUnavailableError: nothing was changed.
+        """
+        self._row("DELETE FROM settlements WHERE payment_key = ? AND settled IS NULL", (payment_key,))
+
+    def record_outcome(self, payment_key: str, outcome: Outcome) -> None:
+        """Keep how a payment ended. The first outcome stays.
+
+        Raises:
+            StorageUnavailableError: nothing was stored.
+        """
+        self._row(
+            "INSERT INTO settlements (payment_key, transaction_ref, settled, reason, payer, updated_at_ms) "
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (payment_key) DO UPDATE SET "
+            "transaction_ref = excluded.transaction_ref, raw_transaction = NULL, settled = excluded.settled, "
+            "reason = excluded.reason, payer = excluded.payer, updated_at_ms = excluded.updated_at_ms "
+            "WHERE settled IS NULL",
+            (
+                payment_key,
+                outcome.transaction_ref,
+                int(outcome.settled),
+                outcome.reason,
+                outcome.payer,
+                _now_ms(),
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the book and give up its lock."""
+        with self._one_at_a_time:
+            self._connection.close()
+            self._lock_file.release()
+
+    def _row(self, statement: str, bindings: tuple[str | bytes | int | None, ...]) -> tuple[object, ...] | None:
+        with self._one_at_a_time:
+            try:
+                rows = list(self._connection.execute(statement, bindings))
+            except FAULTS as error:
+                raise unavailable(error) from error
+        return rows[0] if rows else None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

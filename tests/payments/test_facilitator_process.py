@@ -1,0 +1,337 @@
+"""The facilitator as the process that it is: over HTTP, killed at the worst moment, and watched by its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.payments import Settled
+from compute_router.transport.payments.local_facilitator import LocalFacilitator, Restarts
+from tests.payments.paying import PRICE, EvmScene, Scene, SolanaScene
+
+if TYPE_CHECKING:
+    from tools.local_chains.evm import LocalEvm
+
+PATIENCE_SECONDS = 30.0
+
+
+@pytest.fixture(params=["evm", "solana"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
+    local = request.getfixturevalue(request.param)
+    return EvmScene(tmp_path, local) if request.param == "evm" else SolanaScene(tmp_path, local)
+
+
+def key_file(scene: Scene, directory: Path) -> Path:
+    path = directory / "gas.key"
+    text = scene.key.hex() if scene.chain is Chain.MONAD else json.dumps(list(scene.key))
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+class Process:
+    """A facilitator process, and what it is asked."""
+
+    def __init__(self, scene: Scene, directory: Path) -> None:
+        command = [sys.executable, "-m", "compute_router.transport.facilitator"]
+        command += ["--chain", scene.chain.value, "--key", str(key_file(scene, directory)), "--port", "0"]
+        environment = {**os.environ, "COMPUTE_ROUTER_RPC_URL": scene.local.rpc_url}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+        )
+        assert self.process.stdout is not None
+        self.first_line = self.process.stdout.readline()
+        match = re.search(r"listening on (\S+)", self.first_line)
+        assert match, self.process.communicate()[1]
+        self.url = match[1]
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False)
+
+    def post(self, path: str, body: bytes) -> Any:
+        response = self.client.post(path, content=body, headers=JSON)
+        return response.status_code, response.json()
+
+    def get(self, path: str) -> Any:
+        response = self.client.get(path)
+        return response.status_code, response.json()
+
+    def end(self, number: int) -> tuple[str, str]:
+        self.client.close()
+        self.process.send_signal(number)
+        return self.process.communicate(timeout=PATIENCE_SECONDS)
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def start(scene: Scene, tmp_path: Path) -> Iterator[Callable[[], Process]]:
+    started: list[Process] = []
+
+    def one() -> Process:
+        started.append(Process(scene, tmp_path))
+        return started[-1]
+
+    yield one
+    for process in started:
+        if process.process.poll() is None:
+            process.end(signal.SIGKILL)
+
+
+def test_it_verifies_and_settles_over_http_and_stops_when_told(scene: Scene, start: Callable[[], Process]) -> None:
+    process = start()
+    body = scene.body()
+    assert process.first_line.startswith(f"{NETWORKS[scene.chain].label} facilitator listening on http://127.0.0.1:")
+    assert process.get("/health") == (
+        200,
+        {"status": "ok", "network": NETWORKS[scene.chain].caip2, "address": _address(scene), "problem": None},
+    )
+    assert process.post("/verify", body) == (200, {"isValid": True, "payer": scene.seeker})
+    status, ended = process.post("/settle", body)
+    assert (status, ended["success"], ended["network"]) == (200, True, NETWORKS[scene.chain].caip2)
+    assert scene.paid == PRICE
+    assert scene.outcome(scene.payment(json.loads(body)["paymentPayload"]["payload"])) == Settled(
+        ended["transaction"]
+    )
+    _, errors = process.end(signal.SIGTERM)
+    assert process.process.returncode == 0
+    assert scene.seeker not in errors
+
+
+def test_it_says_what_it_supports_in_both_versions(scene: Scene, start: Callable[[], Process]) -> None:
+    status, supported = start().get("/supported")
+    assert status == 200
+    kinds = {(kind["x402Version"], kind["scheme"], kind["network"]) for kind in supported["kinds"]}
+    old = {Chain.MONAD: "monad-testnet", Chain.SOLANA: "solana-devnet"}[scene.chain]
+    assert kinds == {(2, "exact", NETWORKS[scene.chain].caip2), (1, "exact", old)}
+    if scene.chain is Chain.SOLANA:
+        assert {kind["extra"]["feePayer"] for kind in supported["kinds"]} == {_address(scene)}
+
+
+def test_bad_requests_are_answered_and_end_nothing(scene: Scene, start: Callable[[], Process]) -> None:
+    process = start()
+    whole = json.loads(scene.body())
+    for body in (b"", b"{", b"[]", b"\xff", b"[" * 50_000, b"{}", b'{"paymentPayload": 1}'):
+        for path in ("/verify", "/settle"):
+            status, answer = process.post(path, body)
+            assert (status, set(answer)) == (400, {"error", "message"}), body
+    for spoiled in _spoiled(whole):
+        status, answer = process.post("/verify", json.dumps(spoiled).encode())
+        assert (status, answer["isValid"]) == (200, False), spoiled
+        status, answer = process.post("/settle", json.dumps(spoiled).encode())
+        assert (status, answer["success"], answer["transaction"]) == (200, False, ""), spoiled
+    form = httpx.post(process.url + "/settle", content=scene.body(), trust_env=False)
+    assert form.status_code == 415
+    large = httpx.post(process.url + "/verify", content=b" " * 100_000, headers=JSON, trust_env=False)
+    assert (large.status_code, large.json()["error"]) == (413, "payload_too_large")
+    assert process.get("/nothing")[0] == 404
+    assert process.get("/settle")[0] == 405
+    assert scene.paid == 0
+    assert process.get("/health")[0] == 200
+
+
+def test_killed_between_broadcast_and_answer_the_outcome_is_found_and_nothing_is_paid_twice(
+    scene: Scene, start: Callable[[], Process]
+) -> None:
+    inner = scene.signed()
+    scene.local.faults.hold_transactions = True
+    first = start()
+    sends = "eth_sendRawTransaction" if scene.chain is Chain.MONAD else "sendTransaction"
+    asking = subprocess.Popen(
+        [sys.executable, "-c", _ASK, first.url + "/settle", scene.body(inner).decode()], stderr=subprocess.DEVNULL
+    )
+    try:
+        _until(lambda: scene.local.requests.get(sends, 0) > 0)
+        first.end(signal.SIGKILL)
+    finally:
+        asking.wait(PATIENCE_SECONDS)
+    scene.local.release()
+    found = scene.outcome(scene.payment(inner))
+    assert isinstance(found, Settled)
+    status, ended = start().post("/settle", scene.body(inner))
+    assert (status, ended["success"], ended["transaction"]) == (200, True, found.transaction_ref)
+    assert scene.paid == PRICE
+
+
+def test_killed_while_nothing_was_sent_it_settles_when_asked_again(
+    scene: Scene, start: Callable[[], Process]
+) -> None:
+    body = scene.body()
+    first = start()
+    scene.local.faults.delay_s = 2.0
+    with pytest.raises(httpx.TimeoutException):
+        httpx.post(first.url + "/settle", content=body, headers=JSON, timeout=0.3, trust_env=False)
+    first.end(signal.SIGKILL)
+    scene.local.faults.delay_s = 0.0
+    assert scene.paid == 0
+    assert start().post("/settle", body)[1]["success"]
+    assert scene.paid == PRICE
+
+
+def test_while_the_chain_is_down_it_starts_and_says_so(scene: Scene, start: Callable[[], Process]) -> None:
+    scene.local.faults.down = True
+    process = start()
+    assert process.get("/health")[0] == 503
+    status, answer = process.post("/settle", scene.body())
+    assert (status, answer["error"]) == (503, "chain_unavailable")
+    assert process.post("/verify", scene.body())[0] == 503
+
+
+def test_a_second_one_with_the_same_book_does_not_start(
+    scene: Scene, start: Callable[[], Process], tmp_path: Path
+) -> None:
+    start()
+    second = _run(scene, "--key", str(key_file(scene, tmp_path)), "--port", "0")
+    assert second.returncode == 1
+    assert "Another facilitator uses" in second.stderr
+
+
+def test_a_bad_key_file_is_told_in_one_sentence_without_the_key(evm: LocalEvm, tmp_path: Path) -> None:
+    scene = EvmScene(tmp_path, evm)
+    path = key_file(scene, tmp_path)
+    path.chmod(0o644)
+    ended = _run(scene, "--key", str(path), "--port", "0")
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1)
+    assert "chmod 600" in ended.stderr
+    assert scene.key.hex() not in ended.stderr
+
+
+def test_without_a_key_or_with_an_unreadable_one_it_does_not_start(scene: Scene, tmp_path: Path) -> None:
+    assert _run(scene).returncode == 2
+    missing = _run(scene, "--key", str(tmp_path / "none"))
+    assert (missing.returncode, "cannot be read" in missing.stderr) == (1, True)
+
+
+def test_the_coordinator_starts_it_restarts_it_at_the_same_address_and_stops_it(
+    scene: Scene, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        facilitator = LocalFacilitator(
+            scene.chain, key_file(scene, tmp_path), scene.local.rpc_url, Restarts(first=0.05)
+        )
+        await facilitator.start()
+        first, url = facilitator.pid, facilitator.url
+        assert first is not None
+        async with httpx.AsyncClient(timeout=PATIENCE_SECONDS, trust_env=False) as client:
+            assert (await client.get(url + "/health")).status_code == 200
+            os.kill(first, signal.SIGKILL)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while facilitator.pid == first or not facilitator.started.is_set():
+                    await asyncio.sleep(0.02)
+            assert facilitator.url == url
+            answer = await client.post(url + "/settle", content=scene.body(), headers=JSON)
+            assert answer.json()["success"]
+        second = facilitator.pid
+        assert second is not None
+        await facilitator.stop()
+        with pytest.raises(ProcessLookupError):
+            os.kill(second, 0)
+
+    asyncio.run(scenario())
+    assert scene.paid == PRICE
+
+
+def test_a_local_facilitator_that_cannot_start_is_an_error_of_the_settings(scene: Scene, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        facilitator = LocalFacilitator(scene.chain, tmp_path / "none", scene.local.rpc_url)
+        with pytest.raises(ConfigurationError, match="does not start"):
+            await facilitator.start()
+        await facilitator.stop()
+
+    asyncio.run(scenario())
+
+
+def test_it_ends_when_its_parent_is_killed(scene: Scene, tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT, scene.chain.value, str(key_file(scene, tmp_path)), scene.local.rpc_url],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    _until(lambda: not _lives(child))
+
+
+_ASK = "import sys, httpx; httpx.post(sys.argv[1], content=sys.argv[2], headers={'Content-Type': 'application/json'})"
+_PARENT = """
+import asyncio, sys
+from pathlib import Path
+from compute_router.protocol.networks import Chain
+from compute_router.transport.payments.local_facilitator import LocalFacilitator
+async def main():
+    facilitator = LocalFacilitator(Chain(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    await facilitator.start()
+    print(facilitator.pid, flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+def _run(scene: Scene, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "compute_router.transport.facilitator", "--chain", scene.chain.value, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        # A zombie that nobody waits for is not alive.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def _address(scene: Scene) -> str:
+    if isinstance(scene, SolanaScene):
+        return str(scene.fee_payer.pubkey())
+    from eth_account import Account
+
+    return str(Account.from_key(scene.key).address)
+
+
+def _spoiled(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The body with one thing wrong each time."""
+
+    def changed(part: str, field: str, value: Any) -> dict[str, Any]:
+        copy: dict[str, Any] = json.loads(json.dumps(whole))
+        copy[part][field] = value
+        return copy
+
+    requirements, payload = "paymentRequirements", "paymentPayload"
+    for field in ("scheme", "network", "asset", "payTo", "amount"):
+        for value in ("", "other", None, 7, "1_000", "٣"):
+            yield changed(requirements, field, value)
+    for value in (3, "2", None, 1):
+        yield changed(payload, "x402Version", value)
+    for value in ({}, [], None, {"authorization": 1}, {"authorization": {}}, {"transaction": 5}):
+        yield changed(payload, "payload", value)
+    for text in ("", "%", "AAAA", "A" * 4000):
+        yield changed(payload, "payload", {"transaction": text})
+    inner = whole[payload]["payload"]
+    if "authorization" in inner:
+        for field in inner["authorization"]:
+            for value in ("", "0x", "-1", "1e3", 5, None, "9" * 5000, "٣"):
+                yield changed(payload, "payload", {**inner, "authorization": {**inner["authorization"], field: value}})
+        for value in ("", "0x", "0x" + "00" * 65, "0x" + "11" * 64, "0x" + "ff" * 65, None, 5):
+            yield changed(payload, "payload", {**inner, "signature": value})

@@ -1,0 +1,28 @@
+"""The facilitator's side of each chain. What only one of them needs, a second's worth, is imported when it is opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compute_router.protocol.networks import Chain
+
+if TYPE_CHECKING:
+    from compute_router.transport.facilitator.evm_side import EvmSide
+    from compute_router.transport.facilitator.solana_side import SolanaSide
+
+
+def open_chain_side(
+    chain: Chain, key: bytes, rpc_url: str, *, confirm_seconds: float = 30.0
+) -> EvmSide | SolanaSide:
+    """The library's facilitator for one chain.
+
+    Raises:
+        ValueError: the key is none of this chain.
+    """
+    if chain is Chain.MONAD:
+        from compute_router.transport.facilitator.evm_side import EvmSide
+
+        return EvmSide(key, rpc_url, confirm_seconds=confirm_seconds)
+    from compute_router.transport.facilitator.solana_side import SolanaSide
+
+    return SolanaSide(key, rpc_url, confirm_seconds=confirm_seconds)

@@ -1,0 +1,224 @@
+"""The x402 library's EVM signer, without its faults.
+
+The library's loses a nonce when a broadcast fails, so that every later transaction waits for ever; and it takes a
+connection that broke while sending for a refusal, though the node may have the transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import requests
+import rlp
+from requests.adapters import HTTPAdapter
+from web3 import Web3
+from web3.exceptions import TransactionNotFound, Web3RPCError
+from web3.middleware import ExtraDataToPOAMiddleware
+from web3.providers import HTTPProvider
+from web3.types import RPCEndpoint, RPCResponse
+from x402.mechanisms.evm import FacilitatorWeb3Signer
+from x402.mechanisms.evm.exact.eip3009_utils import verify_eip3009_transfer_event
+from x402.mechanisms.evm.types import TransactionReceipt
+
+from compute_router.storage.settlement_book import SentTransaction
+from compute_router.transport.facilitator.attempt import current_attempt
+
+_CONNECTIONS: Final = 32
+_SEND: Final = "eth_sendRawTransaction"
+_AUTHORIZATION_USED: Final = Web3.keccak(text="AuthorizationUsed(address,bytes32)")
+_BLOCKS_BEFORE: Final = 90
+"""How far before a failed transaction to look for the one that came first."""
+
+
+class EvmSigner(FacilitatorWeb3Signer):  # type: ignore[misc]  # the library's base has no types for mypy
+    """Reads and sends through one RPC node with one key. Sends one after the other; reads at once."""
+
+    def __init__(
+        self, private_key: bytes, rpc_url: str, *, confirm_seconds: float = 30.0, request_seconds: float = 10.0
+    ) -> None:
+        super().__init__(private_key.hex(), rpc_url, confirmation_timeout_seconds=confirm_seconds)
+        self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        self._w3 = Web3(_NotingProvider(rpc_url, {"timeout": request_seconds}, self._session))
+        self._w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+        self._sending = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections to the node."""
+        self._session.close()
+
+    def gas_balance(self) -> int:
+        """What the key has to pay fees with, in wei."""
+        return int(self._w3.eth.get_balance(self._account.address))
+
+    def write_contract(
+        self,
+        address: str,
+        abi: list[dict[str, Any]],
+        function_name: str,
+        *args: Any,
+        data_suffix: str | None = None,
+    ) -> str:
+        """Send a call of a contract; returns the transaction's hash. The attempt has it before the node."""
+        if data_suffix:
+            raise ValueError("no data is appended to settlements")
+        contract = self._w3.eth.contract(address=Web3.to_checksum_address(address), abi=abi)
+        call = getattr(contract.functions, function_name)(*args)
+
+        def build(nonce: int) -> Any:
+            return call.build_transaction(
+                {
+                    "from": self._account.address,
+                    "chainId": self.get_chain_id(),
+                    "nonce": nonce,
+                    "gas": self._gas_limit,
+                    "gasPrice": self._w3.eth.gas_price,
+                }
+            )
+
+        return self._send(build)
+
+    def send_transaction(self, to: str, data: bytes) -> str:
+        """Refused: only settlements are sent.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("this facilitator deploys no wallets")
+
+    def _send(self, build: Callable[[int], Any]) -> str:
+        with self._sending:
+            try:
+                signed = self._account.sign_transaction(build(self._reserve_nonce()))
+                ref = Web3.to_hex(signed.hash)
+                current_attempt().about_to_send(ref, bytes(signed.raw_transaction))
+                self._broadcast(ref, bytes(signed.raw_transaction))
+            except BaseException:
+                self._forget_nonce()
+                raise
+        return ref
+
+    def _broadcast(self, ref: str, raw: bytes) -> None:
+        try:
+            self._w3.eth.send_raw_transaction(raw)
+        except Web3RPCError as error:
+            # A node behind a balancer may refuse what another one has taken.
+            if "already known" in str(error).lower() or self._is_known(ref):
+                return
+            current_attempt().not_sent(f"the node does not take the transaction: {_said(error)}")
+            raise
+        except Exception:
+            # The node may have it. From here on only the chain can tell; the next nonce is asked of the chain.
+            self._forget_nonce()
+
+    def _forget_nonce(self) -> None:
+        with self._nonce_lock:
+            self._next_nonce = None
+
+    def _is_known(self, ref: str) -> bool:
+        try:
+            self._w3.eth.get_transaction(ref)  # type: ignore[arg-type]  # web3 takes hex text
+        except TransactionNotFound:
+            return False
+        except Exception:
+            # Not being able to look must not make it a refusal.
+            return True
+        return True
+
+    def wait_for_transaction_receipt(self, tx_hash: str) -> TransactionReceipt:
+        """Wait for a transaction and read its receipt.
+
+        Raises:
+            TimeExhausted: there is none in time.
+        """
+        try:
+            return super().wait_for_transaction_receipt(tx_hash)
+        except BaseException:
+            # If it is lost, its nonce is free; counting on would leave a gap that blocks every later one.
+            self._forget_nonce()
+            raise
+
+    def revive(self, transaction: SentTransaction) -> bool:
+        """Send a transaction again that was sent, or nearly, before. False: it can never land.
+
+        Raises:
+            Exception: the node cannot be asked.
+        """
+        if self._has_receipt(transaction.transaction_ref):
+            return True
+        try:
+            self._w3.eth.send_raw_transaction(transaction.raw)
+        except Web3RPCError:
+            nonce = int.from_bytes(rlp.decode(transaction.raw)[0], "big")
+            landed = self._w3.eth.get_transaction_count(self._account.address, "latest")
+            # In this order: when another one has its nonce and it has no receipt after that, it is dead.
+            return landed <= nonce or self._has_receipt(transaction.transaction_ref)
+        return True
+
+    def _has_receipt(self, ref: str) -> bool:
+        try:
+            self._w3.eth.get_transaction_receipt(ref)  # type: ignore[arg-type]  # web3 takes hex text
+        except TransactionNotFound:
+            return False
+        return True
+
+    def carried_out_by(
+        self, failed: str, asset: str, payer: str, nonce: str, pay_to: str, amount: int
+    ) -> str | None:
+        """The transaction of somebody else that carried out an authorization while ours failed, or None.
+
+        Anybody who sees an authorization on its way to the chain may send it himself, ahead of us.
+        """
+        block = int(self._w3.eth.get_transaction_receipt(failed)["blockNumber"])  # type: ignore[arg-type]
+        logs = self._w3.eth.get_logs(
+            {
+                "address": Web3.to_checksum_address(asset),
+                "fromBlock": max(0, block - _BLOCKS_BEFORE),  # type: ignore[typeddict-item]
+                "toBlock": block,  # type: ignore[typeddict-item]
+                "topics": [
+                    Web3.to_hex(_AUTHORIZATION_USED),  # type: ignore[list-item]
+                    "0x" + payer[2:].lower().rjust(64, "0"),
+                    nonce.lower(),
+                ],
+            }
+        )
+        for log in logs:
+            receipt = self._w3.eth.get_transaction_receipt(log["transactionHash"])
+            if verify_eip3009_transfer_event(
+                list(receipt["logs"]), asset, from_address=payer, to=pay_to, value=amount
+            ):
+                return Web3.to_hex(log["transactionHash"])
+        return None
+
+
+class _NotingProvider(HTTPProvider):
+    """Tells the attempt when the node could not be asked, which the library would take for a refusal."""
+
+    def __init__(self, url: str, options: dict[str, Any], session: requests.Session) -> None:
+        super().__init__(url, request_kwargs=options, session=session, exception_retry_configuration=None)
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """Ask the node.
+
+        Raises:
+            requests.RequestException: it does not answer, or answers nonsense.
+        """
+        try:
+            response = super().make_request(method, params)
+        except Exception as error:
+            if method != _SEND:
+                current_attempt().trouble = f"the node cannot be asked ({type(error).__name__})"
+            raise
+        error = response.get("error")
+        if error and method != _SEND and "revert" not in str(error).lower():
+            current_attempt().trouble = "the node answers with an error"
+        return response
+
+
+def _said(error: Web3RPCError) -> str:
+    answer = getattr(error, "rpc_response", None) or {}
+    detail = answer.get("error")
+    return str(detail.get("message") if isinstance(detail, dict) else error)[:200]

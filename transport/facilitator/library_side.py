@@ -1,0 +1,88 @@
+"""What a facilitator does on both chains alike: asks the x402 library, with our signer below it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+from x402 import x402FacilitatorSync
+from x402.schemas import PaymentPayload, PaymentRequirements
+
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.storage.settlement_book import SentTransaction
+from compute_router.transport.facilitator.bodies import V1_NETWORKS, Question
+from compute_router.transport.facilitator.settling import LibraryAnswer
+
+
+class Signer(Protocol):
+    """What is asked of a signer here; the library asks more."""
+
+    def get_addresses(self) -> list[str]:
+        """The addresses of its keys."""
+
+    def gas_balance(self) -> int:
+        """What it has to pay fees with. Raises when the node cannot be asked."""
+
+    def revive(self, transaction: SentTransaction) -> bool:
+        """Send a transaction of an earlier attempt again; False when it can never land."""
+
+    def close(self) -> None:
+        """Close the connections to the node."""
+
+
+class LibrarySide:
+    """What both chains share."""
+
+    def __init__(self, chain: Chain, signer: Signer, scheme: object, coin: str) -> None:
+        # Its lines quote payments and what nodes say of them; the facilitator writes its own.
+        logging.getLogger("x402").setLevel(logging.CRITICAL)
+        self.chain = chain
+        self._signer = signer
+        self._coin = coin
+        self._library = x402FacilitatorSync()
+        self._library.register([NETWORKS[chain].caip2], scheme)
+
+    @property
+    def address(self) -> str:
+        """The address that pays the fees."""
+        return str(self._signer.get_addresses()[0])
+
+    def verify(self, question: Question) -> LibraryAnswer:
+        """Ask the library. It may raise anything."""
+        answer = self._library.verify(*_models(question))
+        return LibraryAnswer(answer.is_valid, answer.payer or "", answer.invalid_reason or "invalid_payload")
+
+    def settle(self, question: Question) -> LibraryAnswer:
+        """Have the library settle. It may raise anything."""
+        answer = self._library.settle(*_models(question))
+        reason = answer.error_reason or "transaction_failed"
+        return LibraryAnswer(answer.success, answer.payer or "", reason, answer.transaction)
+
+    def revive(self, transaction: SentTransaction) -> bool:
+        """Send a transaction of an earlier attempt again; False when it can never land."""
+        return self._signer.revive(transaction)
+
+    def supported(self) -> dict[str, Any]:
+        """The answer to ``GET /supported``: version 2, and the same as version 1 by its own network's name."""
+        answer: dict[str, Any] = self._library.get_supported().model_dump(by_alias=True, exclude_none=True)
+        old = [{**kind, "x402Version": 1, "network": V1_NETWORKS[self.chain]} for kind in answer["kinds"]]
+        return {**answer, "kinds": [*answer["kinds"], *old]}
+
+    def problem(self) -> str | None:
+        """What keeps this facilitator from settling, in a sentence, or None."""
+        try:
+            funds = self._signer.gas_balance()
+        except Exception as error:
+            return f"The chain's node cannot be asked ({type(error).__name__})."
+        if not funds:
+            return f"{self.address} has no {self._coin} to pay fees with."
+        return None
+
+    def close(self) -> None:
+        """Close the connections to the node."""
+        self._signer.close()
+
+
+def _models(question: Question) -> tuple[Any, Any]:
+    payload = PaymentPayload.model_validate(question.wrapped())
+    return payload, PaymentRequirements.model_validate(question.wrapped()["accepted"])

@@ -1,0 +1,229 @@
+"""The facilitator's HTTP side: x402's ``/verify``, ``/settle`` and ``/supported``, and ``/health``.
+
+Whatever blocks, which is all of the x402 library, runs in threads. Settlements have threads of their own, so that
+waiting for blocks keeps no verification waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Final, TypeVar
+
+import msgspec
+from tornado import web
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from compute_router.protocol.errors import (
+    ComputeRouterError,
+    ConfigurationError,
+    PayloadTooLargeError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+)
+from compute_router.protocol.log_format import place
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.transport.facilitator.bodies import PaymentError, Question, read_question
+from compute_router.transport.facilitator.library_side import LibrarySide
+from compute_router.transport.facilitator.settling import Checked, Ended, Settling
+
+logger = logging.getLogger(__name__)
+
+_MOST_BODY_BYTES: Final = 64 * 1024
+_MOST_READ_BYTES: Final = 1024 * 1024
+"""What is longer than this is cut off unanswered; what is between is told that it is too long."""
+_VERIFY_THREADS: Final = 8
+_SETTLE_THREADS: Final = 16
+_MOST_WAITING: Final = 256
+_HEALTH_LASTS_SECONDS: Final = 3.0
+
+T = TypeVar("T")
+
+
+class BusyError(UnavailableError):
+    """As many payments are under way as this facilitator takes at once."""
+
+    code = "busy"
+
+
+class FacilitatorServer:
+    """Answers for one chain until it is stopped."""
+
+    def __init__(self, chain: Chain, side: LibrarySide, settling: Settling) -> None:
+        self.chain = chain
+        self.side = side
+        self._settling = settling
+        self._verifiers = ThreadPoolExecutor(_VERIFY_THREADS, "verify")
+        self._settlers = ThreadPoolExecutor(_SETTLE_THREADS, "settle")
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._problem: tuple[float, str | None] | None = None
+        self._asking = asyncio.Lock()
+        routes = [(path, kind, {"server": self}) for path, kind in _ROUTES]
+        application = web.Application(
+            routes,
+            log_function=_log_nothing,
+            default_handler_class=_Nowhere,
+            default_handler_args={"server": self},
+        )
+        self._http = HTTPServer(application, max_body_size=_MOST_READ_BYTES)
+
+    def listen(self, host: str, port: int) -> int:
+        """Start to answer; returns the port.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        try:
+            sockets = bind_sockets(port, host)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port."
+            ) from error
+        self._http.add_sockets(sockets)
+        return int(sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Take no more questions, let those under way end, and close."""
+        self._http.stop()
+        await self._idle.wait()
+        await self._http.close_all_connections()
+        self._verifiers.shutdown(wait=False)
+        self._settlers.shutdown(wait=False)
+
+    async def verify(self, question: Question) -> Checked:
+        """See :meth:`Settling.verify`."""
+        return await self._in_thread(self._verifiers, self._settling.verify, question)
+
+    async def settle(self, question: Question) -> Ended:
+        """See :meth:`Settling.settle`."""
+        return await self._in_thread(self._settlers, self._settling.settle, question)
+
+    async def supported(self) -> dict[str, Any]:
+        """The answer to ``GET /supported``."""
+        return await asyncio.to_thread(self.side.supported)
+
+    async def problem(self) -> str | None:
+        """What keeps it from settling, a few seconds old at most."""
+        async with self._asking:
+            now = time.monotonic()
+            if self._problem is None or now - self._problem[0] > _HEALTH_LASTS_SECONDS:
+                self._problem = (now, await asyncio.to_thread(self.side.problem))
+            return self._problem[1]
+
+    async def _in_thread(
+        self, threads: ThreadPoolExecutor, work: Callable[[Question], T], question: Question
+    ) -> T:
+        if self._under_way >= _MOST_WAITING:
+            raise BusyError("Too many payments are under way. Try again later.")
+        self._under_way += 1
+        self._idle.clear()
+        running = asyncio.get_running_loop().run_in_executor(threads, work, question)
+        running.add_done_callback(self._one_done)
+        # Whoever asked may go away; what was begun is brought to its end.
+        return await asyncio.shield(running)
+
+    def _one_done(self, running: asyncio.Future[Any]) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._idle.set()
+        if not running.cancelled():
+            running.exception()
+
+
+class _Handler(web.RequestHandler):
+    SUPPORTED_METHODS: ClassVar[tuple[str, ...]] = ("GET", "POST")
+
+    def initialize(self, server: FacilitatorServer) -> None:
+        self.server = server
+
+    def answer(self, body: object, status: int = 200) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode(body))
+
+    def answer_error(self, status: int, code: str, message: str) -> None:
+        if status == 503:
+            self.set_header("Retry-After", "2")
+        self.answer({"error": code, "message": message}, status)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, ComputeRouterError):
+            self.answer_error(error.http_status, error.code, str(error))
+        elif status_code < 500:
+            self.answer_error(status_code, "invalid_request", f"{self._reason}.")
+        else:
+            self.answer_error(500, "internal_error", "The facilitator failed.")
+
+    def log_exception(self, typ: object, value: BaseException | None, tb: object) -> None:
+        if isinstance(value, UnavailableError):
+            logger.warning("%s %s: %s", self.request.method, self.request.path, value)
+        elif value is not None and not isinstance(value, web.HTTPError | ComputeRouterError):
+            logger.error("%s %s failed:\n%s", self.request.method, self.request.path, place(value))
+
+    def question(self) -> Question:
+        # A page in a browser can send a plain form to this port, but no JSON without being allowed to.
+        if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+            raise UnsupportedMediaTypeError("The body must be application/json.")
+        if len(self.request.body) > _MOST_BODY_BYTES:
+            raise PayloadTooLargeError(f"The body may have {_MOST_BODY_BYTES} bytes.")
+        return read_question(self.request.body, self.server.chain)
+
+
+class _Verify(_Handler):
+    async def post(self) -> None:
+        try:
+            question = self.question()
+        except PaymentError as error:
+            self.answer(Checked(False, invalid_reason=error.reason))
+            return
+        self.answer(await self.server.verify(question))
+
+
+class _Settle(_Handler):
+    async def post(self) -> None:
+        try:
+            question = self.question()
+        except PaymentError as error:
+            self.answer(Ended(False, "", NETWORKS[self.server.chain].caip2, error_reason=error.reason))
+            return
+        self.answer(await self.server.settle(question))
+
+
+class _Supported(_Handler):
+    async def get(self) -> None:
+        self.answer(await self.server.supported())
+
+
+class _Health(_Handler):
+    async def get(self) -> None:
+        problem = await self.server.problem()
+        network = NETWORKS[self.server.chain].caip2
+        facts = {"network": network, "address": self.server.side.address, "problem": problem}
+        if problem is None:
+            self.answer({"status": "ok", **facts})
+        else:
+            self.answer({"status": "unavailable", **facts}, 503)
+
+
+class _Nowhere(_Handler):
+    def prepare(self) -> None:
+        raise web.HTTPError(404)
+
+
+_ROUTES: Final = [
+    (r"/verify", _Verify),
+    (r"/settle", _Settle),
+    (r"/supported", _Supported),
+    (r"/health", _Health),
+]
+
+
+def _log_nothing(handler: web.RequestHandler) -> None:
+    """Settlements write their own lines."""

@@ -1,0 +1,197 @@
+"""Verifies and settles payments on one chain: the x402 library, with what it lets slip caught around it.
+
+Everything here blocks and is called in threads. The same payment is settled at most once, however often and by
+however many it is asked for: the first outcome is kept and answered again, after a restart too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from compute_router.protocol.errors import UnavailableError
+from compute_router.protocol.log_format import describe
+from compute_router.storage.settlement_book import Outcome, SentTransaction, SettlementBook
+from compute_router.transport.facilitator.attempt import Attempt, working_on
+from compute_router.transport.facilitator.bodies import Question
+
+logger = logging.getLogger(__name__)
+
+PENDING: Final = "settlement_pending"
+"""The reason x402 gives for a transaction that was sent and of which nothing is known yet."""
+
+
+class NotNowError(UnavailableError):
+    """Nothing was sent: the chain could not be asked. The same question may be answered later."""
+
+    code = "chain_unavailable"
+
+
+class Checked(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The answer to ``verify``, as x402 writes it."""
+
+    is_valid: bool
+    payer: str = ""
+    invalid_reason: str | None = None
+
+
+class Ended(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The answer to ``settle``, as x402 writes it. ``error_reason`` PENDING means that nobody knows yet."""
+
+    success: bool
+    transaction: str
+    network: str
+    payer: str = ""
+    error_reason: str | None = None
+
+
+class LibraryAnswer(msgspec.Struct, frozen=True):
+    """What the library says, of a verification or a settlement."""
+
+    ok: bool
+    payer: str
+    reason: str
+    transaction_ref: str = ""
+
+
+class ChainSide(Protocol):
+    """The library and a signer, for one chain."""
+
+    def verify(self, question: Question) -> LibraryAnswer:
+        """Ask the library. It may raise anything."""
+
+    def settle(self, question: Question) -> LibraryAnswer:
+        """Have the library settle. It may raise anything."""
+
+    def revive(self, transaction: SentTransaction) -> bool:
+        """Send a transaction of an earlier attempt again; False when it can never land."""
+
+    def carried_out_by(self, question: Question, failed: str) -> str | None:
+        """The transaction of somebody else that carried out this payment while ours failed."""
+
+
+class Settling:
+    """The answers of one facilitator."""
+
+    def __init__(self, chain: ChainSide, book: SettlementBook) -> None:
+        self._chain = chain
+        self._book = book
+        self._locks = _KeyedLocks()
+
+    def verify(self, question: Question) -> Checked:
+        """Whether a payment could be settled now.
+
+        Raises:
+            NotNowError: the chain cannot be asked.
+        """
+        with working_on(Attempt()) as attempt:
+            answer = _asked(self._chain.verify, question)
+        if not answer.ok and attempt.trouble is not None:
+            raise NotNowError(f"The payment cannot be checked: {attempt.trouble}.")
+        return Checked(answer.ok, answer.payer, None if answer.ok else answer.reason)
+
+    def settle(self, question: Question) -> Ended:
+        """Settle a payment, or say what became of it.
+
+        Raises:
+            NotNowError: nothing was sent, and asking again may help.
+            StorageUnavailableError: the book cannot be used; ask again.
+        """
+        with self._locks.holding(question.key):
+            known = self._book.outcome(question.key)
+            if known is not None:
+                return _ended(question, known)
+            attempt = Attempt(self._book, question.key)
+            with working_on(attempt):
+                outcome = self._outcome(question, attempt)
+            if outcome is None:
+                assert attempt.sent is not None
+                logger.warning("transaction %s was sent and is not seen yet", attempt.sent.transaction_ref)
+                return Ended(False, attempt.sent.transaction_ref, question.network, error_reason=PENDING)
+            self._book.record_outcome(question.key, outcome)
+        if outcome.settled:
+            logger.info("settled %s by %s", question.requirements.amount, outcome.transaction_ref)
+        else:
+            logger.info("refused to settle: %s %s", outcome.reason, outcome.transaction_ref)
+        return _ended(question, outcome)
+
+    def _outcome(self, question: Question, attempt: Attempt) -> Outcome | None:
+        """How it ended; None when something was sent and nobody knows."""
+        earlier = self._book.sent(question.key)
+        if earlier is not None:
+            attempt.sent = earlier
+            try:
+                alive = self._chain.revive(earlier)
+            except Exception as error:
+                logger.warning("cannot ask about %s: %s", earlier.transaction_ref, describe(error))
+                return None
+            if not alive:
+                self._book.forget_signed(question.key)
+                attempt.sent = None
+        answer = _asked(self._chain.settle, question)
+        if answer.ok:
+            return Outcome(True, answer.transaction_ref, answer.payer)
+        if attempt.failed_on_chain is not None:
+            return Outcome(False, answer.transaction_ref, answer.payer, attempt.failed_on_chain)
+        if attempt.sent is not None:
+            return self._after_sending(question, answer)
+        if attempt.trouble is not None:
+            raise NotNowError(f"The payment was not sent: {attempt.trouble}.")
+        return Outcome(False, "", answer.payer, answer.reason)
+
+    def _after_sending(self, question: Question, answer: LibraryAnswer) -> Outcome | None:
+        if answer.reason == PENDING or not answer.transaction_ref:
+            return None
+        try:
+            by_other = self._chain.carried_out_by(question, answer.transaction_ref)
+        except Exception as error:
+            logger.warning("cannot see why %s failed: %s", answer.transaction_ref, describe(error))
+            return None
+        if by_other is not None:
+            return Outcome(True, by_other, answer.payer)
+        return Outcome(False, answer.transaction_ref, answer.payer, answer.reason)
+
+
+def _asked(ask: Any, question: Question) -> LibraryAnswer:
+    try:
+        answer = ask(question)
+        assert isinstance(answer, LibraryAnswer)
+        return answer
+    except Exception as error:
+        # The library raises for malformed payments; its sentence may quote them.
+        logger.info("the x402 library raised %s", type(error).__name__)
+        return LibraryAnswer(False, "", "invalid_payload")
+
+
+def _ended(question: Question, outcome: Outcome) -> Ended:
+    reason = None if outcome.settled else outcome.reason
+    return Ended(outcome.settled, outcome.transaction_ref, question.network, outcome.payer, reason)
+
+
+class _KeyedLocks:
+    """A lock for each payment that is being settled."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, threading.Lock] = {}
+        self._users: Counter[str] = Counter()
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def holding(self, key: str) -> Iterator[None]:
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+            self._users[key] += 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                self._users[key] -= 1
+                if not self._users[key]:
+                    del self._locks[key], self._users[key]

@@ -1,0 +1,157 @@
+"""What became of a payer's transaction, read from Solana.
+
+Its name on the chain is the fee payer's signature, which we need not have seen. So it is looked for among the
+transactions of the payer's token account, and known by its message, which nobody can change.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from solders.message import MessageV0, to_bytes_versioned
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
+
+from compute_router.protocol.payments import NotSettled, Payment, Settled, StillOpen
+from compute_router.protocol.units import DurationMs, MicroUsd
+from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc, NodeError
+from compute_router.transport.payments.solana_authorizations import token_account
+
+_TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
+_TOKEN_PROGRAMS: Final = (_TOKEN, Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"))
+_CONFIRMED: Final = {"commitment": "confirmed"}
+_PAGE: Final = 1000
+_MOST_PAGES: Final = 20
+_LOOK_BACK_SECONDS: Final = 600
+"""A blockhash lives for little more than a minute, so that nothing older can be ours."""
+
+SURELY_OVER: Final = DurationMs(120_000)
+"""So long after ``expires_at`` a node that never heard of a blockhash is behind no more: it is too old."""
+
+
+class _Inner(msgspec.Struct, frozen=True):
+    transaction: str
+
+
+class _Payload(msgspec.Struct, frozen=True):
+    payload: _Inner
+
+
+class SolanaChainReader:
+    """Implements :class:`~compute_router.actors.payment_ports.ChainReader` for one token on Solana."""
+
+    def __init__(
+        self,
+        rpc: JsonRpc,
+        asset: str,
+        *,
+        surely_over: DurationMs = SURELY_OVER,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """``now`` is the time in seconds since 1970."""
+        self._rpc = rpc
+        self._asset = asset
+        self._surely_over = surely_over
+        self._now = now
+
+    async def balance(self, payer: str) -> MicroUsd:
+        """What a payer has in his token account; 0 when there is none.
+
+        Raises:
+            ChainUnreadableError: the chain cannot be read.
+        """
+        try:
+            answer = await self._rpc.call(
+                "getTokenAccountBalance", token_account(payer, self._asset, _TOKEN), _CONFIRMED
+            )
+        except NodeError as error:
+            if "could not find account" in error.said.lower():
+                return MicroUsd(0)
+            raise
+        try:
+            return MicroUsd(int(answer["value"]["amount"]))
+        except (KeyError, TypeError, ValueError):
+            raise ChainUnreadableError("The chain's node answered with what is no balance.") from None
+
+    async def outcome(self, payment: Payment) -> Settled | NotSettled | StillOpen:
+        """What became of a transaction, whoever sent it.
+
+        Raises:
+            ChainUnreadableError: the chain cannot be read.
+        """
+        text = msgspec.json.decode(payment.payload, type=_Payload).payload.transaction
+        message = VersionedTransaction.from_bytes(base64.b64decode(text)).message
+        # In this order: what may land no more has landed before it is looked for, or never will.
+        over = await self._is_over(payment, str(message.recent_blockhash))
+        found = await self._landed(payment, message)
+        if found is not None:
+            return found
+        return NotSettled("blockhash_expired") if over else StillOpen()
+
+    async def close(self) -> None:
+        """Give up the connections."""
+        await self._rpc.close()
+
+    async def _is_over(self, payment: Payment, blockhash: str) -> bool:
+        if self._now() * 1000 < payment.expires_at + self._surely_over:
+            return False
+        for commitment in ("processed", "finalized"):
+            answer = await self._rpc.call("isBlockhashValid", blockhash, {"commitment": commitment})
+            if not isinstance(answer, dict) or not isinstance(answer.get("value"), bool):
+                raise ChainUnreadableError("The chain's node answered isBlockhashValid with nonsense.")
+            if answer["value"]:
+                return False
+        return True
+
+    async def _landed(self, payment: Payment, message: Any) -> Settled | NotSettled | None:
+        wanted = to_bytes_versioned(message)
+        oldest = min(payment.expires_at / 1000, self._now()) - _LOOK_BACK_SECONDS
+        before: str | None = None
+        for _ in range(_MOST_PAGES):
+            page = await self._page(_source(message), before)
+            for entry in page:
+                if (entry.get("blockTime") or oldest) < oldest:
+                    return None
+                if await self._has_message(entry["signature"], wanted):
+                    if entry.get("err") is not None:
+                        return NotSettled("transaction_failed")
+                    return Settled(str(entry["signature"]))
+            if len(page) < _PAGE:
+                return None
+            before = page[-1]["signature"]
+        raise ChainUnreadableError("The payer's account has too many transactions to look through.")
+
+    async def _page(self, address: str, before: str | None) -> list[dict[str, Any]]:
+        options: dict[str, Any] = {**_CONFIRMED, "limit": _PAGE}
+        if before is not None:
+            options["before"] = before
+        page = await self._rpc.call("getSignaturesForAddress", address, options)
+        if not isinstance(page, list):
+            raise ChainUnreadableError("The chain's node answered getSignaturesForAddress with nonsense.")
+        return page
+
+    async def _has_message(self, signature: str, wanted: bytes) -> bool:
+        options = {**_CONFIRMED, "encoding": "base64", "maxSupportedTransactionVersion": 0}
+        answer = await self._rpc.call("getTransaction", signature, options)
+        if answer is None:
+            # Listed, and not to be had yet: it may be ours.
+            raise ChainUnreadableError("The chain's node does not show a transaction that it lists.")
+        try:
+            transaction = VersionedTransaction.from_bytes(base64.b64decode(answer["transaction"][0]))
+        # solders has several errors of its own for bytes that are no transaction.
+        except Exception:
+            raise ChainUnreadableError("The chain's node answered with what is no transaction.") from None
+        return to_bytes_versioned(transaction.message) == wanted
+
+
+def _source(message: MessageV0) -> str:
+    """The token account that a payment is taken from."""
+    keys = message.account_keys
+    for instruction in message.instructions:
+        if keys[instruction.program_id_index] in _TOKEN_PROGRAMS:
+            return str(keys[instruction.accounts[0]])
+    raise ValueError("the transaction has no transfer")
