@@ -11,6 +11,7 @@ from compute_router.protocol.errors import RequestError
 from compute_router.protocol.http_api import QuoteAnswer
 from compute_router.protocol.jobs import JobType, Policy, resolve_tier
 from compute_router.protocol.networks import Network
+from compute_router.protocol.payment_offer import QUOTE_HEADER
 from compute_router.protocol.pricing import price
 from compute_router.protocol.sealing import SEALED_VERSION
 from compute_router.protocol.units import format_usd, iso_from_unix_ms
@@ -51,7 +52,10 @@ class QuoteResource:
                 signed_quote=signed,
             )
         )
-        return Answer(answer.status, answer.body, (KEYS_SUPPORTED, SEALING_SUPPORTED))
+        headers: tuple[tuple[str, str], ...] = (KEYS_SUPPORTED, SEALING_SUPPORTED)
+        if isinstance(signed, str):
+            headers = (*headers, (QUOTE_HEADER, signed))
+        return Answer(answer.status, answer.body, headers)
 
 
 def _enum(kind: type[E], name: str, text: str) -> E:

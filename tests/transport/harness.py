@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import apsw
 import httpx
@@ -18,9 +18,9 @@ from nacl.signing import SigningKey
 
 from compute_router.actors.clock import Clock
 from compute_router.actors.policy import MatchingPolicy
-from compute_router.actors.system import System, start_system
+from compute_router.actors.system import Payments, System, start_system
 from compute_router.protocol.countersigning import Countersigner
-from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.networks import NETWORKS, Chain, Network
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import Store
 from compute_router.storage.sqlite_store import open_sqlite_store
@@ -29,6 +29,9 @@ from compute_router.transport.authentication import AuthMode, open_authenticatio
 from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.limits import AddressLimits
 from tests.transport.disks import Disk
+
+if TYPE_CHECKING:
+    from compute_router.transport.payments.checkout import Checkout
 
 NETWORK: Final = NETWORKS[Chain.SOLANA]
 COUNTERSIGNER: Final = Countersigner(SigningKey(b"c" * 32), NETWORK.caip2)
@@ -48,6 +51,25 @@ def owner(user_id: str) -> dict[str, str]:
     """The header of whoever owns a user id in these tests, before and after restarts."""
     secret = base64.urlsafe_b64encode(hashlib.sha256(user_id.encode()).digest()).decode().rstrip("=")
     return {"Authorization": f"Bearer crt_{secret}"}
+
+
+class Till(Protocol):
+    """What makes a coordinator one that is paid."""
+
+    @property
+    def network(self) -> Network:
+        """The chain that it serves."""
+
+    @property
+    def key(self) -> SigningKey:
+        """The coordinator's own."""
+
+    @property
+    def payments(self) -> Payments:
+        """What its actors are given."""
+
+    def checkout(self, system: System) -> Checkout:
+        """What its edge is given."""
 
 
 @dataclass(frozen=True)
@@ -118,19 +140,22 @@ async def coordinator(
     disk: Disk | None = None,
     auth: AuthMode = AuthMode.OPEN,
     clock: Clock | None = None,
+    till: Till | None = None,
 ) -> AsyncIterator[Coordinator]:
     """Run a coordinator. At the end no actor may have died, and no long poll or stream may be left."""
-    open_store: Callable[[], Store] = partial(open_sqlite_store, directory / NETWORK.default_database)
-    database = directory / NETWORK.default_database
+    network = till.network if till else NETWORK
+    database = directory / network.default_database
+    open_store: Callable[[], Store] = partial(open_sqlite_store, database)
     watch = JobWatch()
     deaths: list[BaseException] = []
     system = await start_system(
-        network=NETWORK,
+        network=network,
         open_store=disk.opened(open_store) if disk else open_store,
         watchers=watch,
         on_death=deaths.append,
         policy=policy,
         clock=clock,
+        payments=till.payments if till else None,
     )
     settings = HttpSettings(
         host="127.0.0.1",
@@ -141,7 +166,9 @@ async def coordinator(
         limits=limits or AddressLimits(),
     )
     authentication = await open_authentication(system, auth)
-    server = Server(system, watch, settings, authentication, COUNTERSIGNER)
+    countersigner = Countersigner(till.key, network.caip2) if till else COUNTERSIGNER
+    checkout = till.checkout(system) if till else None
+    server = Server(system, watch, settings, authentication, countersigner, checkout)
     stopping: list[asyncio.Task[None]] = []
 
     async def stop_all() -> None:
