@@ -97,7 +97,8 @@ class PaymentExecutor:
             self._probe_task.cancel()
 
     async def _settle(self, payment: Payment) -> None:
-        answer = await _answer(self._facilitator.settle(payment), self._policy.settle_timeout)
+        # What a port answers is checked: money depends on it.
+        answer: object = await _answer(self._facilitator.settle(payment), self._policy.settle_timeout)
         if isinstance(answer, Settled) and not answer.transaction_ref:
             answer = Unknown("The facilitator named no transaction.")
         elif not isinstance(answer, (Settled, Refused, Unknown)):
@@ -105,7 +106,7 @@ class PaymentExecutor:
         self._tell(SettleAnswered(payment.payment_id, answer))
 
     async def _read(self, payment: Payment) -> None:
-        outcome = await _answer(self._chain.outcome(payment), self._policy.read_timeout)
+        outcome: object = await _answer(self._chain.outcome(payment), self._policy.read_timeout)
         if not isinstance(outcome, (Settled, NotSettled, StillOpen, Unknown)):
             outcome = Unknown("The chain gave no answer that there is.")
         self._tell(OutcomeRead(payment.payment_id, outcome))

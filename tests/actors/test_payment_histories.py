@@ -17,7 +17,7 @@ from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payments import Payment, Refused, Settled, Unknown
-from compute_router.protocol.units import DurationMs
+from compute_router.protocol.units import DurationMs, UnixMs
 from tests.fakes.paying import PRICE, Shop, a_payment
 
 STEPS = 140
@@ -104,7 +104,7 @@ class History:
         lives = self.rng.choice([20_000, 45_000, 3_600_000])
         if self.rng.random() < 0.1:
             # The coordinator dies between the disk and the gate.
-            expires = self.shop.clock.unix_ms() + lives
+            expires = UnixMs(self.shop.clock.unix_ms() + lives)
             self.shop.insert(job_id, a_payment(job_id, payer, expires))
             self._crash()
         else:
@@ -148,7 +148,8 @@ class History:
         shop.tell(SettleAnswered(payment.payment_id, answer))
         if rng.random() < 0.1:
             # It answers twice, and not the same.
-            shop.tell(SettleAnswered(payment.payment_id, rng.choice([Settled("again"), Refused("again")])))
+            again = Settled("again") if rng.random() < 0.5 else Refused("again")
+            shop.tell(SettleAnswered(payment.payment_id, again))
 
     def _chain(self) -> None:
         shop, rng = self.shop, self.rng

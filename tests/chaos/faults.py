@@ -8,7 +8,7 @@ from typing import Final
 
 from compute_router.protocol.errors import StorageUnavailableError
 from tests.chaos.journal import Journal
-from tests.fakes.chaos_store import CHANGES, Killed, Place
+from tests.fakes.chaos_store import CHANGES, MONEY_CHANGES, Killed, Place
 
 POINTS: Final = (
     (Place.BEFORE_BEGIN, None),
@@ -17,6 +17,14 @@ POINTS: Final = (
     *((Place.BEFORE_ANSWERS, call) for call in CHANGES),
 )
 """Every named commit point; a call stands for the transactions that make it."""
+
+
+MONEY_POINTS: Final = tuple(
+    (place, call)
+    for call in MONEY_CHANGES
+    for place in (Place.BEFORE_COMMIT, Place.AFTER_COMMIT, Place.BEFORE_ANSWERS)
+)
+"""The points of transactions that are about payments."""
 
 
 def point_name(place: Place, call: str | None) -> str:

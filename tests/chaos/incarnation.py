@@ -29,6 +29,7 @@ from compute_router.transport.key_ring import KeyRing
 from compute_router.transport.limits import AddressLimits
 from compute_router.transport.router import Router
 from compute_router.transport.shown_limits import shown_limits
+from tests.chaos import money
 from tests.chaos.journal import Journal
 from tests.chaos.model import Promises
 from tests.chaos.network import Link
@@ -52,7 +53,9 @@ class Incarnation:
         rng: random.Random,
         journal: Journal,
         promises: Promises,
+        line: money.Line | None = None,
     ) -> None:
+        self._line = line
         self._open_store = open_store
         self._before_answers = before_answers
         self._clock = clock
@@ -87,6 +90,7 @@ class Incarnation:
                 on_death=self._on_death,
                 policy=self._policy,
                 clock=self._clock,
+                payments=money.payments(self._line) if self._line else None,
             )
         )
         try:
@@ -104,6 +108,7 @@ class Incarnation:
             Authentication(AuthMode.OPEN, KeyRing(())),
             shown_limits(self._policy, AddressLimits(), 1024 * 1024),
             Countersigner(_KEY, NETWORKS[Chain.SOLANA].caip2),
+            money.checkout(self._line, self.system, _KEY) if self._line else None,
         )
         self._promises.restarted()
         self._store_mailbox.on_request = self._promises.decided

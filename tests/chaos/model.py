@@ -24,9 +24,10 @@ from compute_router.protocol.messages import (
     JobStarted,
     Register,
 )
+from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentState, advance_payment
 from compute_router.storage.interface import Replay
 from tests.chaos.journal import Journal
-from tests.fakes.chaos_store import Change
+from tests.fakes.chaos_store import MONEY_CHANGES, Change
 
 _EVENTS = {
     "assign_job": JobEvent.CLAIM,
@@ -70,6 +71,7 @@ class Promises:
         self.journal = journal
         self.policy = policy
         self.kept: dict[str, Kept] = {}
+        self.payments: dict[str, PaymentState] = {}
         self.acknowledged: set[str] = set()
         self.job_of_key: dict[tuple[str, str], str] = {}
         self.answered: dict[str, tuple[Any, ...]] = {}
@@ -91,8 +93,22 @@ class Promises:
         for change in changes:
             if change.call == "insert_job":
                 self._inserted(change)
+            elif change.call in MONEY_CHANGES:
+                self._paid(change)
             elif change.call in _EVENTS and change.answer not in (None, False):
                 self._moved(change)
+
+    def _paid(self, change: Change) -> None:
+        """A payment made a step of its table; the table itself is the store's to keep."""
+        if change.call == "reserve_payment":
+            self.payments[change.arguments[0].payment_id] = PaymentState.RESERVED
+        elif change.call == "move_payment" and change.answer:
+            payment_id, event = change.arguments[:2]
+            before = self.payments[payment_id]
+            self.payments[payment_id] = advance_payment(before, event)
+            self.journal.note(
+                f"stored payment {payment_id} {before.value} -> {self.payments[payment_id].value}"
+            )
 
     def _inserted(self, change: Change) -> None:
         job = change.arguments[0]
@@ -141,15 +157,25 @@ class Promises:
     def was_answered(self, job_id: str, view: dict[str, Any], body: bytes) -> None:
         """A seeker saw a job; once it has ended, every later answer must be the same to the byte."""
         ended = JobStatus(view["status"]) in FINAL
+        stored = self.kept[job_id].status.value
+        if "payment" in view:
+            # What may still change when the job has ended.
+            shown = {name: value for name, value in view.items() if name not in ("payment", "payment_ref")}
+            body = msgspec.json.encode(shown)
+            paid = view["payment"]["state"]
+            if view["status"] == "completed":
+                self.journal.promise(paid == "settled", f"{job_id} was given away, its payment is {paid}")
+            if view["status"] == "failed" and view["result"]["error"] == "payment_failed":
+                self.journal.promise(paid == "void", f"{job_id} was withheld, its payment is {paid}")
+                stored = "failed" if stored == "completed" else stored
         earlier = self.answered.get(job_id)
         if earlier is not None:
             self.journal.promise(earlier == (body,), f"the answer about {job_id} changed")
         if ended:
             self.answered[job_id] = (body,)
-            kept = self.kept[job_id]
             self.journal.promise(
-                kept.status.value == view["status"],
-                f"{job_id} was answered as {view['status']} and is stored as {kept.status}",
+                stored == view["status"],
+                f"{job_id} was answered as {view['status']} and is stored as {stored}",
             )
 
     # Workers
@@ -273,6 +299,14 @@ class Promises:
         for job_id in self.unfinished:
             status = self.kept[job_id].status.value
             self.journal.promise(False, f"{job_id} was acknowledged and is still {status} when all is calm")
+        for payment_id in self.undecided:
+            state = self.payments[payment_id].value
+            self.journal.promise(False, f"{payment_id} is still {state} when all is calm")
+
+    @property
+    def undecided(self) -> list[str]:
+        """Payments that may still move money."""
+        return sorted(payment_id for payment_id, state in self.payments.items() if state in OPEN_PAYMENTS)
 
     @property
     def unfinished(self) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from compute_router.protocol.job_state import FINAL, JobStatus
+from compute_router.protocol.payment_offer import PAYMENT_HEADER
 from compute_router.transport.http_types import Answer
 from tests.chaos.journal import Journal
 
@@ -30,6 +31,13 @@ class SeekersWitness(Protocol):
         """A seeker saw a job."""
 
 
+class Pays(Protocol):
+    """Pays for jobs."""
+
+    def pay(self, answer: Answer) -> str:
+        """The payment that a 402 asks for, as a header's value."""
+
+
 _POLL_SECONDS: Final = 2.0
 _GONE: Final = frozenset({503, 429})
 
@@ -46,7 +54,9 @@ class SimSeeker:
         promises: SeekersWitness,
         pause: Pause = asyncio.sleep,
         hurry: float = 1.0,
+        wallet: Pays | None = None,
     ) -> None:
+        self._wallet = wallet
         self.user = user
         self._pause = pause
         self._hurry = hurry
@@ -107,6 +117,9 @@ class SimSeeker:
                 answer = await self._ask("POST", path, headers, _json(body))
             except ConnectionError:
                 answer = None
+            if answer is not None and answer.status == 402 and self._wallet is not None:
+                headers = headers | {PAYMENT_HEADER: self._wallet.pay(answer)}
+                continue
             if answer is not None and answer.status not in _GONE:
                 break
             if key is None:

@@ -26,10 +26,11 @@ from compute_router.storage.interface import Store
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport import commit
 from compute_router.transport.http_types import Answer
-from tests.chaos.faults import POINTS, StoreFaults
+from tests.chaos.faults import MONEY_POINTS, POINTS, StoreFaults
 from tests.chaos.incarnation import Incarnation
 from tests.chaos.journal import Journal
 from tests.chaos.model import Promises
+from tests.chaos.money import Bank, Wallet
 from tests.chaos.network import Link
 from tests.chaos.sim_seeker import SimSeeker
 from tests.chaos.sim_worker import SimWorker
@@ -54,6 +55,8 @@ class Simulation:
         self.promises = Promises(self.journal, self.policy)
         self.faults = StoreFaults(self.rng, self.journal)
         self.database = directory / f"{seed}.db"
+        # Every other coordinator is paid.
+        self.bank = Bank(self.rng, self.journal, self.clock) if seed % 2 else None
         self.life: Incarnation | None = None
         self.store: Store | None = None
         self.stopping: asyncio.Task[None] | None = None
@@ -72,7 +75,14 @@ class Simulation:
             for number in range(self.rng.randint(1, 4))
         ]
         self.seekers = [
-            SimSeeker(user, self._ask, self.rng, self.journal, self.promises)
+            SimSeeker(
+                user,
+                self._ask,
+                self.rng,
+                self.journal,
+                self.promises,
+                wallet=Wallet(user, self.clock) if self.bank else None,
+            )
             for user in ("alice", "bob", "carol")
         ]
         self.seed = seed
@@ -87,7 +97,8 @@ class Simulation:
         await self._boot()
         tasks = await self._begin()
         try:
-            place, call = POINTS[self.seed % len(POINTS)]
+            points = MONEY_POINTS + POINTS if self.bank else POINTS
+            place, call = points[self.seed // 2 % len(points)]
             self.faults.arm(place, call, self.rng.randint(0, 4))
             with mock.patch.object(commit, "uuid", self):
                 for _ in range(_STEPS):
@@ -286,6 +297,8 @@ class Simulation:
 
     def _end_life(self) -> None:
         self.up.clear()
+        if self.bank is not None:
+            self.bank.cut()
         if self.life is not None:
             self.life.end_of_life()
             self.life = None
@@ -306,6 +319,7 @@ class Simulation:
             self.rng,
             self.journal,
             self.promises,
+            self.bank.open_line() if self.bank else None,
         )
         self.life = life
         self.journal.note("the coordinator starts")
@@ -339,6 +353,8 @@ class Simulation:
             await self.life.run()
         pairing.result()
         self.unlucky = True
+        if self.bank is not None:
+            self.bank.unlucky = True
         return [asyncio.ensure_future(seeker.live(self.rng.randint(2, 6))) for seeker in self.seekers]
 
     # The calm
@@ -346,6 +362,8 @@ class Simulation:
     async def _calm(self, tasks: list[asyncio.Task[None]]) -> None:
         """No more faults: everything that was promised must come true by itself."""
         self.unlucky = False
+        if self.bank is not None:
+            self.bank.unlucky = False
         self.faults.calm()
         self.journal.note("all faults end")
         for worker in self.workers:
@@ -367,7 +385,7 @@ class Simulation:
         await self._every_slot_is_free()
 
     def _all_ended(self) -> bool:
-        return not self.promises.unfinished
+        return not self.promises.unfinished and not self.promises.undecided
 
     async def _quiet_while(self, ms: int) -> None:
         self.journal.raise_broken()
@@ -428,6 +446,8 @@ class Simulation:
         connection = apsw.Connection(str(self.database), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             found = list(problems(connection, lambda done, of: None))
+            if self.bank is not None:
+                self.bank.check(connection)
             rows = list(connection.execute("SELECT id, status, attempt, CAST(result AS BLOB) FROM jobs"))
         finally:
             connection.close()

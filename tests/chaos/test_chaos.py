@@ -13,10 +13,13 @@ import pytest
 
 from compute_router.actors.attempts import Attempts
 from compute_router.actors.matcher_core import MatcherCore
-from compute_router.actors.messages import Deliver
+from compute_router.actors.messages import Deliver, OutcomeRead, SettleAnswered
+from compute_router.actors.payment_core import PaymentCore
 from compute_router.protocol.messages import JobAck
+from compute_router.protocol.payments import Refused, StillOpen
 from compute_router.storage.interface import IdempotencyKey, Replay
 from compute_router.storage.sqlite_store import SqliteStore
+from compute_router.transport import paid_jobs
 from tests.chaos.journal import Violation
 from tests.chaos.runs import simulation
 
@@ -114,8 +117,10 @@ def test_two_leases_at_once_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_key_that_makes_two_jobs_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     insert = SqliteStore.insert_job
 
-    def forgetful(self: SqliteStore, job: Any, key: IdempotencyKey | None = None) -> Replay | None:
-        return insert(self, job, None)
+    def forgetful(
+        self: SqliteStore, job: Any, key: IdempotencyKey | None = None, *, paid: bool = False
+    ) -> Replay | None:
+        return insert(self, job, None, paid=paid)
 
     monkeypatch.setattr(SqliteStore, "insert_job", forgetful)
     assert "key" in first_violation(tmp_path)
@@ -139,6 +144,34 @@ def test_a_receipt_that_does_not_prove_its_result_is_found(
 
     monkeypatch.setattr(SqliteStore, "put_receipt", careless)
     assert first_violation(tmp_path) != "none"
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_result_that_is_given_away_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(paid_jobs, "awaits_payment", lambda view: False)
+    assert "was given away" in first_violation(tmp_path)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_payment_that_a_restart_forgets_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = SqliteStore.open_payments
+    monkeypatch.setattr(SqliteStore, "open_payments", lambda self: found(self)[1:])
+    assert "when all is calm" in first_violation(tmp_path)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_refusal_that_is_believed_without_a_look_at_the_chain_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answered = PaymentCore.settle_answered
+
+    def gullible(self: PaymentCore, event: SettleAnswered, now: Any) -> None:
+        answered(self, event, now)
+        if isinstance(event.answer, Refused):
+            self.outcome_read(OutcomeRead(event.payment_id, StillOpen()), now)
+
+    monkeypatch.setattr(PaymentCore, "settle_answered", gullible)
+    assert "should be" in first_violation(tmp_path)
 
 
 def _fields(struct: Any) -> dict[str, Any]:

@@ -39,6 +39,10 @@ CHANGES: Final = (
 """Calls that change a job: a point is named by a place and one of these that the transaction made."""
 
 
+MONEY_CHANGES: Final = ("reserve_payment", "move_payment", "put_credit", "post")
+"""Calls that change a payment or what follows from it."""
+
+
 class Killed(BaseException):
     """The coordinator's process is gone. Not an Exception, so that nothing handles it."""
 
@@ -92,7 +96,7 @@ class FaultyStore:
             self._plan.before(name)
             answer = call(*arguments, **named)
             self._calls.add(name)
-            if name in CHANGES:
+            if name in CHANGES or name in MONEY_CHANGES:
                 self._changes.append(Change(name, (*arguments, *named.values()), answer))
             return answer
 
