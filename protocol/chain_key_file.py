@@ -21,7 +21,10 @@ _EVM: Final = re.compile(rb"(?:0x)?([0-9a-fA-F]{64})\s*")
 _SOLANA_BYTES: Final = 64
 _LONGEST_FILE: Final = 4096
 _ACCESS_FOR_OTHERS: Final = 0o077
-_FORMS: Final = {Chain.MONAD: "64 hex characters", Chain.SOLANA: "a JSON list of 64 numbers, a Solana keypair"}
+_FORMS: Final = {
+    Chain.MONAD: "64 hex characters",
+    Chain.SOLANA: "a JSON list of 64 numbers, a Solana keypair",
+}
 
 
 def read_chain_key(path: Path, chain: Chain) -> bytes:
@@ -42,7 +45,9 @@ def read_chain_key(path: Path, chain: Chain) -> bytes:
         )
     key = _evm(content) if chain is Chain.MONAD else _solana(content)
     if key is None:
-        raise ConfigurationError(f"The key file {path} holds no key of this chain: it must be {_FORMS[chain]}.")
+        raise ConfigurationError(
+            f"The key file {path} holds no key of this chain: it must be {_FORMS[chain]}."
+        )
     return key
 
 

@@ -53,6 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "coordinator", help="run a coordinator (see: compute-router coordinator --help)", add_help=False
     )
+    commands.add_parser(
+        "facilitator",
+        help="settle payments on a chain (see: compute-router facilitator --help)",
+        add_help=False,
+    )
     return parser
 
 

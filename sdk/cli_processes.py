@@ -6,7 +6,11 @@ import os
 import sys
 from typing import Final, NoReturn
 
-MODULES: Final = {"worker": "compute_router.worker", "coordinator": "run_coordinator"}
+MODULES: Final = {
+    "worker": "compute_router.worker",
+    "coordinator": "run_coordinator",
+    "facilitator": "compute_router.transport.facilitator",
+}
 """Commands that are other programs. What follows such a command is passed on unread."""
 
 STORAGE_MODULE: Final = "compute_router.storage"

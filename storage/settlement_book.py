@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS settlements (
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a settlement ended. ``reason`` says why it was refused; ``transaction_ref`` is empty if none was sent."""
+    """How a settlement ended. ``reason`` says why it was refused; without a transaction its ref is empty."""
 
     settled: bool
     transaction_ref: str
@@ -156,7 +156,7 @@ class SettlementBook:
             self._connection.close()
             self._lock_file.release()
 
-    def _row(self, statement: str, bindings: tuple[str | bytes | int | None, ...]) -> tuple[object, ...] | None:
+    def _row(self, statement: str, bindings: tuple[str | bytes | int | None, ...]) -> tuple[Any, ...] | None:
         with self._one_at_a_time:
             try:
                 rows = list(self._connection.execute(statement, bindings))

@@ -1,4 +1,4 @@
-"""Payments of a seeker, signed for real, and a facilitator and a reader on a local chain, for both chains alike."""
+"""Payments of a seeker, signed for real, and a facilitator and a reader of each local chain."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ class Scene:
         """What is posted to a facilitator, as x402 v2."""
         wanted = self.requirements(**changes)
         payload = {"x402Version": 2, "payload": self.signed() if inner is None else inner, "accepted": wanted}
-        return json.dumps({"x402Version": 2, "paymentPayload": payload, "paymentRequirements": wanted}).encode()
+        return json.dumps(
+            {"x402Version": 2, "paymentPayload": payload, "paymentRequirements": wanted}
+        ).encode()
 
     def body_v1(self, inner: dict[str, Any]) -> bytes:
         """The same as x402 v1."""
@@ -91,7 +93,9 @@ class Scene:
         wanted["maxAmountRequired"] = wanted.pop("amount")
         wanted |= {"resource": "http://here/v1/jobs", "description": "", "mimeType": "application/json"}
         payload = {"x402Version": 1, "scheme": "exact", "network": name, "payload": inner}
-        return json.dumps({"x402Version": 1, "paymentPayload": payload, "paymentRequirements": wanted}).encode()
+        return json.dumps(
+            {"x402Version": 1, "paymentPayload": payload, "paymentRequirements": wanted}
+        ).encode()
 
     @contextmanager
     def facilitator(self, confirm_seconds: float = 10.0) -> Iterator[Facilitating]:

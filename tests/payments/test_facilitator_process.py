@@ -1,4 +1,4 @@
-"""The facilitator as the process that it is: over HTTP, killed at the worst moment, and watched by its parent."""
+"""The facilitator as a process: over HTTP, killed at the worst moment, and watched by its parent."""
 
 from __future__ import annotations
 
@@ -92,10 +92,14 @@ def start(scene: Scene, tmp_path: Path) -> Iterator[Callable[[], Process]]:
             process.end(signal.SIGKILL)
 
 
-def test_it_verifies_and_settles_over_http_and_stops_when_told(scene: Scene, start: Callable[[], Process]) -> None:
+def test_it_verifies_and_settles_over_http_and_stops_when_told(
+    scene: Scene, start: Callable[[], Process]
+) -> None:
     process = start()
     body = scene.body()
-    assert process.first_line.startswith(f"{NETWORKS[scene.chain].label} facilitator listening on http://127.0.0.1:")
+    assert process.first_line.startswith(
+        f"{NETWORKS[scene.chain].label} facilitator listening on http://127.0.0.1:"
+    )
     assert process.get("/health") == (
         200,
         {"status": "ok", "network": NETWORKS[scene.chain].caip2, "address": _address(scene), "problem": None},
@@ -152,7 +156,8 @@ def test_killed_between_broadcast_and_answer_the_outcome_is_found_and_nothing_is
     first = start()
     sends = "eth_sendRawTransaction" if scene.chain is Chain.MONAD else "sendTransaction"
     asking = subprocess.Popen(
-        [sys.executable, "-c", _ASK, first.url + "/settle", scene.body(inner).decode()], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", _ASK, first.url + "/settle", scene.body(inner).decode()],
+        stderr=subprocess.DEVNULL,
     )
     try:
         _until(lambda: scene.local.requests.get(sends, 0) > 0)
@@ -186,9 +191,12 @@ def test_while_the_chain_is_down_it_starts_and_says_so(scene: Scene, start: Call
     scene.local.faults.down = True
     process = start()
     assert process.get("/health")[0] == 503
+    assert process.get("/supported")[0] == 503
     status, answer = process.post("/settle", scene.body())
     assert (status, answer["error"]) == (503, "chain_unavailable")
     assert process.post("/verify", scene.body())[0] == 503
+    _, errors = process.end(signal.SIGTERM)
+    assert "node cannot be asked" in errors
 
 
 def test_a_second_one_with_the_same_book_does_not_start(
@@ -230,8 +238,9 @@ def test_the_coordinator_starts_it_restarts_it_at_the_same_address_and_stops_it(
             assert (await client.get(url + "/health")).status_code == 200
             os.kill(first, signal.SIGKILL)
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while facilitator.pid == first or not facilitator.started.is_set():
-                    await asyncio.sleep(0.02)
+                await facilitator.ended.wait()
+                await facilitator.started.wait()
+            assert facilitator.pid != first
             assert facilitator.url == url
             answer = await client.post(url + "/settle", content=scene.body(), headers=JSON)
             assert answer.json()["success"]
@@ -245,7 +254,9 @@ def test_the_coordinator_starts_it_restarts_it_at_the_same_address_and_stops_it(
     assert scene.paid == PRICE
 
 
-def test_a_local_facilitator_that_cannot_start_is_an_error_of_the_settings(scene: Scene, tmp_path: Path) -> None:
+def test_a_local_facilitator_that_cannot_start_is_an_error_of_the_settings(
+    scene: Scene, tmp_path: Path
+) -> None:
     async def scenario() -> None:
         facilitator = LocalFacilitator(scene.chain, tmp_path / "none", scene.local.rpc_url)
         with pytest.raises(ConfigurationError, match="does not start"):
@@ -257,7 +268,14 @@ def test_a_local_facilitator_that_cannot_start_is_an_error_of_the_settings(scene
 
 def test_it_ends_when_its_parent_is_killed(scene: Scene, tmp_path: Path) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", _PARENT, scene.chain.value, str(key_file(scene, tmp_path)), scene.local.rpc_url],
+        [
+            sys.executable,
+            "-c",
+            _PARENT,
+            scene.chain.value,
+            str(key_file(scene, tmp_path)),
+            scene.local.rpc_url,
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -268,7 +286,10 @@ def test_it_ends_when_its_parent_is_killed(scene: Scene, tmp_path: Path) -> None
     _until(lambda: not _lives(child))
 
 
-_ASK = "import sys, httpx; httpx.post(sys.argv[1], content=sys.argv[2], headers={'Content-Type': 'application/json'})"
+_ASK = """
+import sys, httpx
+httpx.post(sys.argv[1], content=sys.argv[2], headers={'Content-Type': 'application/json'}, trust_env=False)
+"""
 _PARENT = """
 import asyncio, sys
 from pathlib import Path
@@ -284,7 +305,14 @@ asyncio.run(main())
 
 
 def _run(scene: Scene, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "compute_router.transport.facilitator", "--chain", scene.chain.value, *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "compute_router.transport.facilitator",
+        "--chain",
+        scene.chain.value,
+        *arguments,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
@@ -324,14 +352,17 @@ def _spoiled(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield changed(requirements, field, value)
     for value in (3, "2", None, 1):
         yield changed(payload, "x402Version", value)
-    for value in ({}, [], None, {"authorization": 1}, {"authorization": {}}, {"transaction": 5}):
-        yield changed(payload, "payload", value)
+    inners: list[Any] = [{}, [], None, {"authorization": 1}, {"authorization": {}}, {"transaction": 5}]
+    for wrong in inners:
+        yield changed(payload, "payload", wrong)
     for text in ("", "%", "AAAA", "A" * 4000):
         yield changed(payload, "payload", {"transaction": text})
     inner = whole[payload]["payload"]
     if "authorization" in inner:
         for field in inner["authorization"]:
             for value in ("", "0x", "-1", "1e3", 5, None, "9" * 5000, "٣"):
-                yield changed(payload, "payload", {**inner, "authorization": {**inner["authorization"], field: value}})
+                yield changed(
+                    payload, "payload", {**inner, "authorization": {**inner["authorization"], field: value}}
+                )
         for value in ("", "0x", "0x" + "00" * 65, "0x" + "11" * 64, "0x" + "ff" * 65, None, 5):
             yield changed(payload, "payload", {**inner, "signature": value})

@@ -43,7 +43,9 @@ def test_a_solana_keypair_is_a_list_of_64_bytes(tmp_path: Path) -> None:
         (Chain.SOLANA, json.dumps([-1] * 64)),
     ],
 )
-def test_what_is_no_key_of_the_chain_is_refused_and_not_quoted(tmp_path: Path, chain: Chain, content: str) -> None:
+def test_what_is_no_key_of_the_chain_is_refused_and_not_quoted(
+    tmp_path: Path, chain: Chain, content: str
+) -> None:
     with pytest.raises(ConfigurationError, match="holds no key of this chain") as refused:
         read_chain_key(key_file(tmp_path, content), chain)
     assert not content or content not in str(refused.value)

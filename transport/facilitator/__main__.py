@@ -58,12 +58,14 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         "--key",
         type=Path,
         default=environ.get("COMPUTE_ROUTER_FACILITATOR_KEY"),
-        help="File with the key that pays the fees, for its owner alone: hex of an EVM key, or a Solana keypair "
-        "as a JSON list. [COMPUTE_ROUTER_FACILITATOR_KEY]",
+        help="File with the key that pays the fees, for its owner alone: hex of an EVM key, or a Solana "
+        "keypair as a JSON list. [COMPUTE_ROUTER_FACILITATOR_KEY]",
     )
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on. Default: 127.0.0.1.")
     parser.add_argument("--port", type=_port, help="Default: 4011 monad, 4021 solana; 0 for any free one.")
-    parser.add_argument("--db", type=Path, help="File of past settlements. Default: the key's, ending in .book.")
+    parser.add_argument(
+        "--db", type=Path, help="File of past settlements. Default: the key's, ending in .book."
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
         "--confirm-seconds", type=_seconds, default=30.0, help="How long to wait for a block. Default: 30."
@@ -119,7 +121,9 @@ async def serve(settings: Settings) -> None:
 
     book = SettlementBook(settings.db)
     try:
-        side = open_chain_side(settings.chain, key, settings.rpc_url, confirm_seconds=settings.confirm_seconds)
+        side = open_chain_side(
+            settings.chain, key, settings.rpc_url, confirm_seconds=settings.confirm_seconds
+        )
     except ValueError:
         book.close()
         raise ConfigurationError(f"The key file {settings.key} holds no usable key.") from None
@@ -130,9 +134,7 @@ async def serve(settings: Settings) -> None:
         label = NETWORKS[settings.chain].label
         print(f"{label} facilitator listening on http://{host}:{port}", flush=True)
         print(f"  pays fees as {side.address}, asks {urlsplit(settings.rpc_url).hostname}", flush=True)
-        problem = await server.problem()
-        if problem is not None:
-            logger.warning("%s", problem)
+        await server.problem()  # which writes what it finds to the log
         await _told_to_stop(settings.until_stdin_closes)
         logger.info("stopping: settlements under way are brought to an end")
         await server.stop()

@@ -1,4 +1,4 @@
-"""The facilitator's side of each chain. What only one of them needs, a second's worth, is imported when it is opened."""
+"""The facilitator's side of each chain; the slow imports of one are spared the other."""
 
 from __future__ import annotations
 

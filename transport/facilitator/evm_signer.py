@@ -1,7 +1,7 @@
 """The x402 library's EVM signer, without its faults.
 
-The library's loses a nonce when a broadcast fails, so that every later transaction waits for ever; and it takes a
-connection that broke while sending for a refusal, though the node may have the transaction.
+The library's loses a nonce when a broadcast fails, so that every later transaction waits for ever; and it
+takes a connection that broke while sending for a refusal, though the node may have the transaction.
 """
 
 from __future__ import annotations
@@ -32,11 +32,16 @@ _BLOCKS_BEFORE: Final = 90
 """How far before a failed transaction to look for the one that came first."""
 
 
-class EvmSigner(FacilitatorWeb3Signer):  # type: ignore[misc]  # the library's base has no types for mypy
+class EvmSigner(FacilitatorWeb3Signer):
     """Reads and sends through one RPC node with one key. Sends one after the other; reads at once."""
 
     def __init__(
-        self, private_key: bytes, rpc_url: str, *, confirm_seconds: float = 30.0, request_seconds: float = 10.0
+        self,
+        private_key: bytes,
+        rpc_url: str,
+        *,
+        confirm_seconds: float = 30.0,
+        request_seconds: float = 10.0,
     ) -> None:
         super().__init__(private_key.hex(), rpc_url, confirmation_timeout_seconds=confirm_seconds)
         self._session = requests.Session()
@@ -111,7 +116,7 @@ class EvmSigner(FacilitatorWeb3Signer):  # type: ignore[misc]  # the library's b
             current_attempt().not_sent(f"the node does not take the transaction: {_said(error)}")
             raise
         except Exception:
-            # The node may have it. From here on only the chain can tell; the next nonce is asked of the chain.
+            # The node may have it. From here on only the chain can tell, of the next nonce too.
             self._forget_nonce()
 
     def _forget_nonce(self) -> None:
@@ -176,10 +181,10 @@ class EvmSigner(FacilitatorWeb3Signer):  # type: ignore[misc]  # the library's b
         logs = self._w3.eth.get_logs(
             {
                 "address": Web3.to_checksum_address(asset),
-                "fromBlock": max(0, block - _BLOCKS_BEFORE),  # type: ignore[typeddict-item]
-                "toBlock": block,  # type: ignore[typeddict-item]
+                "fromBlock": max(0, block - _BLOCKS_BEFORE),
+                "toBlock": block,
                 "topics": [
-                    Web3.to_hex(_AUTHORIZATION_USED),  # type: ignore[list-item]
+                    Web3.to_hex(_AUTHORIZATION_USED),
                     "0x" + payer[2:].lower().rjust(64, "0"),
                     nonce.lower(),
                 ],
@@ -212,8 +217,8 @@ class _NotingProvider(HTTPProvider):
             if method != _SEND:
                 current_attempt().trouble = f"the node cannot be asked ({type(error).__name__})"
             raise
-        error = response.get("error")
-        if error and method != _SEND and "revert" not in str(error).lower():
+        refusal = response.get("error")
+        if refusal and method != _SEND and "revert" not in str(refusal).lower():
             current_attempt().trouble = "the node answers with an error"
         return response
 

@@ -6,6 +6,7 @@ import logging
 from typing import Any, Protocol
 
 from x402 import x402FacilitatorSync
+from x402.interfaces import SchemeNetworkFacilitator
 from x402.schemas import PaymentPayload, PaymentRequirements
 
 from compute_router.protocol.networks import NETWORKS, Chain
@@ -33,7 +34,7 @@ class Signer(Protocol):
 class LibrarySide:
     """What both chains share."""
 
-    def __init__(self, chain: Chain, signer: Signer, scheme: object, coin: str) -> None:
+    def __init__(self, chain: Chain, signer: Signer, scheme: SchemeNetworkFacilitator, coin: str) -> None:
         # Its lines quote payments and what nodes say of them; the facilitator writes its own.
         logging.getLogger("x402").setLevel(logging.CRITICAL)
         self.chain = chain
@@ -62,8 +63,12 @@ class LibrarySide:
         """Send a transaction of an earlier attempt again; False when it can never land."""
         return self._signer.revive(transaction)
 
+    def carried_out_by(self, question: Question, failed: str) -> str | None:
+        """The transaction of somebody else that carried out this payment while ours failed."""
+        raise NotImplementedError
+
     def supported(self) -> dict[str, Any]:
-        """The answer to ``GET /supported``: version 2, and the same as version 1 by its own network's name."""
+        """The answer to ``GET /supported``: the same in versions 2 and 1, which name networks differently."""
         answer: dict[str, Any] = self._library.get_supported().model_dump(by_alias=True, exclude_none=True)
         old = [{**kind, "x402Version": 1, "network": V1_NETWORKS[self.chain]} for kind in answer["kinds"]]
         return {**answer, "kinds": [*answer["kinds"], *old]}

@@ -1,7 +1,7 @@
 """The facilitator's HTTP side: x402's ``/verify``, ``/settle`` and ``/supported``, and ``/health``.
 
-Whatever blocks, which is all of the x402 library, runs in threads. Settlements have threads of their own, so that
-waiting for blocks keeps no verification waiting.
+Whatever blocks, which is all of the x402 library, runs in threads. Settlements have threads of their own, so
+that waiting for blocks keeps no verification waiting.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from tornado import web
@@ -113,7 +113,11 @@ class FacilitatorServer:
         async with self._asking:
             now = time.monotonic()
             if self._problem is None or now - self._problem[0] > _HEALTH_LASTS_SECONDS:
-                self._problem = (now, await asyncio.to_thread(self.side.problem))
+                before = None if self._problem is None else self._problem[1]
+                problem = await asyncio.to_thread(self.side.problem)
+                if problem != before:
+                    logger.warning("%s", problem or "Payments can be settled again.")
+                self._problem = (now, problem)
             return self._problem[1]
 
     async def _in_thread(
@@ -137,8 +141,6 @@ class FacilitatorServer:
 
 
 class _Handler(web.RequestHandler):
-    SUPPORTED_METHODS: ClassVar[tuple[str, ...]] = ("GET", "POST")
-
     def initialize(self, server: FacilitatorServer) -> None:
         self.server = server
 
@@ -169,7 +171,10 @@ class _Handler(web.RequestHandler):
 
     def question(self) -> Question:
         # A page in a browser can send a plain form to this port, but no JSON without being allowed to.
-        if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        if (
+            self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            != "application/json"
+        ):
             raise UnsupportedMediaTypeError("The body must be application/json.")
         if len(self.request.body) > _MOST_BODY_BYTES:
             raise PayloadTooLargeError(f"The body may have {_MOST_BODY_BYTES} bytes.")
@@ -198,6 +203,11 @@ class _Settle(_Handler):
 
 class _Supported(_Handler):
     async def get(self) -> None:
+        # Whoever asks this is about to offer payments, which could not be settled.
+        problem = await self.server.problem()
+        if problem is not None:
+            self.answer_error(503, "unavailable", problem)
+            return
         self.answer(await self.server.supported())
 
 

@@ -1,7 +1,7 @@
 """Verifies and settles payments on one chain: the x402 library, with what it lets slip caught around it.
 
-Everything here blocks and is called in threads. The same payment is settled at most once, however often and by
-however many it is asked for: the first outcome is kept and answered again, after a restart too.
+Everything here blocks and is called in threads. The same payment is settled at most once, however often and
+by however many it is asked for: the first outcome is kept and answered again, after a restart too.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The x402 library's Solana signer, without its faults.
 
-The library's takes a transaction for settled that is in a block but failed; and it takes a connection that broke
-while sending for a refusal, though the cluster may have the transaction. What it asks a node for is asked here
-instead, so that a node's refusal and a lost connection are told apart.
+The library's takes a transaction for settled that is in a block but failed; and it takes a connection that
+broke while sending for a refusal, though the cluster may have the transaction. So everything that it asks of a
+node is asked here instead, where a node's refusal and a lost connection are told apart.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RefusedError(Exception):
         self.said = said
 
 
-class SolanaSigner(FacilitatorKeypairSigner):  # type: ignore[misc]  # the library's base has no types for mypy
+class SolanaSigner(FacilitatorKeypairSigner):
     """Reads and sends through one RPC node with one key."""
 
     def __init__(

@@ -75,7 +75,7 @@ class EvmChainReader:
         """
         transfer = msgspec.json.decode(payment.payload, type=_Payload).payload.authorization
         block = await self._last_block()
-        # The state of that very block, so that no younger or older one is mixed in by a node behind a balancer.
+        # Of that very block, so that a node behind a balancer mixes in no younger or older one.
         used = await self._ask_token(
             AUTHORIZATION_STATE + _word(transfer.sender) + _word(transfer.nonce), block.number
         )
@@ -111,7 +111,7 @@ class EvmChainReader:
     async def _how_it_was_used(
         self, payment: Payment, transfer: _Transfer, newest: int, not_before: int
     ) -> Settled | NotSettled:
-        """A used nonce alone is no payment: its owner may have cancelled it, or signed it for somebody else too."""
+        """A used nonce is no payment yet: its owner may cancel it, or sign it for somebody else too."""
         log = await self._log_of_use(transfer, newest, not_before)
         if log["topics"][0].lower() == AUTHORIZATION_CANCELED:
             return NotSettled("authorization_cancelled")

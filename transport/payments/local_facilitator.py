@@ -1,4 +1,4 @@
-"""The coordinator's own facilitator: a child process that is started, watched, started again, and stopped with us."""
+"""The coordinator's own facilitator: a child process that is watched, and started again when it ends."""
 
 from __future__ import annotations
 
@@ -51,6 +51,8 @@ class LocalFacilitator:
         self._reading: asyncio.Task[None] | None = None
         self.started = asyncio.Event()
         """Set while a process is up that has said so."""
+        self.ended = asyncio.Event()
+        """Set when one has ended by itself, for the first time."""
 
     @property
     def url(self) -> str:
@@ -95,9 +97,9 @@ class LocalFacilitator:
             # Ctrl-C at the terminal is for us: settlements go on while we drain.
             start_new_session=True,
         )
+        assert process.stdout is not None
         try:
             async with asyncio.timeout(_STARTS_WITHIN_SECONDS):
-                assert process.stdout is not None
                 line = await process.stdout.readline()
         except TimeoutError:
             line = b""
@@ -120,6 +122,7 @@ class LocalFacilitator:
             assert self._process is not None
             code = await self._process.wait()
             self.started.clear()
+            self.ended.set()
             if loop.time() - since >= self._restarts.forgiven_after:
                 pause = self._restarts.first
             while not self.started.is_set():

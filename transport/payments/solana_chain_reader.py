@@ -23,11 +23,12 @@ from compute_router.transport.payments.solana_authorizations import token_accoun
 
 _TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
 _TOKEN_PROGRAMS: Final = (_TOKEN, Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"))
+_MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 _CONFIRMED: Final = {"commitment": "confirmed"}
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 20
-_LOOK_BACK_SECONDS: Final = 600
-"""A blockhash lives for little more than a minute, so that nothing older can be ours."""
+_LOOK_BACK_SECONDS: Final = 3600
+"""A blockhash lives for little more than a minute: nothing older can be ours, even if clocks differ."""
 
 SURELY_OVER: Final = DurationMs(120_000)
 """So long after ``expires_at`` a node that never heard of a blockhash is behind no more: it is too old."""
@@ -109,6 +110,7 @@ class SolanaChainReader:
 
     async def _landed(self, payment: Payment, message: Any) -> Settled | NotSettled | None:
         wanted = to_bytes_versioned(message)
+        memo = _memo(message)
         oldest = min(payment.expires_at / 1000, self._now()) - _LOOK_BACK_SECONDS
         before: str | None = None
         for _ in range(_MOST_PAGES):
@@ -116,6 +118,8 @@ class SolanaChainReader:
             for entry in page:
                 if (entry.get("blockTime") or oldest) < oldest:
                     return None
+                if memo is not None and memo not in (entry.get("memo") or memo):
+                    continue
                 if await self._has_message(entry["signature"], wanted):
                     if entry.get("err") is not None:
                         return NotSettled("transaction_failed")
@@ -146,6 +150,16 @@ class SolanaChainReader:
         except Exception:
             raise ChainUnreadableError("The chain's node answered with what is no transaction.") from None
         return to_bytes_versioned(transaction.message) == wanted
+
+
+def _memo(message: MessageV0) -> str | None:
+    """What makes a payment unlike the payer's others, which lists of transactions show; None without one."""
+    keys = message.account_keys
+    for instruction in message.instructions:
+        if keys[instruction.program_id_index] == _MEMO:
+            text = bytes(instruction.data)
+            return text.decode("ascii") if text.isalnum() else None
+    return None
 
 
 def _source(message: MessageV0) -> str:

@@ -1,0 +1,81 @@
+"""The local facilitator's book: what was sent, and how it ended, kept through restarts."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compute_router.protocol.errors import ConfigurationError, DatabaseInUseError
+from compute_router.storage.settlement_book import Outcome, SentTransaction, SettlementBook
+
+SENT = SentTransaction("0x1", b"raw")
+SETTLED = Outcome(True, "0x1", "payer")
+REFUSED = Outcome(False, "", "payer", "insufficient_funds")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "gas.book"
+
+
+@pytest.fixture
+def book(path: Path) -> Iterator[SettlementBook]:
+    book = SettlementBook(path)
+    yield book
+    book.close()
+
+
+def test_what_was_sent_and_how_it_ended_survive_a_restart(path: Path) -> None:
+    book = SettlementBook(path)
+    book.record_signed("sent", SENT)
+    book.record_signed("ended", SENT)
+    book.record_outcome("ended", SETTLED)
+    book.record_outcome("refused", REFUSED)
+    book.close()
+    again = SettlementBook(path)
+    assert (again.sent("sent"), again.outcome("sent")) == (SENT, None)
+    assert (again.sent("ended"), again.outcome("ended")) == (None, SETTLED)
+    assert (again.sent("refused"), again.outcome("refused")) == (None, REFUSED)
+    again.close()
+
+
+def test_the_first_outcome_stays(book: SettlementBook) -> None:
+    book.record_outcome("one", REFUSED)
+    book.record_outcome("one", SETTLED)
+    book.record_signed("one", SENT)
+    book.forget_signed("one")
+    assert (book.outcome("one"), book.sent("one")) == (REFUSED, None)
+
+
+def test_a_transaction_that_can_never_land_is_forgotten_and_may_be_replaced(book: SettlementBook) -> None:
+    book.record_signed("one", SENT)
+    book.forget_signed("one")
+    assert book.sent("one") is None
+    other = SentTransaction("0x2", b"other")
+    book.record_signed("one", other)
+    assert book.sent("one") == other
+
+
+def test_nobody_knows_what_was_never_written(book: SettlementBook) -> None:
+    assert (book.sent("none"), book.outcome("none")) == (None, None)
+
+
+def test_two_facilitators_do_not_share_a_book(book: SettlementBook, path: Path) -> None:
+    with pytest.raises(DatabaseInUseError, match="Another facilitator"):
+        SettlementBook(path)
+
+
+def test_a_new_book_is_for_its_owner_alone(book: SettlementBook, path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_is_no_book_is_refused_and_left_as_it_is(path: Path) -> None:
+    path.write_bytes(b"a poem" * 1000)
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        SettlementBook(path)
+    assert path.read_bytes() == b"a poem" * 1000
+    path.unlink()
+    SettlementBook(path).close()
