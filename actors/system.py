@@ -202,9 +202,8 @@ async def start_system(
         store_stopped,
         payments,
     )
-    if payments is not None:
-        # Before any job can end.
-        await _take_up_payments(system)
+    # Before any job can end.
+    await _take_up_payments(system)
     loaded: TrackRecordsLoaded = await ask(store, LoadTrackRecords(MAX_REMEMBERED))
     registry.tell(BarredKeys(loaded.barred))
     await ask(matcher, loaded)
@@ -218,6 +217,12 @@ async def start_system(
 
 async def _take_up_payments(system: System) -> None:
     found: OpenPayments = await ask(system.store, LoadOpenPayments())
+    if system.payments is None:
+        if found.payments:
+            wait = f"Payments of an earlier run that wait for --payments on: {len(found.payments)}."
+            logger.warning("%s", wait)
+            system.health.notes.append(wait)
+        return
     if found.ledger_sum:
         await system.stop()
         raise ConfigurationError(

@@ -181,6 +181,30 @@ def test_a_settlement_that_a_stop_cut_off_is_looked_up_by_the_next_run(tmp_path:
     run(next_run, tmp_path / "jobs.db", moved={"pay-job": "tx-of-old"})
 
 
+def test_with_payments_off_what_is_open_waits_and_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = tmp_path / "jobs.db"
+
+    async def left_open(system: System, watchers: Watchers, bank: Bank) -> None:
+        await commit(system)
+
+    async def free() -> list[str]:
+        system = await start_system(
+            network=NETWORK,
+            open_store=partial(open_sqlite_store, database),
+            watchers=Watchers(),
+            on_death=lambda error: pytest.fail(repr(error)),
+        )
+        await system.stop()
+        return system.health.notes
+
+    run(left_open, database)
+    notes = asyncio.run(free())
+    assert notes == ["Payments of an earlier run that wait for --payments on: 1."]
+    assert notes[0] in caplog.text
+
+
 def test_with_a_damaged_ledger_it_takes_no_money(tmp_path: Path) -> None:
     database = tmp_path / "jobs.db"
     store = open_sqlite_store(database)

@@ -393,10 +393,10 @@ def test_it_is_tried_again_and_what_waited_is_settled() -> None:
     shop.complete("job")
     shop.pass_time(1_100)
     shop.facilitator_is("it is ill")
-    assert shop.problem is not None
+    assert "facilitator" in (shop.problem or "")
     shop.pass_time(2_100)
     shop.facilitator_is(None)
-    assert shop.problem is None
+    assert not (shop.problem or "")
     assert "pay-job" in [payment.payment_id for payment in shop.executor.settlements]
 
 
