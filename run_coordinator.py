@@ -194,12 +194,18 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     # COMPUTE_ROUTER_KEY is the worker's, and one key must not be both.
     option("--key", Path, None, key, variable="COORDINATOR_KEY")
     option("--log-level", _log_level, "info", "debug, info, warning or error.")
-    option("--payments", _choice(PaymentMode), "off", "off: every job is free. on: jobs are paid for in USDC.")
+    option(
+        "--payments", _choice(PaymentMode), "off", "off: every job is free. on: jobs are paid for in USDC."
+    )
     option("--pay-to", str, None, "Address that payments go to. Needed with --payments on.")
-    option("--facilitator", _facilitator, None, "URL of an x402 facilitator, or local. Default: the network's.")
+    option(
+        "--facilitator", _facilitator, None, "URL of an x402 facilitator, or local. Default: the network's."
+    )
     option("--facilitator-key", Path, None, "Key file of the local facilitator, which pays for transactions.")
     option("--rpc-url", _url, None, "Node of the chain. Default: the network's public one.")
-    option("--fee-bps", _basis_points, "500", "The operator's share of each price, in hundredths of a percent.")
+    option(
+        "--fee-bps", _basis_points, "500", "The operator's share of each price, in hundredths of a percent."
+    )
     unsettled = "What one payer may owe, in dollars, while the chain cannot be read."
     option("--max-unsettled", _dollars, "1", unsettled)
     option("--auth", _choice(AuthMode), "open", "open: anybody may send jobs. keys: only with an API key.")
@@ -472,7 +478,10 @@ async def _serve(settings: Settings, opened: OpenedPayments | None) -> int:
         print(f"  network {network.caip2}, database {settings.db.resolve()}, {payments}", flush=True)
         print(f"  countersigns receipts as {countersigner.pubkey} ({settings.key})", flush=True)
         if opened is not None:
-            print(f"  USDC goes to {settings.pay_to}, by {settings.facilitator or 'a local facilitator'}", flush=True)
+            print(
+                f"  USDC goes to {settings.pay_to}, by {settings.facilitator or 'a local facilitator'}",
+                flush=True,
+            )
         if settings.auth is AuthMode.KEYS:
             print("  API keys are needed", flush=True)
         exit_code = await ended

@@ -35,7 +35,8 @@ def evm_checksum(address: str) -> str:
     digits = address[2:].lower()
     digest = keccak_256(digits.encode("ascii")).hex()
     return "0x" + "".join(
-        digit.upper() if int(nibble, 16) >= 8 else digit for digit, nibble in zip(digits, digest, strict=False)
+        digit.upper() if int(nibble, 16) >= 8 else digit
+        for digit, nibble in zip(digits, digest, strict=False)
     )
 
 

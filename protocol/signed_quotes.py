@@ -1,8 +1,8 @@
 """A price that the coordinator gave its word for, signed with its key, until a time.
 
-The text is two parts in base64url with a dot between: the compact JSON of the quote, and the ed25519 signature
-over those JSON bytes. The first key of the JSON names what it is, so that no other signature of that key can
-pass for it.
+The text is two parts in base64url with a dot between: the compact JSON of the quote, and the ed25519
+signature over those JSON bytes. The first key of the JSON names what it is, so that no other signature of
+that key can pass for it.
 """
 
 from __future__ import annotations

@@ -112,7 +112,8 @@ class Server:
         self._system = system
         self._watch = watch
         self._settings = settings
-        self._api = HttpApi(router, sockets, Cors(settings.cors_origins), guard, settings.max_body_bytes)
+        cors = Cors(settings.cors_origins, paid=checkout is not None)
+        self._api = HttpApi(router, sockets, cors, guard, settings.max_body_bytes)
         self._server = _ListeningServer(
             self._api,
             max_header_size=_HEADER_BYTES,
@@ -170,9 +171,10 @@ def routes(
     """Every address of the HTTP API."""
     router = Router()
     trust = TrustResource(system, authentication)
+    quotes = None if checkout is None else checkout.quotes
     router.add("GET", "/", WorkerAddress().get)
     router.add("GET", "/v1/health", HealthResource(system, limits).get)
-    router.add("GET", "/v1/quote", QuoteResource(system.network, checkout and checkout.quotes).get)
+    router.add("GET", "/v1/quote", QuoteResource(system.network, quotes).get)
     router.add("POST", "/v1/jobs/commit/*", CommitResource(system, authentication, checkout).post)
     secret = None if checkout is None else checkout.secret
     job = JobResource(system, watch, authentication, secret)

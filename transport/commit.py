@@ -141,7 +141,7 @@ class CommitResource:
     async def _store_paid(
         self, checkout: Checkout, request: Request, insert: InsertJob
     ) -> tuple[str, ...] | Replay | QuotaUsedUp:
-        """Store a job together with its payment, once that is found good. What is not paid for is not stored."""
+        """Store a job together with its payment, once that is found good."""
         job, key = insert.job, insert.key
         # A commit is repeated with the same payment, which is not good for a second job.
         replay = await ask(self._system.store, FindReplay(job.user_id, key)) if key else None

@@ -57,7 +57,9 @@ class JobEventsResource:
         except BaseException:
             close()
             raise
-        return Stream("text/event-stream; charset=utf-8", _events(first, follower, self._credit_secret), close)
+        return Stream(
+            "text/event-stream; charset=utf-8", _events(first, follower, self._credit_secret), close
+        )
 
     async def _awaits_payment(self, view: JobView) -> bool:
         if self._system.payments is None or not awaits_payment(view):

@@ -41,8 +41,8 @@ def shown_view(view: JobView) -> JobView:
 
 
 def payment_answer(payment: PaymentView, secret: bytes | None) -> PaymentAnswer:
-    """A payment as its job's owner sees it. ``secret`` is what credit tokens are made with, None: not at hand."""
-    credited = payment.state is PaymentState.CREDITED and secret is not None
+    """A payment as its job's owner sees it. ``secret`` is what credit tokens are made with, if at hand."""
+    credited = payment.state is PaymentState.CREDITED
     return PaymentAnswer(
         state=payment.state,
         amount=payment.amount,
@@ -54,7 +54,7 @@ def payment_answer(payment: PaymentView, secret: bytes | None) -> PaymentAnswer:
 
 
 def settlement_headers(view: JobView) -> tuple[tuple[str, str], ...]:
-    """The headers of both versions of x402 that tell how the payment of a job went; none if it is not over."""
+    """The headers of both versions of x402 that tell how a payment went; none if it is not over."""
     payment = view.payment
     if payment is None or view.status is not JobStatus.COMPLETED or payment.network not in V1_NETWORK_NAMES:
         return ()

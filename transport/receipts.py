@@ -37,7 +37,9 @@ class ReceiptResource:
             # What is not paid for is withheld, and the receipt is part of it.
             shown = shown_view(view)
             if shown.status is not JobStatus.COMPLETED:
-                raise JobUnfinishedError(f"The job is {shown.status.value}; only completed jobs have receipts.")
+                raise JobUnfinishedError(
+                    f"The job is {shown.status.value}; only completed jobs have receipts."
+                )
         if facts.output_hash is None or facts.worker_pubkey is None or view.completed_at is None:
             raise JobUnfinishedError(f"The job is {view.status.value}; only completed jobs have receipts.")
         kept = view.receipt

@@ -19,6 +19,10 @@ from tests.transport.worker_client import worker
 
 pytestmark = pytest.mark.acceptance
 
+USDC_ON_SOLANA = "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU"
+PAY_ON_MONAD = ["--chain", "monad", "--payments", "on", "--pay-to"]
+PAID = ["--payments", "on", "--pay-to", USDC_ON_SOLANA]
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
@@ -100,7 +104,6 @@ async def test_a_file_that_is_no_database_of_ours_is_left_alone(tmp_path: Path, 
         (["--db", "missing/solana.db"], "is not a directory"),
         (["--db", "/proc/solana.db"], "/proc/solana.db"),
         (["--db", "/dev/full/solana.db"], "/dev/full"),
-        (["--payments", "on"], "--payments off"),
         (["--host", "256.1.1.1"], "256.1.1.1"),
         (["--host", "x" * 70 + ".example"], "x" * 70),
         (["--host", "192.0.2.1"], "192.0.2.1"),
@@ -121,6 +124,27 @@ async def test_settings_that_cannot_work_are_refused(tmp_path: Path, flags: list
         (["--port", "-1"], {}, "port"),
         (["--log-level", "loud"], {}, "loud"),
         (["--payments", "maybe"], {}, "maybe"),
+        (["--payments", "on"], {}, "--pay-to ADDRESS"),
+        (["--payments", "on", "--pay-to", ""], {}, "--pay-to ADDRESS"),
+        ([], {"COMPUTE_ROUTER_PAYMENTS": "on"}, "--pay-to ADDRESS"),
+        (["--payments", "on", "--pay-to", "alice"], {}, "not an address on Solana"),
+        (["--payments", "on", "--pay-to", "1" * 32], {}, "zero address"),
+        (["--payments", "on", "--pay-to", f"0x{'ab' * 20}"], {}, "EVM address"),
+        ([*PAY_ON_MONAD, f"0x{'ab' * 19}"], {}, "not an address on Monad"),
+        ([*PAY_ON_MONAD, f"0x{'00' * 20}"], {}, "zero address"),
+        ([*PAY_ON_MONAD, f"0x{'aB' * 20}"], {}, "mistyped"),
+        ([*PAY_ON_MONAD, USDC_ON_SOLANA], {}, "address on Solana"),
+        (["--pay-to", USDC_ON_SOLANA], {}, "payments are off"),
+        (["--fee-bps=100"], {}, "payments are off"),
+        ([*PAID, "--facilitator", "ftp://x"], {}, "URL"),
+        ([*PAID, "--facilitator", "https://me:secret@example.org"], {}, "no user"),
+        ([*PAID, "--facilitator", "local"], {}, "--facilitator-key"),
+        ([*PAID, "--facilitator-key", "key"], {}, "--facilitator local"),
+        ([*PAID, "--rpc-url", "localhost"], {}, "URL"),
+        ([*PAID, "--fee-bps", "10001"], {}, "10000"),
+        ([*PAID, "--fee-bps", "-1"], {}, "basis points"),
+        ([*PAID, "--max-unsettled", "-1"], {}, "dollars"),
+        ([*PAID, "--max-unsettled", "0.0000001"], {}, "dollars"),
         (["--legacy-workers", "maybe"], {}, "yes or no"),
         ([], {"COMPUTE_ROUTER_LEGACY_WORKERS": "maybe"}, "yes or no"),
         (["--max-workers", "0"], {}, "max-workers"),

@@ -1,4 +1,4 @@
-"""A facilitator over HTTP on a chain that is a dictionary; it checks signatures for real, and fails as told."""
+"""A facilitator over HTTP on a chain that is a dictionary. Signatures are checked for real; it fails as told."""
 
 from __future__ import annotations
 
@@ -126,7 +126,9 @@ class FacilitatorServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         path = head.split(" ", 2)[1]
-        length = next((int(line[15:]) for line in head.split("\r\n") if line.lower()[:15] == "content-length:"), 0)
+        length = next(
+            (int(line[15:]) for line in head.split("\r\n") if line.lower()[:15] == "content-length:"), 0
+        )
         asked = json.loads(await reader.readexactly(length)) if length else {}
         self.asked.append(path)
         self.bodies.append(asked)
@@ -159,7 +161,9 @@ class FacilitatorServer:
         payer, reason = self._checked(inner, wanted)
         if path == "/verify":
             return {"isValid": reason is None, "invalidReason": reason, "payer": payer}
-        reference = None if reason else self.play.move(key_of(inner), payer, wanted["payTo"], int(wanted["amount"]))
+        reference = (
+            None if reason else self.play.move(key_of(inner), payer, wanted["payTo"], int(wanted["amount"]))
+        )
         return {
             "success": reference is not None,
             "errorReason": reason,

@@ -13,7 +13,10 @@ from compute_router.transport.payments.offers import Offered
 
 
 class Authorization(msgspec.Struct, frozen=True):
-    """One authorization that meets its requirement. ``payload`` has the fields that were checked and no more."""
+    """One authorization that meets its requirement.
+
+    ``payload`` has the fields that were checked, and no more.
+    """
 
     payment_id: str
     payer: str

@@ -74,7 +74,10 @@ class EdgeFacilitator(Facilitator, Protocol):
 
 
 class Checkout:
-    """Asks for the payment of a job, and takes it if it is good. ``secret`` is what credit tokens are made with."""
+    """Asks for the payment of a job, and takes it if it is good.
+
+    ``secret`` is what credit tokens are made with.
+    """
 
     def __init__(
         self,
@@ -111,7 +114,7 @@ class Checkout:
         return discovery_answer(self._offers, request.headers.get("Host"), fee_payer)
 
     async def payment(self, request: Request, job: NewJob) -> NewPayment:
-        """The payment of a job, checked; its amount is held until the job is stored or :meth:`drop` is called.
+        """The payment of a job, checked. Its amount is held until :meth:`stored` or :meth:`drop`.
 
         Raises:
             PaymentRequiredError: none came, or it cannot be taken; the subclass says why.
@@ -229,7 +232,9 @@ class Checkout:
                 "The payer has too little for this job and those that are not settled yet.", offered.offer
             )
         if refusal is FundsRefusal.TOO_MUCH_UNSETTLED:
-            raise TooMuchUnsettledError("This payer has too much that is not settled yet; wait for some of it.")
+            raise TooMuchUnsettledError(
+                "This payer has too much that is not settled yet; wait for some of it."
+            )
 
     async def _balance(self, payer: str) -> MicroUsd | None:
         try:

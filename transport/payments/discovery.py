@@ -1,4 +1,4 @@
-"""``/.well-known/x402``: what is sold here and for how much, for programs that look around before they buy."""
+"""``/.well-known/x402``: what is sold here and for how much, for programs that look around."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answers of a facilitator mean. It may be wrong, or lie: what it says is compared with what we know."""
+"""What the answers of a facilitator mean. It may be wrong, or lie: we compare it with what we know."""
 
 from __future__ import annotations
 

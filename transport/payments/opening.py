@@ -34,7 +34,10 @@ _LOOK_AGAIN_SECONDS: Final = 2.0
 
 
 class PaymentSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator chooses. ``facilitator`` None is one of our own, which signs with ``facilitator_key``."""
+    """What an operator chooses.
+
+    ``facilitator`` is a URL; None is one of our own, which signs with ``facilitator_key``.
+    """
 
     chain: Chain
     pay_to: str

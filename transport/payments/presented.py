@@ -68,7 +68,8 @@ def presented_payment(request: Request, offer: PaymentOffer) -> Presented | None
         said = _VERSION_OF.decode(raw).version
         if said != _VERSIONS[name]:
             raise PaymentVersionError(
-                f"{name} is for version {_VERSIONS[name]} of x402, and the payment is of version {said}.", offer
+                f"{name} is for version {_VERSIONS[name]} of x402, and the payment is of version {said}.",
+                offer,
             )
         if said == 2:
             payment = _PAYMENTS.decode(raw)

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from compute_router.actors.clock import SteadyMs
-from compute_router.protocol.errors import PaymentsUnavailableError
+from compute_router.protocol.errors import PaymentsUnavailableError, UnavailableError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import Payment, Refused, Settled, Unknown, Verified
 from compute_router.transport.payments import facilitator_answers
@@ -35,8 +35,10 @@ class Patience(msgspec.Struct, frozen=True):
     pause: float = 0.1
 
 
-class _NoAnswerError(Exception):
+class _NoAnswerError(UnavailableError):
     """Nothing came back that is of use."""
+
+    code = "facilitator_silent"
 
 
 class RemoteFacilitator:
@@ -149,7 +151,7 @@ class RemoteFacilitator:
         return None
 
     async def _patiently(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        """Ask for something that may be asked twice; answers that it is overloaded or broken count as none."""
+        """Ask what may be asked twice. That it is overloaded or broken counts as no answer."""
         seconds = self._patience.verify if method == "POST" else self._patience.supported
         problem = _NoAnswerError("not asked")
         for attempt in range(self._patience.tries):

@@ -206,7 +206,9 @@ async def test_another_asset_is_refused(tmp_path: Path, chain: Chain) -> None:
         inner = till.seeker.sign(other)
         assert told(await till.post(v2_headers(other, inner))) == MISMATCH
         # Said to be ours: on EVM the signature does not fit then, on Solana the transaction itself tells.
-        assert told(await till.post(v2_headers(wanted, inner))) == (REFUSED if chain is Chain.MONAD else MISMATCH)
+        assert told(await till.post(v2_headers(wanted, inner))) == (
+            REFUSED if chain is Chain.MONAD else MISMATCH
+        )
         await nothing_happened(till)
 
 

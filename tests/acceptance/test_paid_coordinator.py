@@ -1,0 +1,86 @@
+"""A coordinator process that is paid, and one that is not."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from compute_router.protocol.networks import Chain
+from tests.fakes.facilitator_server import PlayChain, facilitator_server
+from tests.fakes.processes import ROOT, coordinator_process, program
+from tests.transport.harness import TASK
+from tests.transport.payments.till import PAY_TO, both_chains, required
+
+pytestmark = pytest.mark.acceptance
+
+HEAVY: Final = ("x402", "web3", "eth_account", "solana", "solders", "coincurve", "pydantic")
+
+WATCHED: Final = f"""
+import builtins, os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+import run_coordinator
+say = builtins.print
+def heard(text, **options):
+    if "listening" in text:
+        os.kill(os.getpid(), signal.SIGTERM)
+run_coordinator.print = heard
+code = run_coordinator.main(["--chain", "monad", "--port", "0"])
+say("ended", code, sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+
+
+def flags(chain: Chain, facilitator: str) -> list[str]:
+    money = ["--payments", "on", "--pay-to", PAY_TO[chain], "--facilitator", facilitator]
+    return ["--chain", chain.value, *money, "--rpc-url", "http://127.0.0.1:9/secret-of-the-node"]
+
+
+async def test_with_payments_off_nothing_of_the_chains_is_even_imported(tmp_path: Path) -> None:
+    async with program(["-c", WATCHED], tmp_path) as process:
+        assert await process.ended() == 0
+    assert process.stdout == "ended 0 []"
+
+
+async def test_without_payments_it_says_so(tmp_path: Path) -> None:
+    async with coordinator_process(tmp_path) as router:
+        await router.process.line("payments off")
+
+
+@both_chains
+async def test_with_payments_it_says_where_money_goes_and_asks_for_it(tmp_path: Path, chain: Chain) -> None:
+    async with (
+        facilitator_server(PlayChain(chain)) as facilitator,
+        coordinator_process(tmp_path, *flags(chain, facilitator.url)) as router,
+    ):
+        await router.process.line("payments on")
+        assert PAY_TO[chain] in await router.process.line("USDC goes to")
+        answer = await router.http.post("/v1/jobs/commit/cheap", json=TASK)
+        assert required(answer)["accepts"][0]["payTo"] == PAY_TO[chain]
+        assert (await router.http.get("/.well-known/x402")).status_code == 200
+        assert await router.process.stop() == 0
+        assert "Traceback" not in router.process.stderr
+        assert "secret-of-the-node" not in router.process.stdout + router.process.stderr
+
+
+@both_chains
+async def test_it_starts_without_its_facilitator_says_so_and_recovers(tmp_path: Path, chain: Chain) -> None:
+    async with facilitator_server(PlayChain(chain)) as facilitator:
+        await facilitator.stop()
+        async with coordinator_process(tmp_path, *flags(chain, facilitator.url)) as router:
+            health = (await router.http.get("/v1/health")).json()
+            while health["status"] == "ok":
+                health = (await router.http.get("/v1/health")).json()
+            assert health["problems"][0].startswith("facilitator: ")
+            answer = await router.http.post("/v1/jobs/commit/cheap", json=TASK)
+            assert (answer.status_code, answer.json()["error"]) == (503, "payments_unavailable")
+            assert (await router.http.get("/v1/quote?job_type=TASK")).status_code == 200
+            await facilitator.start()
+            while (await router.http.get("/v1/health")).json()["status"] != "ok":
+                pass
+            assert (await router.http.post("/v1/jobs/commit/cheap", json=TASK)).status_code == 402
+
+
+def test_the_list_of_heavy_packages_is_that_of_packages_that_exist() -> None:
+    assert all(importlib.util.find_spec(name) for name in HEAVY)
