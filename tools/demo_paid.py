@@ -14,27 +14,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
-import msgspec
-
 from compute_router.protocol.errors import ComputeRouterError
+from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.ledger import FEES, fee_of, payer_account, worker_account
 from compute_router.protocol.networks import NETWORKS
+from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.units import MicroUsd, format_usd
-from compute_router.sdk import ComputeRouter, JobFailedError
-from compute_router.sdk.cli_output import say, short_key
+from compute_router.sdk.cli_output import say
 from compute_router.sdk.demo_interrupts import Interrupts
 from compute_router.sdk.demo_processes import DemoFailedError, Processes
 from compute_router.sdk.exit_codes import ExitCode
 from tools.failing_model import FailingModel
 from tools.paid_networks import PaidNetwork, paid_networks
+from tools.x402_seeker import X402Seeker
 
-FEE_BPS: Final = 500
+_FEE_BPS: Final = 500  # the coordinator's default
+_CHEAP: Final = "/v1/jobs/commit/cheap"
+_FAST: Final = "/v1/jobs/commit/fast"
 _ARTICLE: Final = (
     "Most computers are idle most of the time. A desktop that renders video in the evening waits for its"
     " owner all day. A network can put those hours to use, and pay the owner for each finished job."
 )
 _REVIEW: Final = "The battery lasts two days and the screen is wonderful. I love this phone."
-_EARNINGS_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,6 @@ class Balances:
 
     seeker: MicroUsd
     operator: MicroUsd
-
-
-class EarningsAnswer(msgspec.Struct, frozen=True):
-    """The part of ``GET /v1/workers/{pubkey}/earnings`` that is looked at here."""
-
-    earned: MicroUsd
 
 
 def main() -> int:
@@ -63,6 +58,8 @@ def main() -> int:
             try:
                 with processes:
                     return _run(processes)
+            except KeyboardInterrupt:
+                return ExitCode.INTERRUPTED
             finally:
                 processes.stop()
     finally:
@@ -94,43 +91,36 @@ def _show(network: PaidNetwork) -> None:
     print(f"\n{NETWORKS[network.chain].label}, {network.local.token}")
     before = _balances(network)
     _print("before", before)
-    with ComputeRouter(
-        network.url,
-        chain=network.chain,
-        user_id="demo",
-        wallet=network.wallet,
-        rpc_url=network.local.rpc_url,
-        require_verified=True,
-    ) as router:
-        paid = MicroUsd(_paid(router, "summarize", _ARTICLE) + _paid(router, "classify", _REVIEW))
-        _fails_unpaid(router)
+    with X402Seeker(network.url, network.chain, network.wallet, network.local.rpc_url) as seeker:
+        prices = [_paid(seeker, "summarize", _ARTICLE), _paid(seeker, "classify", _REVIEW)]
+        _fails_unpaid(seeker)
     after = _balances(network)
     _print("after", after)
-    earned = _earned(network)
-    print(f"   worker {short_key(network.worker.pubkey)} has earned {format_usd(earned)}", flush=True)
-    fee = MicroUsd(2 * (paid // 2 * FEE_BPS // 10_000))
-    _check("the seeker paid", before.seeker - after.seeker, paid)
-    _check("the operator received", after.operator - before.operator, paid)
-    _check("the worker earned", earned, paid - fee)
+    _check("the seeker paid", before.seeker - after.seeker, sum(prices))
+    _check("the operator received", after.operator - before.operator, sum(prices))
+    _check_ledger(network, prices)
 
 
-def _paid(router: ComputeRouter, task: str, text: str) -> MicroUsd:
-    result = router.run_task(task, text, policy="CHEAP")
-    payment = result.payment
-    if payment is None or payment.state != "settled" or payment.transaction_ref is None:
-        raise DemoFailedError(f"The job {result.job_id} is done, and its payment is not settled: {payment}.")
-    print(f"   {task}: {format_usd(payment.amount)}, settled by {payment.transaction_ref}", flush=True)
-    return payment.amount
+def _paid(seeker: X402Seeker, task: str, text: str) -> MicroUsd:
+    payload = {"task_type": task, "input": text}
+    job = seeker.run(_CHEAP, {"job_type": "TASK", "user_id": "demo", "payload": payload})
+    payment = job.payment
+    settled = payment.state is PaymentState.SETTLED and payment.transaction_ref is not None
+    if job.status is not JobStatus.COMPLETED or not settled:
+        raise DemoFailedError(f"The job {job.id} should be done and settled: {job.status}, {payment.state}.")
+    price = MicroUsd(payment.amount)
+    print(f"   {task}: {format_usd(price)}, settled by {payment.transaction_ref}", flush=True)
+    return price
 
 
-def _fails_unpaid(router: ComputeRouter) -> None:
-    """A prompt to a model that fails: nothing may be charged."""
-    try:
-        router.run_llm("Why is the sky blue?", policy="FAST", timeout_s=30)
-    except JobFailedError as error:
-        print(f"   inference: failed ({error.reason}), and nothing was charged", flush=True)
-    else:
-        raise DemoFailedError("The model that fails at everything answered.")
+def _fails_unpaid(seeker: X402Seeker) -> None:
+    """A prompt to a model that fails: its payment is void, and no money moves."""
+    payload = {"prompt": "Why is the sky blue?"}
+    job = seeker.run(_FAST, {"job_type": "LLM_INFER", "user_id": "demo", "payload": payload})
+    if job.status is not JobStatus.FAILED or job.payment.state is not PaymentState.VOID:
+        raise DemoFailedError(f"The job {job.id} should fail unpaid: {job.status}, {job.payment.state}.")
+    price = format_usd(MicroUsd(job.payment.amount))
+    print(f"   inference for {price}: failed ({job.result['detail']}), and nothing was charged", flush=True)
 
 
 def _balances(network: PaidNetwork) -> Balances:
@@ -142,13 +132,21 @@ def _print(when: str, balances: Balances) -> None:
     print(f"   {when:6} the seeker has {seeker}, the operator {operator}", flush=True)
 
 
-def _earned(network: PaidNetwork) -> MicroUsd:
-    url = f"{network.url}/v1/workers/{network.worker.pubkey}/earnings"
-    try:
-        response = httpx.get(url, timeout=_EARNINGS_TIMEOUT_S, trust_env=False).raise_for_status()
-        return msgspec.json.decode(response.content, type=EarningsAnswer).earned
-    except (httpx.HTTPError, msgspec.MsgspecError) as error:
-        raise DemoFailedError(f"The earnings cannot be read: {error}") from None
+def _check_ledger(network: PaidNetwork, prices: list[MicroUsd]) -> None:
+    """The coordinator's books say the same as the chain, and their sum is zero."""
+    books = network.ledger()
+    earned = books.get(worker_account(network.worker.pubkey), MicroUsd(0))
+    fees = books.get(FEES, MicroUsd(0))
+    print(f"   earned by the worker {format_usd(earned)}, by the operator {format_usd(fees)}", flush=True)
+    fee = sum(fee_of(price, _FEE_BPS) for price in prices)
+    _check("the sum of the ledger is", sum(books.values()), 0)
+    _check(
+        "the ledger says that the seeker paid",
+        -books.get(payer_account(network.payer_in_books), 0),
+        sum(prices),
+    )
+    _check("the worker earned", earned, sum(prices) - fee)
+    _check("the operator's fees are", fees, fee)
 
 
 def _check(what: str, found: int, expected: int) -> None:

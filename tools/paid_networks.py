@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,18 @@ class PaidNetwork:
     payer: str
     operator: str
     worker: DemoWorker
+    database: Path
+
+    @property
+    def payer_in_books(self) -> str:
+        """The payer as the ledger writes him: EVM addresses are in small letters there."""
+        return self.payer.lower() if self.chain is Chain.MONAD else self.payer
+
+    def ledger(self) -> dict[str, MicroUsd]:
+        """Balances of all accounts in the coordinator's books, read beside it."""
+        with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True)) as books:
+            sums = books.execute("SELECT account, SUM(amount) FROM ledger GROUP BY account").fetchall()
+        return {account: MicroUsd(amount) for account, amount in sums}
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,10 @@ def paid_networks(processes: Processes, ollama_url: str) -> Iterator[list[PaidNe
             worker = make_worker(processes.directory, name, ProviderType.DESKTOP)
             processes.start(name, worker_command(worker, url, ollama_url, None))
             own = accounts[chain]
-            networks.append(PaidNetwork(chain, local, url, own.wallet, own.payer, own.operator, worker))
+            database = processes.directory / f"{chain.value}.db"
+            networks.append(
+                PaidNetwork(chain, local, url, own.wallet, own.payer, own.operator, worker, database)
+            )
         for network in networks:
             with ComputeRouter(network.url, chain=network.chain, user_id="demo") as router:
                 wait_until_online(processes, router, 1)
