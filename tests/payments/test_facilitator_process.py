@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from compute_router.actors.clock import SystemClock
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import NETWORKS, Chain
-from compute_router.protocol.payments import Settled
+from compute_router.protocol.payments import Refused, Settled, Unknown, Verified
 from compute_router.transport.payments.local_facilitator import LocalFacilitator, Restarts
+from compute_router.transport.payments.remote_facilitator import RemoteFacilitator
 from tests.payments.paying import PRICE, EvmScene, Scene, SolanaScene
 
 if TYPE_CHECKING:
@@ -50,10 +52,10 @@ class Process:
     def __init__(self, scene: Scene, directory: Path) -> None:
         command = [sys.executable, "-m", "compute_router.transport.facilitator"]
         command += ["--chain", scene.chain.value, "--key", str(key_file(scene, directory)), "--port", "0"]
-        environment = {**os.environ, "COMPUTE_ROUTER_RPC_URL": scene.local.rpc_url}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
-        )
+        url_file = directory / "node.url"
+        url_file.write_text(scene.local.rpc_url + "\n")
+        command += ["--rpc-url-file", str(url_file)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline()
         match = re.search(r"listening on (\S+)", self.first_line)
@@ -124,6 +126,27 @@ def test_it_says_what_it_supports_in_both_versions(scene: Scene, start: Callable
     assert kinds == {(2, "exact", NETWORKS[scene.chain].caip2), (1, "exact", old)}
     if scene.chain is Chain.SOLANA:
         assert {kind["extra"]["feePayer"] for kind in supported["kinds"]} == {_address(scene)}
+
+
+def test_the_coordinators_client_understands_it(scene: Scene, start: Callable[[], Process]) -> None:
+    process = start()
+    payment = scene.payment(scene.signed())
+
+    async def scenario() -> None:
+        facilitator = RemoteFacilitator(process.url, scene.chain, SystemClock().steady_ms)
+        assert await facilitator.healthy() is None
+        verified = await facilitator.verify(payment.payload, payment.requirements)
+        assert verified == Verified(scene.seeker)
+        settled = await facilitator.settle(payment)
+        assert isinstance(settled, Settled)
+        assert await facilitator.settle(payment) == settled
+        assert isinstance(await facilitator.verify(payment.payload, payment.requirements), Refused)
+        scene.local.faults.down = True
+        assert isinstance(await facilitator.settle(scene.payment(scene.signed())), Unknown)
+        await facilitator.close()
+
+    asyncio.run(scenario())
+    assert scene.paid == PRICE
 
 
 def test_bad_requests_are_answered_and_end_nothing(scene: Scene, start: Callable[[], Process]) -> None:

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from compute_router.storage.settlement_book import SettlementBook
 logger = logging.getLogger("compute_router.facilitator")
 
 DEFAULT_PORTS: Final = {Chain.MONAD: 4011, Chain.SOLANA: 4021}
-RPC_URL_VARIABLE: Final = "COMPUTE_ROUTER_RPC_URL"
+_LONGEST_URL: Final = 4096
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,27 +39,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db: Path
     log_level: str
     confirm_seconds: float
-    until_stdin_closes: bool
+    supervised: bool
 
 
-def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """Settings from flags, then environment, then defaults. A bad one ends the process with exit code 2."""
+def read_settings(argv: Sequence[str]) -> Settings:
+    """Settings from flags, then defaults. A bad one ends the process with exit code 2."""
     parser = argparse.ArgumentParser(
         prog="compute-router facilitator",
         description="Verify x402 payments and settle them on one chain. The key pays the chain's fees.",
     )
     parser.add_argument("--chain", choices=[chain.value for chain in Chain], required=True)
-    parser.add_argument(
-        "--rpc-url",
-        default=environ.get(RPC_URL_VARIABLE),
-        help=f"The chain's JSON-RPC node. Default: the public one. [{RPC_URL_VARIABLE}]",
+    node = parser.add_mutually_exclusive_group()
+    node.add_argument("--rpc-url", help="The chain's JSON-RPC node. Default: the public one.")
+    node.add_argument(
+        "--rpc-url-file",
+        type=Path,
+        help="File with the node's URL, for one with an API key in it: command lines are no secret.",
     )
     parser.add_argument(
         "--key",
         type=Path,
-        default=environ.get("COMPUTE_ROUTER_FACILITATOR_KEY"),
+        required=True,
         help="File with the key that pays the fees, for its owner alone: hex of an EVM key, or a Solana "
-        "keypair as a JSON list. [COMPUTE_ROUTER_FACILITATOR_KEY]",
+        "keypair as a JSON list.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on. Default: 127.0.0.1.")
     parser.add_argument("--port", type=_port, help="Default: 4011 monad, 4021 solana; 0 for any free one.")
@@ -70,14 +72,19 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     parser.add_argument(
         "--confirm-seconds", type=_seconds, default=30.0, help="How long to wait for a block. Default: 30."
     )
-    parser.add_argument("--until-stdin-closes", action="store_true", help="Stop when standard input ends.")
+    node.add_argument(
+        "--supervised",
+        action="store_true",
+        help="Read the node's URL as a line from standard input, and stop when standard input ends.",
+    )
     given = parser.parse_args(argv)
-    if given.key is None:
-        parser.error("say where the key that pays the fees is: --key PATH")
     chain = Chain(given.chain)
-    rpc_url = given.rpc_url or PAYMENT_NETWORKS[chain].default_rpc_url
+    try:
+        rpc_url = _rpc_url(given, PAYMENT_NETWORKS[chain].default_rpc_url)
+    except (OSError, UnicodeDecodeError):
+        parser.error("the file of the node's URL cannot be read")
     if urlsplit(rpc_url).scheme not in ("http", "https"):
-        parser.error("--rpc-url must begin with http:// or https://")
+        parser.error("the node's URL must begin with http:// or https://")
     return Settings(
         chain=chain,
         rpc_url=rpc_url,
@@ -87,8 +94,20 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         db=given.key.with_name(given.key.name + ".book") if given.db is None else given.db,
         log_level=given.log_level,
         confirm_seconds=given.confirm_seconds,
-        until_stdin_closes=given.until_stdin_closes,
+        supervised=given.supervised,
     )
+
+
+def _rpc_url(given: argparse.Namespace, default: str) -> str:
+    if given.supervised:
+        line = bytearray()
+        while len(line) < _LONGEST_URL and (letter := os.read(0, 1)) not in (b"", b"\n"):
+            line += letter
+        return line.decode("utf-8")
+    if given.rpc_url_file is not None:
+        with given.rpc_url_file.open("rb") as file:
+            return str(file.read(_LONGEST_URL).decode("utf-8").strip())
+    return str(given.rpc_url or default)
 
 
 def _port(text: str) -> int:
@@ -135,7 +154,7 @@ async def serve(settings: Settings) -> None:
         print(f"{label} facilitator listening on http://{host}:{port}", flush=True)
         print(f"  pays fees as {side.address}, asks {urlsplit(settings.rpc_url).hostname}", flush=True)
         await server.problem()  # which writes what it finds to the log
-        await _told_to_stop(settings.until_stdin_closes)
+        await _told_to_stop(settings.supervised)
         logger.info("stopping: settlements under way are brought to an end")
         await server.stop()
     finally:
@@ -143,12 +162,12 @@ async def serve(settings: Settings) -> None:
         book.close()
 
 
-async def _told_to_stop(until_stdin_closes: bool) -> None:
+async def _told_to_stop(supervised: bool) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    if until_stdin_closes:
+    if supervised:
         # Whoever started this holds the other end of the pipe; it closes however he ends.
         def read() -> None:
             if not os.read(0, 4096):
@@ -161,7 +180,7 @@ async def _told_to_stop(until_stdin_closes: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    settings = read_settings(sys.argv[1:] if argv is None else argv, os.environ)
+    settings = read_settings(sys.argv[1:] if argv is None else argv)
     log_to_stderr(settings.log_level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Requests to the node, whose URL may hold an API key, are nobody's business.
     for chatty in ("httpx", "httpx2", "httpcore", "urllib3", "web3", "solana"):

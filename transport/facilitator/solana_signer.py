@@ -1,7 +1,7 @@
 """The x402 library's Solana signer, without its faults.
 
 The library's takes a transaction for settled that is in a block but failed; and it takes a connection that
-broke while sending for a refusal, though the cluster may have the transaction. So everything that it asks of a
+broke while sending for a refusal, though the cluster may have the transaction. So all that it asks of a
 node is asked here instead, where a node's refusal and a lost connection are told apart.
 """
 
@@ -25,6 +25,7 @@ from solders.transaction import VersionedTransaction
 
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.attempt import current_attempt
+from compute_router.transport.payments.json_rpc import NodeError
 
 _SEEN: Final = ("confirmed", "finalized")
 _CONFIRMED: Final = {"commitment": "confirmed"}
@@ -34,15 +35,6 @@ _FIRST_POLL_SECONDS: Final = 0.05
 _SEND_AGAIN_SECONDS: Final = 2.0
 _BAD_SIGNATURE: Final = -32003
 _BAD_PARAMETERS: Final = -32602
-
-
-class RefusedError(Exception):
-    """The node answered with an error. ``rpc_code`` and ``said`` are its own."""
-
-    def __init__(self, rpc_code: int, said: str) -> None:
-        super().__init__(said)
-        self.rpc_code = rpc_code
-        self.said = said
 
 
 class SolanaSigner(FacilitatorKeypairSigner):
@@ -82,7 +74,7 @@ class SolanaSigner(FacilitatorKeypairSigner):
         options = {**_CONFIRMED, "encoding": "base64", "sigVerify": True}
         try:
             failed = self._ask("simulateTransaction", tx_base64, options)["value"]["err"]
-        except RefusedError as error:
+        except NodeError as error:
             # With these a node means the transaction, with all others itself.
             if error.rpc_code in (_BAD_SIGNATURE, _BAD_PARAMETERS):
                 raise RuntimeError(f"Simulation failed: {error.said}") from None
@@ -98,14 +90,14 @@ class SolanaSigner(FacilitatorKeypairSigner):
         """Send a signed transaction; returns its signature. The attempt has it before the node.
 
         Raises:
-            RefusedError: the node does not take it.
+            NodeError: the node does not take it.
         """
         raw = base64.b64decode(tx_base64)
         signature = str(VersionedTransaction.from_bytes(raw).signatures[0])
         current_attempt().about_to_send(signature, raw)
         try:
             self._send(raw)
-        except RefusedError as error:
+        except NodeError as error:
             # A node behind a balancer may refuse what another one has taken.
             if self._may_be_known(signature):
                 return signature
@@ -142,7 +134,7 @@ class SolanaSigner(FacilitatorKeypairSigner):
 
     def revive(self, transaction: SentTransaction) -> bool:
         """Send a transaction again that was sent, or nearly, before. The same one never counts twice."""
-        with contextlib.suppress(RefusedError):
+        with contextlib.suppress(NodeError):
             self._send(transaction.raw)
         return True
 
@@ -169,5 +161,5 @@ class SolanaSigner(FacilitatorKeypairSigner):
         answer = response.json()
         if "error" in answer:
             error = answer["error"]
-            raise RefusedError(int(error.get("code", 0)), str(error.get("message", "")))
+            raise NodeError(method, int(error.get("code", 0)), str(error.get("message", "")))
         return answer["result"]

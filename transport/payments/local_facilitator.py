@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import re
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ from compute_router.protocol.networks import Chain
 logger = logging.getLogger(__name__)
 
 MODULE: Final = "compute_router.transport.facilitator"
-_RPC_URL_VARIABLE: Final = "COMPUTE_ROUTER_RPC_URL"
 _LISTENING: Final = re.compile(rb".* listening on (http://\S+:(\d+))\s*")
 _STARTS_WITHIN_SECONDS: Final = 60.0
 _STOPS_WITHIN_SECONDS: Final = 45.0
@@ -89,15 +87,16 @@ class LocalFacilitator:
             f"--key={self._key}",
             f"--port={self._port}",
             "--log-level=warning",
-            "--until-stdin-closes",
+            "--supervised",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # The URL may hold an API key, and every user of a machine can read command lines.
-            env={**os.environ, _RPC_URL_VARIABLE: self._rpc_url},
             # Ctrl-C at the terminal is for us: settlements go on while we drain.
             start_new_session=True,
         )
+        assert process.stdin is not None
         assert process.stdout is not None
+        # Not in its command line, which every user of the machine can read: the URL may hold an API key.
+        process.stdin.write(self._rpc_url.encode() + b"\n")
         try:
             async with asyncio.timeout(_STARTS_WITHIN_SECONDS):
                 line = await process.stdout.readline()
