@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
 import pytest
 
 from compute_router.actors.messages import (
@@ -13,12 +14,13 @@ from compute_router.actors.messages import (
     FundsRefusal,
     HoldFunds,
     JobCommitted,
+    OutcomeRead,
     SettleAnswered,
 )
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.payment_state import PaymentState
-from compute_router.protocol.payments import CREDIT_NETWORK, Refused, Settled, Unknown
+from compute_router.protocol.payments import CREDIT_NETWORK, NotSettled, Refused, Settled, StillOpen, Unknown
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from tests.fakes.paying import PRICE, SECRET, Shop, a_payment
 
@@ -30,6 +32,11 @@ SHARE = PRICE - PRICE // 20
 def told(shop: Shop) -> list[tuple[JobStatus, PaymentState | None]]:
     """The ends that were told: how the job and its payment stood."""
     return [(view.status, view.payment.state if view.payment else None) for view in shop.told.views]
+
+
+def problem(shop: Shop) -> str:
+    """What health says of payments; nothing when all is well."""
+    return shop.problem or ""
 
 
 def completed(job_id: str = "job", *, lives: int = 3_600_000, policy: PaymentPolicy | None = None) -> Shop:
@@ -312,6 +319,86 @@ def test_a_chain_that_cannot_be_read_is_asked_again_ever_more_seldom() -> None:
     assert shop.problem is None
 
 
+def test_a_refusal_while_the_first_question_is_still_on_its_way_ends_nothing() -> None:
+    shop = completed()
+    on_its_way = shop.facilitator_says(Unknown("silence"))
+    shop.pass_time(2 * SECOND)
+    shop.chain_says()
+    shop.facilitator_says(Refused("it is being settled"))
+    shop.pass_time(5 * SECOND)
+    shop.chain_says()
+    assert shop.state("job") is PaymentState.UNKNOWN
+    shop.chain.carry_out(on_its_way)
+    shop.executor.settlements.clear()
+    shop.tell(SettleAnswered("pay-job", Refused("it was used")))
+    shop.pass_time(10 * SECOND)
+    shop.chain_says()
+    assert told(shop) == [(JobStatus.COMPLETED, PaymentState.SETTLED)]
+
+
+def test_a_chain_whose_clock_is_behind_is_not_asked_for_what_has_expired() -> None:
+    shop = completed(lives=60 * SECOND)
+    shop.facilitator_says(Unknown("silence"))
+    shop.clock.advance(61 * SECOND)
+    shop.fire_timers()
+    shop.executor.readings.clear()
+    shop.tell(OutcomeRead("pay-job", StillOpen()))
+    assert shop.executor.settlements == []
+    assert shop.state("job") is PaymentState.UNKNOWN
+
+
+def test_an_outcome_that_nobody_asked_for_changes_nothing() -> None:
+    shop = completed()
+    shop.tell(OutcomeRead("pay-job", NotSettled("it expired")))
+    shop.settle_down()
+    assert shop.state("job") is PaymentState.SETTLING
+
+
+def test_a_job_that_completes_while_its_payment_is_in_doubt_is_looked_up_at_once() -> None:
+    shop = Shop()
+    shop.commit("job", lives=SOLANA)
+    shop.pass_time(31 * SECOND)
+    shop.facilitator_says(Unknown("silence"))
+    shop.pass_time(2 * SECOND)
+    shop.chain_says(unreadable=True)
+    assert shop.executor.readings == []
+    shop.complete("job")
+    shop.settle_down()
+    assert len(shop.executor.readings) == 1
+
+
+def test_news_that_is_older_than_what_is_known_is_passed_over() -> None:
+    shop = Shop()
+    shop.commit("job", lives=SOLANA)
+    # Stored before settlement was asked for, and told after it.
+    shop.complete("job")
+    late = shop.ends.popleft()
+    shop.pass_time(31 * SECOND)
+    assert len(shop.executor.settlements) == 1
+    shop.ends.append(late)
+    shop.settle_down()
+    shop.facilitator_says(Unknown("silence"))
+    assert shop.state("job") is PaymentState.UNKNOWN
+    shop.pass_time(2 * SECOND)
+    assert shop.executor.settlements == []
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_an_end_that_says_nothing_of_its_payment_is_settled_with_the_store(early: bool) -> None:
+    shop = Shop()
+    shop.commit("job", lives=SOLANA)
+    if early:
+        shop.pass_time(31 * SECOND)
+        shop.facilitator_settles()
+        shop.chain_says()
+    shop.fail("job")
+    shop.ends.append(msgspec.structs.replace(shop.ends.popleft(), payment=None))
+    shop.settle_down()
+    wanted = PaymentState.CREDITED if early else PaymentState.VOID
+    assert told(shop) == [(JobStatus.FAILED, wanted)]
+    assert not shop.timers
+
+
 # The facilitator lies
 
 
@@ -393,10 +480,10 @@ def test_it_is_tried_again_and_what_waited_is_settled() -> None:
     shop.complete("job")
     shop.pass_time(1_100)
     shop.facilitator_is("it is ill")
-    assert "facilitator" in (shop.problem or "")
+    assert "facilitator" in problem(shop)
     shop.pass_time(2_100)
     shop.facilitator_is(None)
-    assert not (shop.problem or "")
+    assert problem(shop) == ""
     assert "pay-job" in [payment.payment_id for payment in shop.executor.settlements]
 
 
