@@ -18,6 +18,9 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 # What SQLite says names columns and files, and never values.
 _QUOTELESS_MODULES: Final = frozenset({"apsw"})
 
+# They log URLs, which may hold the key of a node.
+_TALKATIVE: Final = ("httpx", "httpcore", "urllib3", "web3")
+
 
 def describe(error: BaseException) -> str:
     """The kind of an error, with its sentence if that is known to quote nobody's data."""
@@ -55,3 +58,5 @@ def log_to_stderr(level: str, line: str, time: str | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(QuotelessFormatter(line, time))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)

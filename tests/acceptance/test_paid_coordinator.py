@@ -11,6 +11,7 @@ import pytest
 from compute_router.protocol.networks import Chain
 from tests.fakes.facilitator_server import PlayChain, facilitator_server
 from tests.fakes.processes import ROOT, coordinator_process, program
+from tests.fakes.signed_payments import EvmSeeker, SolanaSeeker, v2_headers
 from tests.transport.harness import TASK
 from tests.transport.payments.till import PAY_TO, both_chains, required
 
@@ -32,9 +33,12 @@ say("ended", code, sorted(set({HEAVY!r}) & set(sys.modules)))
 """
 
 
+NODE: Final = "/secret-of-the-node"
+
+
 def flags(chain: Chain, facilitator: str) -> list[str]:
     money = ["--payments", "on", "--pay-to", PAY_TO[chain], "--facilitator", facilitator]
-    return ["--chain", chain.value, *money, "--rpc-url", "http://127.0.0.1:9/secret-of-the-node"]
+    return ["--chain", chain.value, *money, "--rpc-url", f"{facilitator}{NODE}"]
 
 
 async def test_with_payments_off_nothing_of_the_chains_is_even_imported(tmp_path: Path) -> None:
@@ -61,7 +65,29 @@ async def test_with_payments_it_says_where_money_goes_and_asks_for_it(tmp_path: 
         assert (await router.http.get("/.well-known/x402")).status_code == 200
         assert await router.process.stop() == 0
         assert "Traceback" not in router.process.stderr
-        assert "secret-of-the-node" not in router.process.stdout + router.process.stderr
+
+
+@both_chains
+async def test_the_key_of_its_node_and_payments_are_in_no_log(tmp_path: Path, chain: Chain) -> None:
+    play = PlayChain(chain)
+    seeker = EvmSeeker() if chain is Chain.MONAD else SolanaSeeker()
+    play.has[seeker.address.lower()] = 1_000_000
+    async with facilitator_server(play) as facilitator:
+        facilitator.faults[NODE] = (200, b"{}")
+        loud = [*flags(chain, facilitator.url), "--log-level", "debug"]
+        async with coordinator_process(tmp_path, *loud) as router:
+            (wanted,) = required(await router.http.post("/v1/jobs/commit/cheap", json=TASK))["accepts"]
+            inner = seeker.sign(wanted)
+            answer = await router.http.post(
+                "/v1/jobs/commit/cheap", json=TASK, headers=v2_headers(wanted, inner)
+            )
+            assert answer.status_code == 201
+            assert facilitator.count(NODE) >= 1
+            assert await router.process.stop() == 0
+            said = router.process.stdout + router.process.stderr
+    assert NODE not in said
+    for secret in (inner.get("signature"), inner.get("transaction")):
+        assert secret is None or secret not in said
 
 
 @both_chains

@@ -1,4 +1,4 @@
-"""A facilitator over HTTP on a chain that is a dictionary. Signatures are checked for real; it fails as told."""
+"""A facilitator over HTTP on a play chain. Signatures are checked for real; it fails as it is told."""
 
 from __future__ import annotations
 

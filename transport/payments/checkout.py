@@ -182,16 +182,18 @@ class Checkout:
         return CreditRefusedError("There is no such credit, or not enough left of it.", offered.offer)
 
     async def _offered(self, request: Request, job: NewJob) -> Offered:
-        url = resource_url(request.headers.get("Host"), request.path)
+        return await self._offer(request, await self._amount(request, job))
+
+    async def _amount(self, request: Request, job: NewJob) -> MicroUsd:
         try:
-            amount = self.quotes.price(request, job.tier, job.job_type)
+            return self.quotes.price(request, job.tier, job.job_type)
         except QuoteRefusedError as error:
             today = self.quotes.listed(job.tier, job.job_type)
-            error.offer = (await self._offer(today, url)).offer
+            error.offer = (await self._offer(request, today)).offer
             raise
-        return await self._offer(amount, url)
 
-    async def _offer(self, amount: MicroUsd, url: str) -> Offered:
+    async def _offer(self, request: Request, amount: MicroUsd) -> Offered:
+        url = resource_url(request.headers.get("Host"), request.path)
         return self._offers.offered(amount, url, await self._facilitator.fee_payer())
 
     async def _credit(self, request: Request, job: NewJob) -> NewPayment:
@@ -203,7 +205,7 @@ class Checkout:
             raise PaymentMalformedError(str(error)) from None
         # What is left decides the commit itself; this only says who the payer is.
         credit: Credit | None = await ask(self._store, FindCredit(spends))
-        amount = self.quotes.price(request, job.tier, job.job_type)
+        amount = await self._amount(request, job)
         if credit is None or credit.amount_left < amount:
             raise await self.credit_used_up(request, job)
         payment_id = f"{CREDIT_NETWORK}/{job.job_id}"

@@ -170,6 +170,8 @@ async def test_credits_that_are_none_are_refused(tmp_path: Path, chain: Chain) -
             )
         both = await till.payment() | {CREDIT_HEADER: token}
         assert told(await till.post(both)) == (400, "payment_malformed")
+        stale = {CREDIT_HEADER: token, "Payment-Quote": "a.b"}
+        assert told(await till.post(stale)) == (402, "quote_refused")
         dear = {"job_type": "LLM_INFER", "payload": {"prompt": "x"}}
         assert told(await till.post({CREDIT_HEADER: token}, **dear)) == (402, "credit_refused")
         await till.commit({CREDIT_HEADER: token})
