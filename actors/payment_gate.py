@@ -178,8 +178,9 @@ class PaidWatchers:
         self._watchers = watchers
 
     def progress(self, step: Progress | Chunk) -> None:
-        """A job that is followed moved on."""
-        self._watchers.progress(step)
+        """A job that is followed moved on. Pieces of output are withheld: nobody has paid for them yet."""
+        if not isinstance(step, Chunk):
+            self._watchers.progress(step)
 
     def publish(self, view: JobView) -> None:
         """A job ended, and that is durable."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from eth_utils import keccak
+from eth_utils.crypto import keccak
 
 from compute_router.protocol.chain_addresses import (
     AddressError,

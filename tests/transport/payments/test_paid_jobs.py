@@ -16,6 +16,7 @@ from compute_router.protocol.networks import NETWORKS, Chain
 from tests.fakes.signed_payments import v2_headers
 from tests.transport.harness import coordinator
 from tests.transport.payments.till import DOLLAR, PAY_TO, PRICE, both_chains, paid, required, told
+from tests.transport.test_job_events import events_of
 from tests.transport.worker_client import worker
 
 
@@ -114,6 +115,31 @@ async def test_a_result_is_withheld_until_it_is_paid_for(tmp_path: Path, chain: 
         till.play.readable = True
         assert (await poll)["status"] == "completed"
         assert till.left == DOLLAR - PRICE
+
+
+@both_chains
+async def test_the_events_of_a_job_end_with_its_result_when_that_is_paid_for(
+    tmp_path: Path, chain: Chain
+) -> None:
+    async with paid(tmp_path, chain) as till, worker(till.router.port) as client:
+        await client.register(proven=True)
+        till.play.readable = False
+        till.facilitator.faults["/settle"] = (500, b"{}")
+        job_id = await till.commit()
+        async with events_of(till.router, job_id) as early:
+            await client.receive("job_assign")
+            chunk = {"type": "job_chunk", "job_id": job_id, "attempt": 1, "seq": 0, "delta": "the output"}
+            client.send(chunk)
+            ack = await client.ask(client.completion(job_id))
+            assert ack["status"] == "accepted"
+            async with events_of(till.router, job_id) as late:
+                till.facilitator.faults.clear()
+                till.play.readable = True
+                heard = [event async for event in early]
+                assert [event async for event in late] == heard[-1:]
+        assert heard[-1][0] == "job"
+        assert heard[-1][1]["payment"]["state"] == "settled"
+        assert "chunk" not in [name for name, _ in heard], "pieces of what is not paid for yet"
 
 
 @both_chains
