@@ -416,8 +416,13 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
     **PAYMENT_ACTIONS,
 }
 
-READ_ONLY: Final[frozenset[type[Message]]] = frozenset(
-    {LoadWorkerRecord, FindReplay, GetJob, GetReceipt, ListPairings, LoadApiKeys, LoadUnfinished}
-    | READ_ONLY_PAYMENT_REQUESTS
-)
+READ_ONLY: Final[frozenset[type[Message]]] = READ_ONLY_PAYMENT_REQUESTS | {
+    LoadWorkerRecord,
+    FindReplay,
+    GetJob,
+    GetReceipt,
+    ListPairings,
+    LoadApiKeys,
+    LoadUnfinished,
+}
 """Requests that change nothing, so that they can be served while the database cannot be written."""

@@ -1,8 +1,8 @@
 """The token of a credit: derived from the coordinator's key and the payment, so that it need not be stored.
 
-Whoever holds the coordinator's key can show it again and again to the owner of the failed job; the database holds
-only its hash. Another key makes other tokens: a coordinator that loses its key cannot show the old ones any more,
-but those that were shown before are still good.
+Whoever holds the coordinator's key can show it again and again to the owner of the failed job; the database
+holds only its hash. Another key makes other tokens: a coordinator that loses its key cannot show the old ones
+any more, but those that were shown before are still good.
 """
 
 from __future__ import annotations

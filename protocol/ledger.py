@@ -1,7 +1,7 @@
 """The double-entry ledger as pure functions: which journals an event of a payment or payout writes.
 
-The amounts of a journal are zero together. Its name is its kind and the id of the payment or payout, so that it can
-be written once only. Amounts are integer micro-USD; positive is what an account gains.
+The amounts of a journal are zero together. Its name is its kind and the id of the payment or payout, so that
+it can be written once only. Amounts are integer micro-USD; positive is what an account gains.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ CREDIT_NETWORK: Final = "credit"
 class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     """A verified authorization that is about to be reserved, together with its job.
 
-    ``payment_id`` names it on its chain: ``<caip2>/<asset>/<payer>/<nonce>`` on EVM, ``<caip2>/<message hash>`` on
-    Solana. ``payload`` and ``requirements`` are the x402 v2 JSON that settlement needs. ``fee`` is the
+    ``payment_id`` names it on its chain: ``<caip2>/<asset>/<payer>/<nonce>`` on EVM, 
+    ``<caip2>/<message hash>`` on Solana. ``payload`` and ``requirements`` are the x402 v2 JSON that settlement needs. ``fee`` is the
     operator's share of ``amount`` (``ledger.fee_of``). ``credit_token_hash`` is that of the credit
     which the payment becomes if its job fails after settlement (``credit_token`` of its ``payment_id``).
 
@@ -137,7 +137,7 @@ class PayoutAddress(msgspec.Struct, frozen=True):
 
 
 class Payout(msgspec.Struct, frozen=True, kw_only=True):
-    """One transfer to a worker. ``transaction_data`` is the signed transaction, as its chain's adapter wrote it."""
+    """One transfer to a worker; ``transaction_data`` is the signed transaction in its chain's own form."""
 
     payout_id: str
     pubkey: str

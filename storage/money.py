@@ -1,7 +1,7 @@
 """What is asked of a database about money: payments, credits, the ledger and payouts.
 
-Part of :class:`~compute_router.storage.interface.Store`; what is said there about transactions and counts holds.
-Nothing here is touched for a job that is free.
+Part of :class:`~compute_router.storage.interface.Store`; what is said there about transactions and counts
+holds. Nothing here is touched for a job that is free.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class MoneyStore(Protocol):
         """The credit with this hash of its token, or None."""
 
     def spend_credit(self, token_hash: str, payer: str, amount: MicroUsd) -> bool:
-        """Take an amount from a payer's credit; False, and nothing is taken, when it is not there or too small."""
+        """Take an amount from a payer's credit; False and nothing is taken if it is too small or not there."""
 
     def post(self, journal: Journal, now: UnixMs) -> None:
         """Write a journal. A journal of that name must not be there yet."""

@@ -1,4 +1,4 @@
-"""What must not be in the tables about money: a sentence about each find, and the query for the values in it."""
+"""What must not be in the tables about money: a sentence about each find, and the query for its values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ def _words(values: Iterable[Enum]) -> str:
 
 def _has(*kinds: JournalKind) -> str:
     """That a journal of one of these kinds is kept of ``payment``."""
-    names = ", ".join(f"'{kind.value}:' || payment.payment_id" for kind in kinds)
-    return f"EXISTS (SELECT 1 FROM ledger WHERE journal IN ({names}))"  # noqa: S608 - constants
+    return f"EXISTS (SELECT 1 FROM ledger WHERE journal IN {_names(kinds)})"  # noqa: S608 - constants
+
+
+def _names(kinds: Iterable[JournalKind]) -> str:
+    """The names of the journals of ``payment``."""
+    return "(" + ", ".join(f"'{kind.value}:' || payment.payment_id" for kind in kinds) + ")"
 
 
 def _payments(values: str, condition: str) -> str:
@@ -39,6 +43,7 @@ def _balance(account: str, owed: str) -> str:
 
 _OPEN: Final = _words(OPEN_PAYMENTS)
 _FAILED: Final = _words(FINAL - {JobStatus.COMPLETED})
+_OF_PAYMENTS: Final = tuple(kind for kind in JournalKind if kind is not JournalKind.PAYOUT)
 _CAME: Final = _words([PaymentState.SETTLED, PaymentState.CREDITED])
 
 MONEY_RULES: Final = (
@@ -72,8 +77,10 @@ MONEY_RULES: Final = (
     ),
     (
         "Account {} is overdrawn: {}.",
-        "SELECT account, amount FROM balances "
-        "WHERE amount < 0 AND (account GLOB 'worker:*' OR account GLOB 'credit:*')",
+        (
+            "SELECT account, amount FROM balances "
+            "WHERE amount < 0 AND (account GLOB 'worker:*' OR account GLOB 'credit:*')"
+        ),
     ),
     (
         "Job {} is paid for and has no payment.",
@@ -98,11 +105,8 @@ MONEY_RULES: Final = (
         "Payment {} is of {}, and its journals are of another amount.",
         _payments(
             "payment_id, amount",
-            "EXISTS (SELECT 1 FROM ledger WHERE journal IN ("
-            + ", ".join(
-                f"'{kind.value}:' || payment_id" for kind in JournalKind if kind is not JournalKind.PAYOUT
-            )
-            + ") GROUP BY journal HAVING sum(max(ledger.amount, 0)) <> payment.amount)",
+            f"EXISTS (SELECT 1 FROM ledger WHERE journal IN {_names(_OF_PAYMENTS)} "  # noqa: S608 - constants
+            "GROUP BY journal HAVING sum(max(ledger.amount, 0)) <> payment.amount)",
         ),
     ),
     (
@@ -158,7 +162,8 @@ MONEY_RULES: Final = (
         GROUP BY payer HAVING sum(amount_left) <> coalesce(balances.amount, 0)
         UNION ALL
         SELECT substr(account, 8), 0, amount FROM balances
-        WHERE account GLOB 'credit:*' AND amount <> 0 AND substr(account, 8) NOT IN (SELECT payer FROM credits)
+        WHERE account GLOB 'credit:*' AND amount <> 0
+            AND substr(account, 8) NOT IN (SELECT payer FROM credits)
         """,
     ),
     (
@@ -179,17 +184,23 @@ MONEY_RULES: Final = (
     ),
     (
         "Payout {} is settled and has no journal.",
-        "SELECT payout_id FROM payouts WHERE state = 'settled' AND NOT EXISTS "
-        "(SELECT 1 FROM ledger WHERE journal = 'payout:' || payout_id)",
+        (
+            "SELECT payout_id FROM payouts WHERE state = 'settled' AND NOT EXISTS "
+            "(SELECT 1 FROM ledger WHERE journal = 'payout:' || payout_id)"
+        ),
     ),
     (
         "Payout {} is {} and has a journal.",
-        "SELECT payout_id, state FROM payouts WHERE state <> 'settled' AND EXISTS "
-        "(SELECT 1 FROM ledger WHERE journal = 'payout:' || payout_id)",
+        (
+            "SELECT payout_id, state FROM payouts WHERE state <> 'settled' AND EXISTS "
+            "(SELECT 1 FROM ledger WHERE journal = 'payout:' || payout_id)"
+        ),
     ),
     (
         "Payout {} is {} and has no transaction.",
-        "SELECT payout_id, state FROM payouts WHERE state IN ('sent', 'unknown', 'settled') "
-        "AND (transaction_data IS NULL OR transaction_ref IS NULL)",
+        (
+            "SELECT payout_id, state FROM payouts WHERE state IN ('sent', 'unknown', 'settled') "
+            "AND (transaction_data IS NULL OR transaction_ref IS NULL)"
+        ),
     ),
 )

@@ -35,12 +35,13 @@ _PAYOUT: Final = """
 RESERVE_PAYMENT: Final = """
 INSERT INTO payments (payment_id, job_id, payer, network, asset, pay_to, amount, fee, state, expires_at_ms,
     x402_version, payload, requirements, credit_token_hash, spends, created_at_ms, updated_at_ms)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, CAST(?12 AS TEXT), CAST(?13 AS TEXT), ?14, ?15, ?16, ?16)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, CAST(?12 AS TEXT), CAST(?13 AS TEXT), ?14, ?15, ?16,
+    ?16)
 ON CONFLICT (payment_id) DO NOTHING
 """
 
 # One payment.
-PAYMENT: Final = f"SELECT {_PAYMENT} FROM payments AS payment WHERE payment_id = ?1"  # noqa: S608 - texts of this module
+PAYMENT: Final = f"SELECT {_PAYMENT} FROM payments AS payment WHERE payment_id = ?1"  # noqa: S608 - our texts
 
 # The payment of a job.
 PAYMENT_OF_JOB: Final = f"SELECT {_PAYMENT} FROM payments AS payment WHERE job_id = ?1"  # noqa: S608 - as above
@@ -150,7 +151,8 @@ PAYOUT: Final = f"SELECT {_PAYOUT} FROM payouts WHERE payout_id = ?1"  # noqa: S
 
 # The payouts that may still move money. Few: those that an operator is paying at the moment.
 ALL_OPEN_PAYOUTS: Final = f"""
-SELECT {_PAYOUT} FROM payouts INDEXED BY payouts_open WHERE state IN {_open_payout} ORDER BY created_at_ms, rowid
+SELECT {_PAYOUT} FROM payouts INDEXED BY payouts_open WHERE state IN {_open_payout}
+ORDER BY created_at_ms, rowid
 """  # noqa: S608 - as above
 
 # A worker's newest payouts.

@@ -9,7 +9,8 @@ from compute_router.protocol.units import MicroUsd, UnixMs
 from compute_router.storage.faults import unreadable
 
 PaymentRow = tuple[
-    str, str, str, str, int, int, str, str | None, str | None, str, str, int, int, bytes, bytes, str, str | None
+    str, str, str, str, int, int, str, str | None, str | None, str, str, int, int, bytes, bytes, str,
+    str | None
 ]  # fmt: skip
 PayoutRow = tuple[str, str, str, int, int, str, str | None, str | None, str | None]
 

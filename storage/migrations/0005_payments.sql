@@ -1,8 +1,8 @@
 -- Whether a job is paid for, so that the steps of a free one need not look for its payment.
 ALTER TABLE jobs ADD COLUMN paid INTEGER NOT NULL DEFAULT 0;
 
--- One row for each authorization that a job was taken in for, or for a spent credit (network 'credit'). Rows outlive
--- their jobs: an authorization that was used once must never be taken again.
+-- One row for each authorization that a job was taken in for, or for a spent credit (network 'credit').
+-- Rows outlive their jobs: an authorization that was used once must never be taken again.
 CREATE TABLE payments (
     payment_id TEXT PRIMARY KEY,
     job_id TEXT NOT NULL,
@@ -28,8 +28,10 @@ CREATE TABLE payments (
 );
 CREATE UNIQUE INDEX payments_job_id ON payments (job_id);
 -- Decided payments, nearly all of them, are in neither. A query must repeat the condition to use one.
-CREATE INDEX payments_open ON payments (state, expires_at_ms) WHERE state IN ('reserved', 'settling', 'unknown');
-CREATE INDEX payments_open_of_payer ON payments (payer, state, amount) WHERE state IN ('reserved', 'settling', 'unknown');
+CREATE INDEX payments_open ON payments (state, expires_at_ms)
+WHERE state IN ('reserved', 'settling', 'unknown');
+CREATE INDEX payments_open_of_payer ON payments (payer, state, amount)
+WHERE state IN ('reserved', 'settling', 'unknown');
 
 -- What is left of money that came for jobs that did not. Only the hash of a token is kept.
 CREATE TABLE credits (

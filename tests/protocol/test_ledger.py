@@ -135,9 +135,7 @@ def test_a_spent_credit_is_held_from_the_commit_on() -> None:
 
 
 def test_a_payout_takes_from_what_the_worker_is_owed() -> None:
-    payout = Payout(
-        payout_id="out-1", pubkey=WORKER, address="0x1", amount=MicroUsd(7), created_at=UnixMs(0)
-    )
+    payout = Payout(payout_id="out-1", pubkey=WORKER, address="0x1", amount=MicroUsd(7), created_at=UnixMs(0))
     journal = after_payout(payout)
     assert journal.name == "payout:out-1"
     assert amounts(journal) == {EARNED: -7, f"payout:{WORKER}": 7}

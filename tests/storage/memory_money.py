@@ -226,8 +226,8 @@ class MemoryMoney(MoneyStore):
 
     def payouts_of(self, pubkey: str, limit: int) -> tuple[Payout, ...]:
         own = [payout for payout in self._book().payouts.values() if payout.pubkey == pubkey]
-        newest_first = sorted(reversed(own), key=lambda payout: -payout.created_at)
-        return tuple(newest_first[:limit])
+        oldest_first = sorted(own, key=lambda payout: payout.created_at)
+        return tuple(oldest_first[::-1][:limit])
 
     def earnings(self, pubkey: str) -> Earnings:
         paid_out = self.balance(payout_account(pubkey))

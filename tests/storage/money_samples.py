@@ -54,9 +54,7 @@ def a_credit(token_hash: str = TOKEN_HASH, **changes: object) -> Credit:
 
 def a_payout(payout_id: str = "out-1", **changes: object) -> Payout:
     """A payout of PRICE to DESKTOP."""
-    payout = Payout(
-        payout_id=payout_id, pubkey=DESKTOP, address="0xWorker", amount=PRICE, created_at=NOON
-    )
+    payout = Payout(payout_id=payout_id, pubkey=DESKTOP, address="0xWorker", amount=PRICE, created_at=NOON)
     return msgspec.structs.replace(payout, **changes)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.ledger import (
     after_completion,
     after_failure,
@@ -12,7 +13,6 @@ from compute_router.protocol.ledger import (
     after_reservation,
     after_step,
 )
-from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.payment_state import PaymentEvent
 from compute_router.protocol.payments import NewPayment
 from compute_router.protocol.payout_state import PayoutEvent
@@ -88,9 +88,7 @@ def fill(store: Store) -> None:
         store.insert_job(a_job("free"))
         payout = a_payout()
         store.put_payout(payout)
-        store.move_payout(
-            "out-1", PayoutEvent.SEND, NOON, transaction_data="0xf8", transaction_ref="0x01"
-        )
+        store.move_payout("out-1", PayoutEvent.SEND, NOON, transaction_data="0xf8", transaction_ref="0x01")
         store.move_payout("out-1", PayoutEvent.SETTLE, NOON)
         store.post(after_payout(payout), NOON)
 
@@ -117,7 +115,10 @@ def test_entries_are_neither_changed_nor_deleted(database: Path, statement: str)
 
 # What nobody can have written, and the sentence that names it. Other sentences may come with it.
 SPOILED = [
-    ("UPDATE payments SET state = 'odd' WHERE payment_id = 'waiting'", "Payment waiting has the unknown state 'odd'."),
+    (
+        "UPDATE payments SET state = 'odd' WHERE payment_id = 'waiting'",
+        "Payment waiting has the unknown state 'odd'.",
+    ),
     ("UPDATE payouts SET state = 'odd'", "Payout out-1 has the unknown state 'odd'."),
     (
         "INSERT INTO ledger (journal, account, amount, created_at_ms) VALUES ('gift:1', 'payer:x', 5, 0)",
@@ -127,47 +128,98 @@ SPOILED = [
         "INSERT INTO ledger (journal, account, amount, created_at_ms) VALUES ('gift:1', 'payer:x', 5, 0)",
         "Journal gift:1 sums to 5 and not to zero.",
     ),
-    ("UPDATE balances SET amount = 7 WHERE account = 'operator:losses'",
-     "Account operator:losses has the balance 7, and its entries sum to -10000."),
-    ("INSERT INTO balances VALUES ('payer:nobody', 7)",
-     "Account payer:nobody has the balance 7, and its entries sum to 0."),
-    ("UPDATE balances SET amount = -1 WHERE account GLOB 'worker:*'", f"Account worker:{DESKTOP} is overdrawn: -1."),
-    ("DELETE FROM payments WHERE payment_id = 'released'", "Job job-released is paid for and has no payment."),
-    ("UPDATE jobs SET paid = 0 WHERE id = 'job-done'", "Payment done belongs to job job-done, which is free."),
+    (
+        "UPDATE balances SET amount = 7 WHERE account = 'operator:losses'",
+        "Account operator:losses has the balance 7, and its entries sum to -10000.",
+    ),
+    (
+        "INSERT INTO balances VALUES ('payer:nobody', 7)",
+        "Account payer:nobody has the balance 7, and its entries sum to 0.",
+    ),
+    (
+        "UPDATE balances SET amount = -1 WHERE account GLOB 'worker:*'",
+        f"Account worker:{DESKTOP} is overdrawn: -1.",
+    ),
+    (
+        "DELETE FROM payments WHERE payment_id = 'released'",
+        "Job job-released is paid for and has no payment.",
+    ),
+    (
+        "UPDATE jobs SET paid = 0 WHERE id = 'job-done'",
+        "Payment done belongs to job job-done, which is free.",
+    ),
     ("DELETE FROM jobs WHERE id = 'job-asked'", "Payment asked is settling and its job is not there."),
-    ("DELETE FROM ledger WHERE journal = 'completion:due'",
-     "Job job-due is completed and payment due has no journal of that."),
-    ("UPDATE jobs SET status = 'failed' WHERE id = 'job-done'",
-     "Payment done has a journal of completion, and job job-done is failed."),
-    ("UPDATE payments SET amount = 9999 WHERE payment_id = 'done'",
-     "Payment done is of 9999, and its journals are of another amount."),
-    ("DELETE FROM ledger WHERE journal = 'settlement:done'",
-     "Payment done is settled and has no journal of its settlement."),
-    ("DELETE FROM ledger WHERE journal = 'early:early'", "Payment early is settled and has no journal of its settlement."),
-    ("DELETE FROM ledger WHERE journal = 'spending:credit/spent'",
-     "Payment credit/spent is settled and has no journal of its settlement."),
-    ("UPDATE payments SET state = 'unknown' WHERE payment_id = 'done'",
-     "Payment done is unknown and has a journal of its settlement."),
-    ("DELETE FROM ledger WHERE journal = 'delivery:delivered'",
-     "Payment delivered was settled early for job job-delivered, which is completed, and has no journal of delivery."),
-    ("DELETE FROM ledger WHERE journal = 'loss:lost'",
-     "Payment lost is void and job job-lost completed, and there is no journal of the loss."),
-    ("UPDATE payments SET state = 'reserved' WHERE payment_id = 'released'",
-     "Payment released is reserved and job job-released is failed: its money was neither released nor given back."),
-    ("UPDATE payments SET state = 'settled' WHERE payment_id = 'credited'",
-     "Payment credited is settled and job job-credited is failed: its money was neither released nor given back."),
+    (
+        "DELETE FROM ledger WHERE journal = 'completion:due'",
+        "Job job-due is completed and payment due has no journal of that.",
+    ),
+    (
+        "UPDATE jobs SET status = 'failed' WHERE id = 'job-done'",
+        "Payment done has a journal of completion, and job job-done is failed.",
+    ),
+    (
+        "UPDATE payments SET amount = 9999 WHERE payment_id = 'done'",
+        "Payment done is of 9999, and its journals are of another amount.",
+    ),
+    (
+        "DELETE FROM ledger WHERE journal = 'settlement:done'",
+        "Payment done is settled and has no journal of its settlement.",
+    ),
+    (
+        "DELETE FROM ledger WHERE journal = 'early:early'",
+        "Payment early is settled and has no journal of its settlement.",
+    ),
+    (
+        "DELETE FROM ledger WHERE journal = 'spending:credit/spent'",
+        "Payment credit/spent is settled and has no journal of its settlement.",
+    ),
+    (
+        "UPDATE payments SET state = 'unknown' WHERE payment_id = 'done'",
+        "Payment done is unknown and has a journal of its settlement.",
+    ),
+    (
+        "DELETE FROM ledger WHERE journal = 'delivery:delivered'",
+        (
+            "Payment delivered was settled early for job job-delivered, which is completed, "
+            "and has no journal of delivery."
+        ),
+    ),
+    (
+        "DELETE FROM ledger WHERE journal = 'loss:lost'",
+        "Payment lost is void and job job-lost completed, and there is no journal of the loss.",
+    ),
+    (
+        "UPDATE payments SET state = 'reserved' WHERE payment_id = 'released'",
+        (
+            "Payment released is reserved and job job-released is failed: "
+            "its money was neither released nor given back."
+        ),
+    ),
+    (
+        "UPDATE payments SET state = 'settled' WHERE payment_id = 'credited'",
+        (
+            "Payment credited is settled and job job-credited is failed: "
+            "its money was neither released nor given back."
+        ),
+    ),
     ("DELETE FROM credits", "Payment credited is credited and there is no credit of it."),
-    ("UPDATE credits SET amount_left = 10000",
-     "The credits of 0x" + "aa" * 20 + " come to 10000, and by the ledger to 7000."),
+    (
+        "UPDATE credits SET amount_left = 10000",
+        "The credits of 0x" + "aa" * 20 + " come to 10000, and by the ledger to 7000.",
+    ),
     ("DELETE FROM credits", "The credits of 0x" + "aa" * 20 + " come to 0, and by the ledger to 7000."),
-    ("UPDATE payments SET state = 'credited' WHERE payment_id = 'early'",
-     "The ledger holds 13000 for unfinished jobs, and they were paid 3000."),
-    ("UPDATE payments SET state = 'void' WHERE payment_id = 'due'",
-     "The ledger awaits -10000 for completed jobs, and their open payments make it 0."),
+    (
+        "UPDATE payments SET state = 'credited' WHERE payment_id = 'early'",
+        "The ledger holds 13000 for unfinished jobs, and they were paid 3000.",
+    ),
+    (
+        "UPDATE payments SET state = 'void' WHERE payment_id = 'due'",
+        "The ledger awaits -10000 for completed jobs, and their open payments make it 0.",
+    ),
     ("DELETE FROM ledger WHERE journal = 'payout:out-1'", "Payout out-1 is settled and has no journal."),
     ("UPDATE payouts SET state = 'refused'", "Payout out-1 is refused and has a journal."),
     ("UPDATE payouts SET transaction_data = NULL", "Payout out-1 is settled and has no transaction."),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("statement", "sentence"), SPOILED)

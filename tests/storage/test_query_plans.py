@@ -24,7 +24,14 @@ NAMED |= {
 
 
 # Read once, when a coordinator starts; and by an operator who pays out.
-READ_WHOLE = {"ALL_API_KEYS", "NEWEST_WORKER_RECORDS", "BARRED_WORKERS", "LEDGER_SUM", "PAYABLE", "ALL_OPEN_PAYOUTS"}
+READ_WHOLE = {
+    "ALL_API_KEYS",
+    "NEWEST_WORKER_RECORDS",
+    "BARRED_WORKERS",
+    "LEDGER_SUM",
+    "PAYABLE",
+    "ALL_OPEN_PAYOUTS",
+}
 
 
 @pytest.fixture
