@@ -56,10 +56,11 @@ CREDIT_NETWORK: Final = "credit"
 class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     """A verified authorization that is about to be reserved, together with its job.
 
-    ``payment_id`` names it on its chain: ``<caip2>/<asset>/<payer>/<nonce>`` on EVM, 
-    ``<caip2>/<message hash>`` on Solana. ``payload`` and ``requirements`` are the x402 v2 JSON that settlement needs. ``fee`` is the
-    operator's share of ``amount`` (``ledger.fee_of``). ``credit_token_hash`` is that of the credit
-    which the payment becomes if its job fails after settlement (``credit_token`` of its ``payment_id``).
+    ``payment_id`` names it on its chain: ``<caip2>/<asset>/<payer>/<nonce>`` on EVM,
+    ``<caip2>/<message hash>`` on Solana. ``payload`` and ``requirements`` are the x402 v2 JSON that
+    settlement needs. ``fee`` is the operator's share of ``amount`` (``ledger.fee_of``).
+    ``credit_token_hash`` is that of the credit which the payment becomes if its job fails after
+    settlement (``credit_token`` of its ``payment_id``).
 
     A commit that is paid by credit has the network ``credit``, the id ``credit/<job id>``, ``spends`` is the
     hash of the token that was shown, and it begins as ``SETTLED``.

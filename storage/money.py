@@ -72,7 +72,7 @@ class MoneyStore(Protocol):
         """The credit with this hash of its token, or None."""
 
     def spend_credit(self, token_hash: str, payer: str, amount: MicroUsd) -> bool:
-        """Take an amount from a payer's credit; False and nothing is taken if it is too small or not there."""
+        """Take an amount from a payer's credit; False, and nothing taken, if it is too small or not there."""
 
     def post(self, journal: Journal, now: UnixMs) -> None:
         """Write a journal. A journal of that name must not be there yet."""
