@@ -7,14 +7,8 @@ One JSON file, readable by its owner alone::
 
 from __future__ import annotations
 
-import os
-import secrets
-import stat
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Final, Literal, TypeVar
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
@@ -22,17 +16,8 @@ from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.pairing import new_user_token
 from compute_router.protocol.receipts import PublicKeyHex
 from compute_router.sdk.errors import InvalidArgumentError
+from compute_router.sdk.private_file import PrivateFile
 from compute_router.sdk.settings import trust_file_path
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
-T = TypeVar("T")
-
-_LONGEST_FILE: Final = 4 * 1024 * 1024
-_ACCESS_FOR_OTHERS: Final = 0o077
 
 
 def open_trust_file(given: TrustFile | Path | str | None = None) -> TrustFile:
@@ -79,6 +64,16 @@ class TrustFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = PrivateFile(
+            path,
+            name="trust file",
+            empty=lambda: _Content(1),
+            decode=_CONTENTS.decode,
+            error=TrustFileError,
+            when_damaged="Restore it from a backup; if there is none, move it away, pair with a new user id, "
+            "and pin your workers again.",
+            instead="Name another with --trust-file or COMPUTE_ROUTER_TRUST_FILE.",
+        )
 
     def __repr__(self) -> str:
         """The path alone."""
@@ -86,7 +81,7 @@ class TrustFile:
 
     def pinned(self, network: str, user_id: str) -> tuple[str, ...]:
         """The worker keys that jobs of a user may be sealed to, in the order of pinning."""
-        return tuple(self._read().user(network, user_id).pinned)
+        return tuple(self._file.read().user(network, user_id).pinned)
 
     def pin(self, network: str, user_id: str, pubkey: str) -> None:
         """Pin a worker key; again is harmless.
@@ -101,7 +96,7 @@ class TrustFile:
             if key not in user.pinned:
                 user.pinned.append(key)
 
-        self._change(add)
+        self._file.change(add)
 
     def unpin(self, network: str, user_id: str, pubkey: str) -> bool:
         """Pin a key no more; False if it was not pinned."""
@@ -114,11 +109,11 @@ class TrustFile:
             user.pinned = [key for key in user.pinned if key != pubkey]
             return len(user.pinned) < before
 
-        return self._change(remove)
+        return self._file.change(remove)
 
     def token(self, network: str, user_id: str) -> str | None:
         """The token that owns a user id, if it was made on this machine."""
-        return self._read().user(network, user_id).token
+        return self._file.read().user(network, user_id).token
 
     def token_or_new(self, network: str, user_id: str) -> tuple[str, bool]:
         """The token, and whether it was made by this call; a new one is kept before anybody hears of it."""
@@ -133,7 +128,7 @@ class TrustFile:
             user.token = new_user_token()
             return user.token, True
 
-        return self._change(make)
+        return self._file.change(make)
 
     def keep_token(self, network: str, user_id: str, token: str) -> None:
         """Keep a token that the coordinator made; it takes the place of any other."""
@@ -141,7 +136,7 @@ class TrustFile:
         def keep(content: _Content) -> None:
             content.user_to_change(network, user_id).token = token
 
-        self._change(keep)
+        self._file.change(keep)
 
     def drop_token(self, network: str, user_id: str, token: str) -> None:
         """Forget a token that turned out to own nothing, unless another took its place."""
@@ -151,75 +146,7 @@ class TrustFile:
             if user.token == token:
                 user.token = None
 
-        self._change(drop)
-
-    def _read(self) -> _Content:
-        try:
-            # Without O_NONBLOCK a pipe of that name would hang the program.
-            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-            with os.fdopen(descriptor, "rb") as file:
-                self._check(os.fstat(file.fileno()))
-                text = file.read(_LONGEST_FILE + 1)
-        except FileNotFoundError:
-            return _Content(1)
-        except OSError as error:
-            raise self._unusable(error) from None
-        try:
-            if len(text) > _LONGEST_FILE:
-                raise ValueError("it is too long")
-            return _CONTENTS.decode(text)
-        except (ValueError, RecursionError):
-            # The decoder's own sentence could quote a part of the file.
-            raise TrustFileError(
-                f"The trust file {self.path} is damaged, or a newer version wrote it. Restore it from a "
-                "backup; if there is none, move it away, pair with a new user id, and pin your workers again."
-            ) from None
-
-    def _check(self, status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            raise TrustFileError(f"{self.path} is not a file.")
-        if os.name != "posix":
-            return
-        if status.st_uid != os.geteuid():
-            raise TrustFileError(f"The trust file {self.path} belongs to another user of this machine.")
-        if status.st_mode & _ACCESS_FOR_OTHERS:
-            mode = stat.S_IMODE(status.st_mode)
-            raise TrustFileError(
-                f"The trust file {self.path} is open to other users (mode {mode:04o}). "
-                f"Run: chmod 600 {self.path}"
-            )
-
-    def _change(self, change: Callable[[_Content], T]) -> T:
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(self.path.with_name(f"{self.path.name}.lock")):
-                content = self._read()
-                result = change(content)
-                self._write(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
-        except OSError as error:
-            raise self._unusable(error) from None
-        return result
-
-    def _write(self, text: bytes) -> None:
-        # A link stays a link, to the new content.
-        path = self.path.resolve()
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-
-    def _unusable(self, error: OSError) -> TrustFileError:
-        return TrustFileError(
-            f"The trust file {self.path} cannot be used: {error.strerror or error}. "
-            "Name another with --trust-file or COMPUTE_ROUTER_TRUST_FILE."
-        )
+        self._file.change(drop)
 
 
 def checked_pubkey(pubkey: str) -> str:
@@ -232,17 +159,3 @@ def checked_pubkey(pubkey: str) -> str:
         return msgspec.convert(pubkey.strip().lower(), PublicKeyHex)
     except msgspec.ValidationError:
         raise InvalidArgumentError("A worker's public key is 64 hex digits.") from None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file; others wait for it, and it ends with the process that holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
