@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -21,6 +22,8 @@ hypothesis.settings.register_profile("search", deadline=None, print_blob=True, m
 # Fresh attacks of each run: make fuzz
 hypothesis.settings.register_profile("fuzz", deadline=None, database=None, print_blob=True, max_examples=2000)
 hypothesis.settings.load_profile("ci")
+
+_RECURSION_LIMIT = sys.getrecursionlimit()
 
 
 class _ErrorRecords(logging.Handler):
@@ -61,6 +64,12 @@ def _error_records() -> Iterator[_ErrorRecords]:
     logging.getLogger().addHandler(handler)
     yield handler
     logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _usual_recursion_limit() -> None:
+    """py_ecc, which eth_account imports, raises the limit so far that deep JSON ends the process."""
+    sys.setrecursionlimit(_RECURSION_LIMIT)
 
 
 @pytest.fixture(autouse=True)

@@ -91,6 +91,24 @@ async def test_the_key_of_its_node_and_payments_are_in_no_log(tmp_path: Path, ch
 
 
 @both_chains
+async def test_what_payments_import_does_not_make_deep_json_deadly(tmp_path: Path, chain: Chain) -> None:
+    deep = b"[" * 200_000
+    async with (
+        facilitator_server(PlayChain(chain)) as facilitator,
+        coordinator_process(tmp_path, *flags(chain, facilitator.url)) as router,
+    ):
+        facilitator.faults["/verify"] = (200, deep)
+        facilitator.faults[NODE] = (200, deep)
+        (wanted,) = required(await router.http.post("/v1/jobs/commit/cheap", json=TASK))["accepts"]
+        seeker = EvmSeeker() if chain is Chain.MONAD else SolanaSeeker()
+        headers = v2_headers(wanted, seeker.sign(wanted))
+        answer = await router.http.post("/v1/jobs/commit/cheap", json=TASK, headers=headers)
+        assert answer.status_code == 503
+        assert (await router.http.post("/v1/jobs/commit/cheap", content=deep)).status_code == 400
+        assert (await router.http.get("/v1/health")).status_code == 200
+
+
+@both_chains
 async def test_it_starts_without_its_facilitator_says_so_and_recovers(tmp_path: Path, chain: Chain) -> None:
     async with facilitator_server(PlayChain(chain)) as facilitator:
         await facilitator.stop()
