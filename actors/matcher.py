@@ -34,6 +34,7 @@ from compute_router.actors.messages import (
     NoteAlive,
     Progress,
     PublishJob,
+    PutPayoutAddress,
     PutWorkerRecords,
     Recover,
     Reserve,
@@ -107,6 +108,7 @@ class Matcher(LoopActor):
             LeasesRenewed: core.leases_renewed,
             ListWorkers: lambda message, now: core.list_workers(message, now, clock.unix_ms()),
             Recover: core.recover,
+            PutPayoutAddress: self._pass_on,
             Reserve: lambda message, now: core.reserve(message.user_id, message.at_once),
             SlotFreed: core.slot_freed,
             StartDrain: lambda message, now: core.start_drain(message.on_idle),
@@ -183,7 +185,7 @@ class Matcher(LoopActor):
     def _arm_flush(self) -> None:
         self._carry_out(SetTimer(_FLUSH, _FLUSH_EVERY, FlushRecords()))
 
-    def _pass_on(self, message: Deliver | KeepReceipt, now: SteadyMs) -> None:
+    def _pass_on(self, message: Deliver | KeepReceipt | PutPayoutAddress, now: SteadyMs) -> None:
         self._carry_out(message)
 
     def _arm_sweep(self) -> None:

@@ -686,6 +686,20 @@ class PutPayoutAddress(Message, frozen=True):
     address: PayoutAddress
 
 
+class PayoutAddressNamed(Message, frozen=True):
+    """A worker that proved its key named, and signed, where it wants its earnings. To the WorkerRegistry."""
+
+    pubkey: str
+    address: str
+
+
+class TellWorker(Message, frozen=True):
+    """To the WorkerRegistry: send a frame to the proven connection of a key, if there is one."""
+
+    pubkey: str
+    frame: Frame
+
+
 class ListPayable(Message, frozen=True):
     """Ask: up to ``limit`` workers owed at least ``threshold``, most first. Answer: tuple of Payable.
 

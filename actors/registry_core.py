@@ -14,6 +14,7 @@ from compute_router.actors.messages import (
     KeepReceipt,
     LeasesRenewed,
     Message,
+    PayoutAddressNamed,
     SetTimer,
     SettleDue,
     WorkerDraining,
@@ -23,6 +24,7 @@ from compute_router.actors.messages import (
     WorkerSettled,
 )
 from compute_router.actors.policy import MatchingPolicy
+from compute_router.protocol.chain_addresses import AddressError, checked_address
 from compute_router.protocol.errors import BadSignatureError
 from compute_router.protocol.jobs import JobType
 from compute_router.protocol.messages import (
@@ -31,6 +33,7 @@ from compute_router.protocol.messages import (
     Challenge,
     Drain,
     ErrorFrame,
+    Frame,
     Heartbeat,
     HeartbeatAck,
     ReceiptSubmit,
@@ -39,6 +42,7 @@ from compute_router.protocol.messages import (
     WorkerFrame,
     registration_message,
 )
+from compute_router.protocol.networks import chain_of
 from compute_router.protocol.receipts import verify_signature
 from compute_router.protocol.units import DurationMs
 
@@ -170,6 +174,11 @@ class RegistryCore:
             for message in self._refuse(worker_id, CLOSE_BARRED, f"barred: {reason}")
         ]
 
+    def tell(self, pubkey: str, frame: Frame) -> list[Message]:
+        """Send a frame to the holder of a key, if it is connected."""
+        worker_id = self._proven_by_key.get(pubkey)
+        return [] if worker_id is None else [Deliver(worker_id, frame)]
+
     def settle_due(self, worker_id: int) -> list[Message]:
         """A worker that did not prove itself has had time to listen."""
         peer = self._peers.get(worker_id)
@@ -224,6 +233,9 @@ class RegistryCore:
                 frozenset(frame.features),
             )
         )
+        if proven and frame.payout_address is not None:
+            address = checked_address(chain_of(self._network), frame.payout_address)
+            out.append(PayoutAddressNamed(frame.provider_pubkey, address))
         if not proven:
             key = f"settle:{worker_id}"
             out.append(SetTimer(key, self._policy.settle_delay, SettleDue(worker_id)))
@@ -237,17 +249,25 @@ class RegistryCore:
             return "capabilities name no job type that this coordinator knows", False
         already = peer.proved == frame.provider_pubkey
         if frame.nonce is None and frame.signature is None:
+            if already and frame.payout_address is not None:
+                return "the payout address is not signed", False
             return None, already
         if frame.nonce != peer.nonce:
             return "the nonce is not the one of this connection's challenge", False
         if peer.nonce_used and not already:
             return "the nonce of this connection's challenge was used before", False
         peer.nonce_used = True
-        message = registration_message(self._network, peer.nonce, frame.provider_pubkey)
+        message = registration_message(
+            self._network, peer.nonce, frame.provider_pubkey, frame.payout_address
+        )
         try:
             verify_signature(frame.provider_pubkey, message, frame.signature or "")
+            if frame.payout_address is not None:
+                checked_address(chain_of(self._network), frame.payout_address)
         except BadSignatureError as error:
             return str(error), False
+        except AddressError as error:
+            return f"payout address: {error}", False
         peer.proved = frame.provider_pubkey
         return None, True
 

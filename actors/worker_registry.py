@@ -18,15 +18,19 @@ from compute_router.actors.messages import (
     FrameArrived,
     HeartbeatDue,
     Message,
+    PayoutAddressNamed,
+    PutPayoutAddress,
     SetTimer,
     SettleDue,
     SocketClosed,
     SocketOpened,
+    TellWorker,
 )
 from compute_router.actors.ports import WorkerConnection
 from compute_router.actors.registry_core import RegistryCore
 from compute_router.actors.runtime import LoopActor, OnDeath
 from compute_router.protocol.messages import encode_frame
+from compute_router.protocol.payments import PayoutAddress
 
 
 class WorkerRegistry(LoopActor):
@@ -64,6 +68,8 @@ class WorkerRegistry(LoopActor):
                 self._carry_out(self._core.settle_due(worker_id))
             case BarKey(pubkey, reason):
                 self._carry_out(self._core.bar(pubkey, reason))
+            case TellWorker(pubkey, frame):
+                self._carry_out(self._core.tell(pubkey, frame))
             case BarredKeys(pubkeys):
                 self._core.keep_out(pubkeys)
             case CountWorkers():
@@ -87,12 +93,19 @@ class WorkerRegistry(LoopActor):
                     connection = self._connections.pop(worker_id, None)
                     if connection is not None:
                         connection.close(code, reason)
+                case PayoutAddressNamed(pubkey, address):
+                    # What was signed for this connection is newer than anything that is kept.
+                    named = PayoutAddress(pubkey, address, self._clock.unix_ms())
+                    self._tell_matcher(PutPayoutAddress(named))
                 case _:
                     # A receipt goes this way too, or it would overtake the result that it is about.
-                    assert self._matcher is not None
-                    # While the system stops, sockets still close after the Matcher is gone.
-                    if self._matcher.is_alive():
-                        self._matcher.tell(message)
+                    self._tell_matcher(message)
+
+    def _tell_matcher(self, message: Message) -> None:
+        assert self._matcher is not None
+        # While the system stops, sockets still close after the Matcher is gone.
+        if self._matcher.is_alive():
+            self._matcher.tell(message)
 
     def _deliver(self, message: Deliver) -> None:
         connection = self._connections.get(message.worker_id)

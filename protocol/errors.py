@@ -131,6 +131,13 @@ class JobFinishedError(RequestError):
     http_status = 409
 
 
+class PayoutConflictError(RequestError):
+    """The payout is not where this step of it begins: somebody else was first, or it has ended."""
+
+    code = "payout_conflict"
+    http_status = 409
+
+
 class JobUnfinishedError(RequestError):
     """The job is not completed, so there is no receipt of it."""
 

@@ -22,6 +22,7 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 CapabilityName = Annotated[str, Meta(min_length=1, max_length=64)]
 FeatureName = Annotated[str, Meta(min_length=1, max_length=64)]
 Base64Text = Annotated[str, Meta(max_length=1024)]
+AddressText = Annotated[str, Meta(min_length=1, max_length=128)]
 
 # msgspec reads a union of Raw and None as None alone. Raw takes any JSON value, so it is what msgspec is
 # shown; the structs that use this turn a null into the None that type checkers are shown.
@@ -87,6 +88,7 @@ class Register(Frame, frozen=True, tag="register"):
     matching. ``signature`` is over :func:`registration_message`. ``instance`` names the running program: if
     it comes back under the same name without an attempt, that attempt never reached it. ``features`` names
     what the worker can do beyond running jobs; names that this version does not know change nothing.
+    ``payout_address`` is where the worker wants its earnings: believed only when the signature covers it.
     """
 
     provider_pubkey: PublicKeyHex
@@ -101,6 +103,7 @@ class Register(Frame, frozen=True, tag="register"):
     active_jobs: Annotated[list[HeldJob], Meta(max_length=4 * MAX_SLOTS)] = []
     instance: Annotated[str, Meta(max_length=64)] | None = None
     features: Annotated[list[FeatureName], Meta(max_length=MAX_FEATURES)] = []
+    payout_address: AddressText | None = None
 
     def __post_init__(self) -> None:
         if _is_null(self.pricing_hint):
@@ -240,6 +243,29 @@ class JobAck(Frame, frozen=True, tag="job_ack"):
     reason: str | None = None
 
 
+class PaymentPosted(Frame, frozen=True, tag="payment_posted"):
+    """Earnings of this worker were paid out: the chain has the transfer. ``amount`` is such as ``$0.010``.
+
+    ``job_ids`` is empty: a payout is for all that was earned since the last one.
+    """
+
+    job_ids: list[str]
+    payout_id: str
+    amount: str
+    address: str
+    transaction_ref: str | None
+
+
+class PaymentFailed(Frame, frozen=True, tag="payment_failed"):
+    """A payout to this worker did not happen, so its amount is owed as before."""
+
+    job_ids: list[str]
+    payout_id: str
+    amount: str
+    address: str
+    reason: str
+
+
 class ErrorFrame(Frame, frozen=True, tag="error"):
     """A frame from the worker that was not understood or not allowed; nothing was changed by it."""
 
@@ -248,7 +274,16 @@ class ErrorFrame(Frame, frozen=True, tag="error"):
 
 
 CoordinatorFrame = (
-    Challenge | RegisterAck | HeartbeatAck | JobAssign | JobCancel | JobAck | Drain | ErrorFrame
+    Challenge
+    | RegisterAck
+    | HeartbeatAck
+    | JobAssign
+    | JobCancel
+    | JobAck
+    | Drain
+    | PaymentPosted
+    | PaymentFailed
+    | ErrorFrame
 )
 
 WORKER_FRAMES: Final = msgspec.json.Decoder(WorkerFrame)
@@ -267,9 +302,17 @@ COORDINATOR_FRAME_TYPES: Final = frozenset(
 )
 
 
-def registration_message(network: str, nonce: str, provider_pubkey: str) -> bytes:
-    """Bytes that a worker signs to prove that it holds its key, bound to one network and one connection."""
-    return f"compute-router/register/v1\n{network}\n{nonce}\n{provider_pubkey}".encode()
+def registration_message(
+    network: str, nonce: str, provider_pubkey: str, payout_address: str | None = None
+) -> bytes:
+    """Bytes that a worker signs to prove that it holds its key, bound to one network and one connection.
+
+    With a ``payout_address`` they are those of version 2, so that nobody on the way can put in another.
+    """
+    facts = f"{network}\n{nonce}\n{provider_pubkey}"
+    if payout_address is None:
+        return f"compute-router/register/v1\n{facts}".encode()
+    return f"compute-router/register/v2\n{facts}\n{payout_address}".encode()
 
 
 def _is_null(raw: msgspec.Raw | None) -> bool:

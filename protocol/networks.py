@@ -28,3 +28,15 @@ NETWORKS: Final = {
     Chain.SOLANA: Network("solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1", "Solana devnet", 4020, "solana.db"),
     Chain.MONAD: Network("eip155:10143", "Monad testnet", 4010, "monad.db"),
 }
+
+
+def chain_of(caip2: str) -> Chain:
+    """The chain with a CAIP-2 id.
+
+    Raises:
+        KeyError: it is none of ours.
+    """
+    return _CHAINS[caip2]
+
+
+_CHAINS: Final = {network.caip2: chain for chain, network in NETWORKS.items()}

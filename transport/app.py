@@ -18,6 +18,7 @@ from compute_router.protocol.http_api import LimitsShown
 from compute_router.transport.authentication import Authentication
 from compute_router.transport.commit import CommitResource
 from compute_router.transport.cors import Cors
+from compute_router.transport.earnings import EarningsResource
 from compute_router.transport.endpoint_limits import EndpointLimits
 from compute_router.transport.health import HealthResource
 from compute_router.transport.http_exchange import MAX_DRAINED_BYTES, HttpApi
@@ -27,6 +28,7 @@ from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.keys import KeysResource
 from compute_router.transport.limits import AddressGuard, AddressLimits
 from compute_router.transport.patient_loop import watch_patiently
+from compute_router.transport.payouts import PayoutsResource
 from compute_router.transport.quote import QuoteResource
 from compute_router.transport.receipts import CoordinatorResource, ReceiptResource
 from compute_router.transport.router import Router
@@ -191,6 +193,11 @@ def routes(
     router.add("DELETE", "/v1/keys/*", keys.delete)
     router.add("GET", "/v1/workers", WorkersResource(system).get)
     router.add("GET", "/v1/workers/*", WorkerRecordResource(system).get)
+    router.add("GET", "/v1/workers/*/earnings", EarningsResource(system).get)
+    payouts = PayoutsResource(system, authentication)
+    router.add("GET", "/v1/payouts", payouts.get)
+    router.add("POST", "/v1/payouts", payouts.post)
+    router.add("POST", "/v1/payouts/*", payouts.step)
     router.add("POST", "/v1/trust/create", trust.create)
     router.add("POST", "/v1/trust/claim", trust.claim)
     router.add("GET", "/v1/trust/list", trust.list)

@@ -32,6 +32,7 @@ class Cost(Enum):
     KEYS = "keys"
     RECEIPTS = "receipts"
     WORKERS = "workers"
+    PAYOUTS = "payouts"
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -48,6 +49,8 @@ _FIXED: Final = {
     Cost.KEYS: Rate(60, 30),
     Cost.RECEIPTS: Rate(1_200, 200),
     Cost.WORKERS: Rate(120, 30),
+    # A batch of the most payouts, each with its steps.
+    Cost.PAYOUTS: Rate(1_200, 1_000),
 }
 
 
@@ -63,6 +66,10 @@ COSTS: Final = {
     ("GET", "/v1/receipts/*"): Cost.RECEIPTS,
     ("GET", "/v1/workers"): Cost.WORKERS,
     ("GET", "/v1/workers/*"): Cost.WORKERS,
+    ("GET", "/v1/workers/*/earnings"): Cost.WORKERS,
+    ("GET", "/v1/payouts"): Cost.PAYOUTS,
+    ("POST", "/v1/payouts"): Cost.PAYOUTS,
+    ("POST", "/v1/payouts/*"): Cost.PAYOUTS,
     ("POST", "/v1/trust/create"): Cost.TRUST_CREATE,
     ("POST", "/v1/trust/claim"): Cost.TRUST_CLAIM,
     ("GET", "/v1/trust/list"): Cost.TRUST,

@@ -32,6 +32,8 @@ from compute_router.protocol.messages import (
     JobCancel,
     Metrics,
     Model,
+    PaymentFailed,
+    PaymentPosted,
     Register,
     RegisterAck,
     registration_message,
@@ -69,13 +71,17 @@ _log = logging.getLogger(__name__)
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who this worker is. ``slots`` is how many jobs it runs at once, ``instance`` a name of this run."""
+    """Who this worker is. ``slots`` is how many jobs it runs at once, ``instance`` a name of this run.
+
+    ``payout_address`` is where it wants its earnings, told only with a proof of its key.
+    """
 
     key: SigningKey
     provider_type: ProviderType
     slots: int
     agent: str
     instance: str
+    payout_address: str | None = None
 
 
 class _Phase(Enum):
@@ -243,12 +249,13 @@ class Session:
         if not registered:
             self._phase = _Phase.ACK_AWAITED
             self._set_alarm(now, self._timing.register_wait)
-        nonce = signature = None
+        nonce = signature = payout_address = None
         if self._challenge is None:
             self._unproven = True
         else:
             nonce = self._challenge.nonce
-            message = registration_message(self._challenge.network, nonce, self._pubkey)
+            payout_address = self._identity.payout_address
+            message = registration_message(self._challenge.network, nonce, self._pubkey, payout_address)
             signature = sign_base64(self._identity.key, message)
         register = send(
             Register(
@@ -263,6 +270,7 @@ class Session:
                 models=list(self._models),
                 active_jobs=_counted(self._work.held),
                 features=[SEALED_V1, TASKS_V1],
+                payout_address=payout_address,
             )
         )
         # A second registration offers all slots again.
@@ -370,6 +378,12 @@ class Session:
                 return self._on_challenge(frame, now)
             case RegisterAck():
                 return self._on_register_ack(frame, now)
+            case PaymentPosted():
+                _log.info("Paid out: %s to %s, by %s.", frame.amount, frame.address, frame.transaction_ref)
+                return []
+            case PaymentFailed():
+                _log.warning("A payout of %s did not happen: %s", frame.amount, frame.reason)
+                return []
             case ErrorFrame():
                 _log.warning("The coordinator reports %s: %s", frame.code, frame.message)
                 return []

@@ -28,6 +28,7 @@ _FLAGS: Final = (
     "ollama",
     "model",
     "pair",
+    "payout-address",
     "slots",
     "drain-seconds",
     "log-level",
@@ -47,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True):
     slots: int
     drain_limit: DurationMs
     log_level: str
+    payout_address: str | None = None
 
 
 def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -67,6 +69,7 @@ def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settin
         slots=parsed.slots,
         drain_limit=DurationMs(parsed.drain_seconds * 1000),
         log_level=parsed.log_level,
+        payout_address=parsed.payout_address,
     )
 
 
@@ -113,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
         "--model", metavar="NAME", help="model for jobs that name none (default: the first that Ollama lists)"
     )
     add("--pair", metavar="CODE", help="pair this worker with the user who made the code, for PRIVATE jobs")
+    add(
+        "--payout-address",
+        metavar="ADDRESS",
+        help="where earnings are to be paid, on the coordinator's chain (default: they wait)",
+    )
     add(
         "--slots",
         metavar="N",

@@ -70,7 +70,14 @@ class WorkerSystem:
         self._loop = LoopThread()
         self._runner = SealedJobRunner(JobRunner(settings.ollama), key)
         self._session = Session(
-            Identity(key, settings.provider_type, settings.slots, _agent(), secrets.token_hex(16)),
+            Identity(
+                key,
+                settings.provider_type,
+                settings.slots,
+                _agent(),
+                secrets.token_hex(16),
+                settings.payout_address,
+            ),
             Backoff(random.SystemRandom().random),
             MachineMeter().read,
             self._timing,

@@ -1,0 +1,1 @@
+"""Pays workers: ``compute-router payout``, or ``python -m compute_router.transport.payer``."""
