@@ -43,12 +43,17 @@ def read_chain_key(path: Path, chain: Chain) -> bytes:
         raise ConfigurationError(
             f"The key file {path} is open to other users (mode {mode:04o}). Run: chmod 600 {path}"
         )
-    key = _evm(content) if chain is Chain.MONAD else _solana(content)
+    key = parse_chain_key(content, chain)
     if key is None:
         raise ConfigurationError(
             f"The key file {path} holds no key of this chain: it must be {_FORMS[chain]}."
         )
     return key
+
+
+def parse_chain_key(content: bytes, chain: Chain) -> bytes | None:
+    """The key that a file of this content holds; None if it holds none of this chain."""
+    return _evm(content) if chain is Chain.MONAD else _solana(content)
 
 
 def _evm(content: bytes) -> bytes | None:

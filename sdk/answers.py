@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -72,19 +73,25 @@ _BY_STATUS: Final[dict[int, type[RequestError]]] = {
         UnsupportedMediaTypeError,
     )
 }
+# It goes into a header as it is.
+_SIGNED_QUOTE: Final = re.compile(r"[A-Za-z0-9_.-]{1,1024}", re.ASCII)
 _COMMIT_PREFIX: Final = "/v1/jobs/commit/"
 _UNWELL: Final = 503
 _TOO_MANY: Final = 429
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """What a job costs, at which service level, and where to commit it."""
+    """What a job costs, at which service level, and where to commit it.
+
+    ``signed_quote`` is the coordinator's word for the price, where jobs are paid for.
+    """
 
     price: MicroUsd
     tier: Tier
     endpoint: str
     network: str
     expires_at: str | None
+    signed_quote: str | None = None
 
 
 class ReceiptDocument(msgspec.Struct, frozen=True):
@@ -130,7 +137,10 @@ def read_quote(reply: Reply) -> Quote:
         price = micro_usd_from_text(answer.price)
     except ValueError as error:
         raise UnexpectedAnswerError(f"The quote cannot be read: {error}") from None
-    return Quote(price, answer.policy_resolved, answer.endpoint, answer.network, answer.expires_at)
+    signed = None if isinstance(answer.signed_quote, msgspec.UnsetType) else answer.signed_quote
+    if signed is not None and not _SIGNED_QUOTE.fullmatch(signed):
+        raise UnexpectedAnswerError("The quote cannot be read: its signed form is none.")
+    return Quote(price, answer.policy_resolved, answer.endpoint, answer.network, answer.expires_at, signed)
 
 
 def read_answer_about(reply: Reply, job_id: str) -> JobSnapshot:
@@ -202,6 +212,14 @@ def refusal(answer: Answered) -> ComputeRouterError:
         return failed(sentence, answer.status, body.error, retry_after_s(answer))
     kind = _BY_CODE.get(body.error) or _BY_STATUS.get(answer.status)
     return kind(sentence) if kind else RefusedError(sentence, body.error, answer.status)
+
+
+def error_code(answer: Answered) -> str:
+    """The code that an answer with a status of 400 or above names, or one made of its status."""
+    try:
+        return _ERROR_BODIES.decode(answer.body).error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return f"http_{answer.status}"
 
 
 def _successful(reply: Reply, expected_status: int) -> Answered:

@@ -19,6 +19,8 @@ from compute_router.protocol.errors import (
 )
 
 if TYPE_CHECKING:
+    from compute_router.protocol.units import MicroUsd
+    from compute_router.sdk.job_payment import JobPayment
     from compute_router.sdk.snapshots import JobSnapshot
 
 
@@ -79,7 +81,57 @@ class PairingTimeoutError(ComputeRouterError):
 
 
 class PaymentRequiredError(protocol_errors.PaymentRequiredError):
-    """The coordinator wants to be paid, and this client does not pay."""
+    """The coordinator wants to be paid, and this client has no wallet, or none for that chain."""
+
+
+class PaymentRefusedError(protocol_errors.PaymentRefusedError):
+    """The coordinator did not take the payment, and made no job. ``reason`` is its error code.
+
+    What was signed may still be carried out by a coordinator that lies, so it counts as spent. ``reason`` is
+    ``declined`` when this client's own ``before_payment`` said no: then nothing was signed.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class UnacceptableOfferError(ComputeRouterError):
+    """The coordinator wants a payment that this client does not make; nothing was signed.
+
+    Another network, asset or scheme than the coordinator's chain has, another recipient than before, or terms
+    that nobody needs.
+    """
+
+    code = "unacceptable_offer"
+
+
+class PriceMismatchError(UnacceptableOfferError):
+    """The coordinator wants more than it quoted; nothing was signed. Amounts are in micro-USD."""
+
+    code = "price_mismatch"
+
+    def __init__(self, message: str, quoted: MicroUsd, wanted: MicroUsd) -> None:
+        super().__init__(message)
+        self.quoted = quoted
+        self.wanted = wanted
+
+
+class SpendingCapError(ComputeRouterError):
+    """The job costs more than this client may spend; nothing was signed. Amounts are in micro-USD."""
+
+    code = "spending_cap"
+
+    def __init__(self, message: str, price: MicroUsd, cap: MicroUsd) -> None:
+        super().__init__(message)
+        self.price = price
+        self.cap = cap
+
+
+class WalletError(ConfigurationError):
+    """The wallet, or what payments need besides, cannot be used. The sentence says what to change."""
+
+    code = "wallet"
 
 
 class WrongNetworkError(ConfigurationError):
@@ -150,7 +202,8 @@ class JobFailedError(ComputeRouterError):
     """The job ended without a result.
 
     ``reason`` is the coordinator's code for the end (see ``protocol.failures``), ``last_reason`` why the
-    last attempt ended, ``detail`` the worker's own words; the last two may be None.
+    last attempt ended, ``detail`` the worker's own words; the last two may be None. ``payment`` is how the
+    payment of a paid job stands.
     """
 
     code = "job_failed"
@@ -163,12 +216,14 @@ class JobFailedError(ComputeRouterError):
         reason: str,
         last_reason: str | None = None,
         detail: str | None = None,
+        payment: JobPayment | None = None,
     ) -> None:
         super().__init__(message)
         self.job_id = job_id
         self.reason = reason
         self.last_reason = last_reason
         self.detail = detail
+        self.payment = payment
 
 
 class JobCancelledError(JobFailedError):

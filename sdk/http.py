@@ -43,7 +43,7 @@ def request_options(request: Call) -> dict[str, Any]:
         "url": request.path,
         "timeout": httpx.Timeout(request.read_timeout_s, connect=CONNECT_TIMEOUT_S),
     }
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = dict(request.headers)
     if request.body is not None:
         options["content"] = request.body
         headers["Content-Type"] = "application/json"

@@ -10,6 +10,7 @@ from compute_router.protocol.jobs import TaskType
 from compute_router.protocol.receipts import Receipt
 from compute_router.protocol.units import MicroUsd
 from compute_router.sdk.errors import UnexpectedAnswerError
+from compute_router.sdk.job_payment import JobPayment
 from compute_router.sdk.outputs import (
     ClassificationOutput,
     ExtractionOutput,
@@ -28,7 +29,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     the quoted one in micro-USD, None when the job was not submitted by the same call. ``created_at`` and
     ``completed_at`` are the coordinator's times (RFC 3339, UTC). A result of the hosted fallback has
     neither job nor receipt, and is never verified. ``sealed`` says that the coordinator could read neither
-    the job nor this result.
+    the job nor this result. ``payment`` is what was paid, None for a free job.
     """
 
     source: Literal["network", "fallback"]
@@ -40,6 +41,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str | None
     completed_at: str | None
     sealed: bool = False
+    payment: JobPayment | None = None
 
     @property
     def worker_pubkey(self) -> str | None:

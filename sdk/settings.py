@@ -23,6 +23,11 @@ URL_VARIABLE: Final = "COMPUTE_ROUTER_URL"
 USER_ID_VARIABLE: Final = "COMPUTE_ROUTER_USER_ID"
 TRUST_FILE_VARIABLE: Final = "COMPUTE_ROUTER_TRUST_FILE"
 API_KEY_VARIABLE: Final = "COMPUTE_ROUTER_API_KEY"
+WALLET_VARIABLE: Final = "COMPUTE_ROUTER_WALLET"
+WALLET_KEY_VARIABLE: Final = "COMPUTE_ROUTER_WALLET_KEY"
+RPC_URL_VARIABLE: Final = "COMPUTE_ROUTER_RPC_URL"
+PURSE_NAME: Final = "purse.json"
+"""File beside the trust file, for credits and payments that were sent."""
 _VARIABLE_PREFIX: Final = "COMPUTE_ROUTER_"
 ANONYMOUS: Final = "anonymous"
 """User of PUBLIC jobs when nobody is named. It never stands for anybody in PRIVATE jobs and pairings."""
@@ -77,6 +82,22 @@ def trust_file_path(given: Path | str | None = None, environ: Mapping[str, str] 
     environ = os.environ if environ is None else environ
     named = given or environ.get(TRUST_FILE_VARIABLE) or "~/.config/compute-router/trust.json"
     return Path(named).expanduser()
+
+
+def wallet_path(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The file of the wallet that the environment names, if it does."""
+    named = (os.environ if environ is None else environ).get(WALLET_VARIABLE)
+    return Path(named).expanduser() if named else None
+
+
+def wallet_key(environ: Mapping[str, str] | None = None) -> str | None:
+    """The key of the wallet that the environment holds, if it does."""
+    return (os.environ if environ is None else environ).get(WALLET_KEY_VARIABLE) or None
+
+
+def rpc_url(environ: Mapping[str, str] | None = None) -> str | None:
+    """The node of the chain that the environment names, if it does. It may hold an API key."""
+    return (os.environ if environ is None else environ).get(RPC_URL_VARIABLE) or None
 
 
 def checked_url(url: str) -> str:

@@ -10,7 +10,10 @@ from compute_router.protocol.errors import ComputeRouterError, NoTrustedWorkerEr
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.http_api import JobAnswer
 from compute_router.protocol.job_state import FINAL, JobStatus
+from compute_router.protocol.payment_state import PaymentState
+from compute_router.protocol.units import format_usd
 from compute_router.sdk.errors import JobCancelledError, JobFailedError, UnexpectedAnswerError
+from compute_router.sdk.job_payment import JobPayment, payment_of
 from compute_router.sdk.verification import Verification, verify_answer
 
 _ANSWERS: Final = msgspec.json.Decoder(JobAnswer)
@@ -21,6 +24,15 @@ class JobSnapshot(msgspec.Struct, frozen=True):
 
     answer: JobAnswer
     answer_json: bytes
+
+    def __repr__(self) -> str:
+        """Which job, and where it stands; a credit token in the answer is like money."""
+        return f"JobSnapshot({self.job_id!r}, {self.status.value})"
+
+    @property
+    def payment(self) -> JobPayment | None:
+        """How the job's payment stands; None if it is free."""
+        return payment_of(self.answer)
 
     @property
     def job_id(self) -> str:
@@ -80,7 +92,12 @@ def job_failure(snapshot: JobSnapshot) -> ComputeRouterError:
     job_id = snapshot.job_id
     cancelled = snapshot.status is JobStatus.CANCELLED
     if cancelled and snapshot.result_json == b"null":
-        return JobCancelledError("The job was cancelled.", job_id=job_id, reason=Failure.CANCELLED.value)
+        return JobCancelledError(
+            "The job was cancelled." + _about_money(snapshot.payment),
+            job_id=job_id,
+            reason=Failure.CANCELLED.value,
+            payment=snapshot.payment,
+        )
     try:
         body = msgspec.json.decode(snapshot.result_json, type=_FailedBody)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -91,4 +108,19 @@ def job_failure(snapshot: JobSnapshot) -> ComputeRouterError:
     if body.error == Failure.NO_TRUSTED_WORKER.value:
         return NoTrustedWorkerError(sentence, job_id)
     kind = JobCancelledError if cancelled else JobFailedError
-    return kind(sentence, job_id=job_id, reason=body.error, last_reason=body.last_reason, detail=body.detail)
+    return kind(
+        sentence + _about_money(snapshot.payment),
+        job_id=job_id,
+        reason=body.error,
+        last_reason=body.last_reason,
+        detail=body.detail,
+        payment=snapshot.payment,
+    )
+
+
+def _about_money(payment: JobPayment | None) -> str:
+    if payment is None or payment.state is PaymentState.VOID:
+        return ""
+    if payment.state is PaymentState.CREDITED:
+        return f" The {format_usd(payment.amount)} paid for it became a credit, which is spent first."
+    return " Its payment is not decided yet: if the money moves, it becomes a credit."

@@ -26,7 +26,8 @@ class Target(Enum):
 class Call(msgspec.Struct, frozen=True):
     """Make one HTTP request. ``path`` is relative to the target's base URL and may carry a query.
 
-    ``idempotency_key`` goes into the header of that name, ``bearer`` into ``Authorization``.
+    ``idempotency_key`` goes into the header of that name, ``bearer`` into ``Authorization``;
+    ``headers`` are further ones.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Call(msgspec.Struct, frozen=True):
     target: Target = Target.COORDINATOR
     idempotency_key: str | None = None
     bearer: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         """What is asked for, without what is sent."""

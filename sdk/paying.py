@@ -1,0 +1,318 @@
+"""Getting a paid job to the coordinator: 402, a look at the offer, one signature, and the same commit again.
+
+A commit has one payment. It is remembered under the commit's idempotency key before it is sent, and whatever
+happens then, nothing else is ever sent for that commit.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NoReturn
+
+import msgspec
+
+from compute_router.protocol.credit_token import BadCreditTokenError, hash_credit_token
+from compute_router.protocol.errors import (
+    ComputeRouterError,
+    CreditRefusedError,
+    IdempotencyConflictError,
+    NotFoundError,
+    PaymentMalformedError,
+    QuoteRefusedError,
+)
+from compute_router.protocol.http_api import PaymentAnswer
+from compute_router.protocol.job_state import JobStatus
+from compute_router.protocol.jobs import JobType
+from compute_router.protocol.networks import NETWORKS
+from compute_router.protocol.payment_offer import PAYMENT_HEADER, QUOTE_HEADER
+from compute_router.protocol.payment_state import PaymentState
+from compute_router.protocol.payments import CREDIT_HEADER
+from compute_router.protocol.receipts import sha256_hex
+from compute_router.protocol.units import MicroUsd, format_usd
+from compute_router.sdk.answers import Quote, error_code, read_answer_about, refusal
+from compute_router.sdk.errors import (
+    PaymentRefusedError,
+    PaymentRequiredError,
+    PriceMismatchError,
+    SubmissionUnknownError,
+    UnacceptableOfferError,
+    WalletError,
+)
+from compute_router.sdk.payment_offers import Offer, asks_for_payment, payment_header, read_offer
+from compute_router.sdk.purse_file import PurseFile, SentPayment
+from compute_router.sdk.requests import job_call
+from compute_router.sdk.retries import Retries
+from compute_router.sdk.snapshots import JobSnapshot
+from compute_router.sdk.spending import PaymentPlan, Spending
+from compute_router.sdk.steps import Answered, Call, Flow, call, local
+from compute_router.sdk.submission import commit
+from compute_router.sdk.wallet import Wallet
+
+logger = logging.getLogger(__name__)
+
+_CREATED: Final = 201
+_PAYMENT_REQUIRED: Final = 402
+_JOBS_LOOKED_AT: Final = 3
+
+_DIES_LATER_S: Final = 180.0
+"""How long after its end a payment may still be carried out: clocks differ, and blockhashes live longer."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A commit that may have to be paid for.
+
+    ``named``: its idempotency key is the caller's own, so that another program may make it again.
+    """
+
+    request: Call
+    quote: Quote
+    job_type: JobType
+    named: bool
+    keys_are_kept: bool
+
+    @property
+    def key(self) -> str:
+        """The idempotency key."""
+        assert self.request.idempotency_key is not None, "every commit has a key"
+        return self.request.idempotency_key
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this commit from others."""
+        return sha256_hex(self.request.path.encode() + b"\n" + (self.request.body or b""))
+
+
+class Payer:
+    """Pays one coordinator, from a wallet or from credits. One per client; threads may share it."""
+
+    def __init__(
+        self,
+        *,
+        wallet: Wallet | None,
+        spending: Spending,
+        purse: PurseFile,
+        request_timeout_s: float,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.spending = spending
+        self.purse = purse
+        self._wallet = wallet
+        self._request_timeout_s = request_timeout_s
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._recipient: str | None = None
+        self._sent: dict[str, SentPayment] = {}
+
+    def commit(self, order: Order, retries: Retries) -> Flow[Answered]:
+        """Send a job until the coordinator decided about it, and pay for it if it asks for that.
+
+        Raises:
+            PaymentRequiredError: there is nothing here to pay with.
+            UnacceptableOfferError: it asks for what is not signed.
+            PriceMismatchError: it asks for more than it quoted.
+            SpendingCapError: the job is too dear.
+            PaymentRefusedError: the coordinator did not take the payment, or ``before_payment`` said no.
+            WalletError: the wallet or the purse cannot be used.
+            ComputeRouterError: as :func:`~compute_router.sdk.submission.commit`.
+        """
+        signed_quote = order.quote.signed_quote
+        if signed_quote is not None:
+            order = _with(order, QUOTE_HEADER, signed_quote)
+            sent = yield from self._sent_before(order)
+            if sent is not None:
+                return (yield from self._send(order, sent, retries))
+        answer = yield from commit(order.request, retries, keys_are_kept=order.keys_are_kept)
+        if not asks_for_payment(answer):
+            return answer
+        retries.succeeded()
+        if error_code(answer) == QuoteRefusedError.code:
+            _refused(answer)
+        offer = read_offer(answer, order.quote.network)
+        if offer.amount > order.quote.price:
+            raise PriceMismatchError(
+                f"The coordinator quoted {format_usd(order.quote.price)} and now asks for"
+                f" {format_usd(offer.amount)}. Nothing was signed.",
+                order.quote.price,
+                offer.amount,
+            )
+        self.spending.check_job(offer.amount)
+        yield from self._collect_credits()
+        by_credit = yield from self._by_credit(order, offer, retries)
+        if by_credit is not None:
+            return by_credit
+        wallet = self._usable_wallet(offer)
+        sent = yield from self._pay(wallet, order, offer)
+        return (yield from self._send(order, sent, retries))
+
+    def note(self, snapshot: JobSnapshot) -> Flow[None]:
+        """Keep the credit that a failed job became, or take note that it may become one."""
+        payment = snapshot.answer.payment
+        if isinstance(payment, PaymentAnswer) and snapshot.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+            yield from self._softly(lambda: self._note(snapshot.job_id, payment))
+
+    def look_again_at(self, job_id: str) -> Flow[None]:
+        """Nobody saw the end of a paid job: look for a credit of it before the next payment."""
+        yield from self._softly(lambda: self.purse.await_job(job_id))
+
+    def _note(self, job_id: str, payment: PaymentAnswer) -> None:
+        if payment.state is PaymentState.CREDITED and payment.credit_token is not None:
+            try:
+                hash_credit_token(payment.credit_token)
+            except BadCreditTokenError:
+                logger.warning("job %s became a credit whose token is none", job_id)
+                return
+            if payment.amount > 0:
+                self.purse.keep_credit(payment.credit_token, MicroUsd(payment.amount))
+            self.purse.decided(job_id)
+        elif payment.state is PaymentState.VOID:
+            self.purse.decided(job_id)
+        else:
+            self.purse.await_job(job_id)
+
+    def _collect_credits(self) -> Flow[None]:
+        """Look at jobs that failed while their payment was under way."""
+        awaited = yield from local(self.purse.awaited)
+        for job_id in awaited[:_JOBS_LOOKED_AT]:
+            reply = yield from call(job_call(job_id, 0, self._request_timeout_s))
+            try:
+                snapshot = read_answer_about(reply, job_id)
+            except NotFoundError:
+                yield from self._softly(partial(self.purse.decided, job_id))
+            except ComputeRouterError as error:
+                logger.info("job %s could not be looked at for its credit: %s", job_id, error.code)
+            else:
+                yield from self.note(snapshot)
+                if snapshot.status is JobStatus.COMPLETED:
+                    yield from self._softly(partial(self.purse.decided, job_id))
+
+    def _by_credit(self, order: Order, offer: Offer, retries: Retries) -> Flow[Answered | None]:
+        """Pay with a credit; None if there is none that covers the price."""
+        asked = False
+        while True:
+            token = yield from local(lambda: self.purse.credit_for(offer.amount))
+            if token is None:
+                return None
+            if not asked:
+                yield from local(lambda: self.spending.ask(self._plan(order, offer, by_credit=True)))
+                asked = True
+            paid = _with(order, CREDIT_HEADER, token)
+            answer = yield from commit(paid.request, retries, keys_are_kept=order.keys_are_kept)
+            if answer.status == _CREATED:
+                yield from self._softly(partial(self.purse.spend_credit, token, offer.amount))
+                return answer
+            if error_code(answer) != CreditRefusedError.code:
+                return _unless_refused(answer)
+            yield from local(partial(self.purse.credit_was_short, token, offer.amount))
+
+    def _usable_wallet(self, offer: Offer) -> Wallet:
+        price, label, name = format_usd(offer.amount), NETWORKS[offer.chain].label, offer.chain.value
+        if self._wallet is None:
+            raise PaymentRequiredError(
+                f"This job costs {price} in USDC on {label}, and there is no wallet to pay it from. Give"
+                " ComputeRouter(wallet=PATH), --wallet PATH or COMPUTE_ROUTER_WALLET; make a wallet by:"
+                f" compute-router wallet create --chain {name}"
+            )
+        if self._wallet.chain is not offer.chain:
+            raise PaymentRequiredError(
+                f"This job costs {price} in USDC on {label}, and the wallet is one of"
+                f" {NETWORKS[self._wallet.chain].label}. Give another wallet, or use another coordinator."
+            )
+        return self._wallet
+
+    def _pay(self, wallet: Wallet, order: Order, offer: Offer) -> Flow[SentPayment]:
+        """Sign the one payment of a commit, and remember it."""
+        self._check_recipient(offer)
+        self.spending.check_session(offer.amount)
+        yield from local(lambda: self.spending.ask(self._plan(order, offer, by_credit=False)))
+        self.spending.take(offer.amount)
+        kept = False
+        try:
+            sent, kept = yield from local(lambda: self._signed(wallet, order, offer))
+        finally:
+            if not kept:
+                self.spending.give_back(offer.amount)
+        return _for_this(order, sent)
+
+    def _signed(self, wallet: Wallet, order: Order, offer: Offer) -> tuple[SentPayment, bool]:
+        """The payment of a commit, and whether it is the one that was signed now."""
+        if offer.requirement["extra"].get("feePayer") == wallet.address:
+            raise UnacceptableOfferError("The coordinator wants the payer to pay fees. Nothing was signed.")
+        signed_at = self._now_s()
+        name, text = payment_header(offer, wallet.sign(offer.requirement))
+        assert name == PAYMENT_HEADER, "payments go into one header"
+        sent = SentPayment(order.fingerprint, text, offer.amount, signed_at + offer.lives_s + _DIES_LATER_S)
+        with self._lock:
+            self._recipient = offer.pay_to
+            now = self._now_s()
+            self._sent = {key: each for key, each in self._sent.items() if each.dies_at > now}
+            first = self._sent.setdefault(order.key, sent)
+        if order.named:
+            first = self.purse.put_payment(order.key, first)
+        return first, first is sent
+
+    def _check_recipient(self, offer: Offer) -> None:
+        with self._lock:
+            if self._recipient not in (None, offer.pay_to):
+                raise UnacceptableOfferError(
+                    f"The coordinator wants money for {offer.pay_to}, and before for {self._recipient}."
+                    " Nothing was signed. If the operator says that this is right, make a new client."
+                )
+
+    def _sent_before(self, order: Order) -> Flow[SentPayment | None]:
+        """The payment that was signed for this very commit, by this client or by another program."""
+        sent = self._sent.get(order.key)
+        if sent is None and order.named:
+            sent = yield from local(lambda: self.purse.payment(order.key))
+        if sent is None or sent.dies_at <= self._now_s():
+            return None
+        return _for_this(order, sent)
+
+    def _send(self, order: Order, sent: SentPayment, retries: Retries) -> Flow[Answered]:
+        paid = _with(order, PAYMENT_HEADER, sent.payment)
+        try:
+            answer = yield from commit(paid.request, retries, keys_are_kept=order.keys_are_kept)
+        except SubmissionUnknownError:
+            # Its key is told to the caller, so another program may make this commit again.
+            yield from self._softly(lambda: self.purse.put_payment(order.key, sent))
+            raise
+        return _unless_refused(answer)
+
+    def _plan(self, order: Order, offer: Offer, *, by_credit: bool) -> PaymentPlan:
+        network = order.quote.network
+        return PaymentPlan(
+            order.job_type, offer.amount, network, offer.pay_to, by_credit, self.spending.spent
+        )
+
+    def _softly(self, act: Callable[[], object]) -> Flow[None]:
+        """Change the purse where the job's own outcome matters more than a purse that cannot be written."""
+        try:
+            yield from local(act)
+        except WalletError as error:
+            logger.warning("%s", error)
+
+
+def _with(order: Order, name: str, value: str) -> Order:
+    """The same commit with one header more."""
+    request = msgspec.structs.replace(order.request, headers=(*order.request.headers, (name, value)))
+    return msgspec.structs.replace(order, request=request)
+
+
+def _for_this(order: Order, sent: SentPayment) -> SentPayment:
+    if sent.request != order.fingerprint:
+        raise IdempotencyConflictError("This idempotency key was used to pay for another job.")
+    return sent
+
+
+def _unless_refused(answer: Answered) -> Answered:
+    if answer.status == _PAYMENT_REQUIRED or error_code(answer) == PaymentMalformedError.code:
+        _refused(answer)
+    return answer
+
+
+def _refused(answer: Answered) -> NoReturn:
+    sentence = str(refusal(answer))
+    raise PaymentRefusedError(f"The coordinator did not take the payment: {sentence}", error_code(answer))

@@ -1,0 +1,192 @@
+"""What a user's machine remembers of money: credits that can be spent, and payments that were sent.
+
+One JSON file, readable by its owner alone. A coordinator is known by its address::
+
+    {"version": 1, "coordinators": {"http://…": {
+        "credits": [{"token": "crc_...", "left": 10000}], "awaited": ["<job id>", ...],
+        "payments": {"<sha256 of the idempotency key>": {"request": "<sha256>", "payment": "...", ...}}}}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from compute_router.protocol.receipts import sha256_hex
+from compute_router.protocol.units import MicroUsd
+from compute_router.sdk.errors import WalletError
+from compute_router.sdk.private_file import PrivateFile
+
+_MOST_SPENT_CREDITS: Final = 200
+_MOST_AWAITED: Final = 100
+
+
+class SentPayment(msgspec.Struct, frozen=True):
+    """A payment that was signed for one commit. ``payment`` is the text of its header.
+
+    ``request`` is the SHA-256 hex of the commit; after ``dies_at`` (seconds since 1970) the payment is void.
+    """
+
+    request: str
+    payment: str
+    amount: MicroUsd
+    dies_at: float
+
+    def __repr__(self) -> str:
+        """Nothing of the authorization."""
+        return f"SentPayment(amount={self.amount})"
+
+
+class _Credit(msgspec.Struct, forbid_unknown_fields=True):
+    token: str
+    left: int
+
+
+class _Place(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    credits: list[_Credit] = []
+    awaited: list[str] = []
+    payments: dict[str, SentPayment] = {}
+
+    def credit(self, token: str) -> _Credit | None:
+        """What is known of a token."""
+        return next((credit for credit in self.credits if credit.token == token), None)
+
+
+class _Content(msgspec.Struct, forbid_unknown_fields=True):
+    version: Literal[1]
+    coordinators: dict[str, _Place] = {}
+
+    def place(self, url: str) -> _Place:
+        """What is known at a coordinator, for reading."""
+        return self.coordinators.get(url) or _Place()
+
+    def place_to_change(self, url: str) -> _Place:
+        """What is known at a coordinator, in its place."""
+        return self.coordinators.setdefault(url, _Place())
+
+
+_CONTENTS: Final = msgspec.json.Decoder(_Content)
+
+
+class PurseFile:
+    """Credits and sent payments at one coordinator. Any number of programs may share one file.
+
+    Every call raises WalletError: the file cannot be read or written, others may read it or it belongs to
+    another user of the machine, or it is damaged.
+    """
+
+    def __init__(self, path: Path, url: str, now_s: Callable[[], float]) -> None:
+        self._url = url
+        self._now_s = now_s
+        self._file = PrivateFile(
+            path,
+            name="purse",
+            empty=lambda: _Content(1),
+            decode=_CONTENTS.decode,
+            error=WalletError,
+            when_damaged="Restore it from a backup, or move it away: credits can be had again by looking at "
+            "their failed jobs.",
+            instead="It is kept beside the trust file: see COMPUTE_ROUTER_TRUST_FILE.",
+        )
+
+    def __repr__(self) -> str:
+        """The path alone."""
+        return f"PurseFile({str(self._file.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._file.path
+
+    def credits(self) -> list[MicroUsd]:
+        """What is left of each credit."""
+        return [MicroUsd(credit.left) for credit in self._here().credits if credit.left > 0]
+
+    def credit_for(self, price: MicroUsd) -> str | None:
+        """The smallest credit that covers a price."""
+        enough = [credit for credit in self._here().credits if credit.left >= price]
+        return min(enough, key=lambda credit: credit.left).token if enough else None
+
+    def keep_credit(self, token: str, amount: MicroUsd) -> None:
+        """Keep a new credit. One that is known already may be spent by now, and stays as it is."""
+        if self._here().credit(token) is not None:
+            return
+
+        def keep(content: _Content) -> None:
+            place = content.place_to_change(self._url)
+            if place.credit(token) is None:
+                place.credits.append(_Credit(token, amount))
+            spent = [credit for credit in place.credits if credit.left <= 0]
+            for credit in spent[:-_MOST_SPENT_CREDITS]:
+                place.credits.remove(credit)
+
+        self._file.change(keep)
+
+    def spend_credit(self, token: str, price: MicroUsd) -> None:
+        """A job was paid with a credit."""
+        self._set_left(token, lambda left: max(0, left - price))
+
+    def credit_was_short(self, token: str, price: MicroUsd) -> None:
+        """The coordinator says that less than a price is left of a credit."""
+        self._set_left(token, lambda left: min(left, price - 1))
+
+    def awaited(self) -> list[str]:
+        """Jobs that failed, and whose payment may yet become a credit."""
+        return list(self._here().awaited)
+
+    def await_job(self, job_id: str) -> None:
+        """Look at a job again before the next payment."""
+        if job_id in self.awaited():
+            return
+
+        def add(content: _Content) -> None:
+            place = content.place_to_change(self._url)
+            if job_id not in place.awaited:
+                place.awaited = [*place.awaited, job_id][-_MOST_AWAITED:]
+
+        self._file.change(add)
+
+    def decided(self, job_id: str) -> None:
+        """A job's payment is decided."""
+        if job_id not in self.awaited():
+            return
+
+        def drop(content: _Content) -> None:
+            place = content.place_to_change(self._url)
+            place.awaited = [each for each in place.awaited if each != job_id]
+
+        self._file.change(drop)
+
+    def payment(self, idempotency_key: str) -> SentPayment | None:
+        """The payment that was signed for a commit, if it can still be carried out."""
+        sent = self._here().payments.get(_name(idempotency_key))
+        return sent if sent is not None and sent.dies_at > self._now_s() else None
+
+    def put_payment(self, idempotency_key: str, sent: SentPayment) -> SentPayment:
+        """Keep the payment of a commit. Returns the one that is kept: another program may have been first."""
+
+        def put(content: _Content) -> SentPayment:
+            place = content.place_to_change(self._url)
+            now = self._now_s()
+            place.payments = {name: each for name, each in place.payments.items() if each.dies_at > now}
+            return place.payments.setdefault(_name(idempotency_key), sent)
+
+        return self._file.change(put)
+
+    def _here(self) -> _Place:
+        return self._file.read().place(self._url)
+
+    def _set_left(self, token: str, left: Callable[[int], int]) -> None:
+        def change(content: _Content) -> None:
+            credit = content.place_to_change(self._url).credit(token)
+            if credit is not None:
+                credit.left = left(credit.left)
+
+        self._file.change(change)
+
+
+def _name(idempotency_key: str) -> str:
+    return sha256_hex(idempotency_key.encode("ascii"))

@@ -1,0 +1,69 @@
+"""Signing with the x402 library. To be imported late: its imports take most of a second."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Final
+
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.sdk.errors import WalletError
+from compute_router.sdk.wallet import Signer
+
+MISSING: Final = "Payments need more packages. Install them: pip install 'compute-router[payments]'"
+
+
+def open_signer(chain: Chain, key: bytes, rpc_url: str) -> Signer:
+    """A signer for the key of a chain.
+
+    Raises:
+        WalletError: the packages of payments are missing.
+    """
+    try:
+        return _EvmSigner(key) if chain is Chain.MONAD else _SolanaSigner(key, rpc_url)
+    except ImportError:
+        raise WalletError(MISSING) from None
+
+
+class _EvmSigner:
+    def __init__(self, key: bytes) -> None:
+        from eth_account import Account
+        from x402.mechanisms.evm import EthAccountSigner
+        from x402.mechanisms.evm.exact import ExactEvmClientScheme
+
+        account = Account.from_key(key)
+        self.address: str = account.address
+        self._scheme = ExactEvmClientScheme(EthAccountSigner(account))
+
+    def sign(self, requirement: dict[str, Any]) -> dict[str, Any]:
+        return _signed(self._scheme, requirement, Chain.MONAD)
+
+
+class _SolanaSigner:
+    def __init__(self, key: bytes, rpc_url: str) -> None:
+        # The solana package announces changes of its own, at its first use; nothing else is silenced.
+        warnings.filterwarnings("ignore", message="Client is deprecated", category=FutureWarning)
+        from x402.mechanisms.svm import KeypairSigner
+        from x402.mechanisms.svm.exact import ExactSvmClientScheme
+
+        signer = KeypairSigner.from_bytes(key)
+        self.address: str = signer.address
+        self._scheme = ExactSvmClientScheme(signer, rpc_url)
+
+    def sign(self, requirement: dict[str, Any]) -> dict[str, Any]:
+        return _signed(self._scheme, requirement, Chain.SOLANA)
+
+
+def _signed(scheme: Any, requirement: dict[str, Any], chain: Chain) -> dict[str, Any]:
+    from x402.schemas import PaymentRequirements
+
+    try:
+        payload = scheme.create_payment_payload(PaymentRequirements.model_validate(requirement))
+    # The library and what is below it have errors of all kinds; their texts may hold the node's URL.
+    except Exception as error:
+        raise WalletError(
+            f"The payment could not be signed ({type(error).__name__}). On {NETWORKS[chain].label} that takes"
+            " a node of the chain; name another with COMPUTE_ROUTER_RPC_URL or --rpc-url."
+            if chain is Chain.SOLANA
+            else f"The payment could not be signed ({type(error).__name__})."
+        ) from None
+    return dict(payload)
