@@ -43,7 +43,8 @@ CLOSE_BARRED: Final = 4003
 SEALED_V1: Final = "sealed/v1"
 """Feature of a worker: it opens sealed payloads, and seals their results."""
 
-TASKS_V1: Final = "tasks/v1"
+TASKS: Final = "tasks/"
+TASKS_V1: Final = TASKS + "v1"
 """Feature of a worker: it runs the built-in tasks as this version defines them, so that every worker that
 says so gives the same output for the same payload. A change to what a task puts out needs a new name.
 """
