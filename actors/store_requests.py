@@ -205,7 +205,8 @@ def _forget_keys(store: Store, clock: Clock, request: ForgetKeys) -> Deleted:
 
 
 def _forget_codes(store: Store, clock: Clock, request: ForgetCodes) -> Deleted:
-    return Deleted(request, store.delete_dead_codes(UnixMs(clock.unix_ms() - _DEAD_CODES_KEPT), request.limit))
+    before = UnixMs(clock.unix_ms() - _DEAD_CODES_KEPT)
+    return Deleted(request, store.delete_dead_codes(before, request.limit))
 
 
 def _keep_receipt(store: Store, clock: Clock, request: KeepReceipt) -> Deliver | None:

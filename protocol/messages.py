@@ -32,6 +32,8 @@ else:
 
 MAX_SLOTS: Final = 64
 MAX_MODELS: Final = 256
+MAX_MODEL_NAMES_BYTES: Final = 16 * 1024
+"""How long the names of all models of a worker may be together, in UTF-8."""
 MAX_FEATURES: Final = 32
 
 CLOSE_REPLACED: Final = 4001
@@ -58,7 +60,7 @@ class Model(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model that a worker can run."""
 
     name: ModelName
-    digest: str | None = None
+    digest: Annotated[str, Meta(max_length=256)] | None = None
     context: int | None = None
     loaded: bool | None = None
 
@@ -106,6 +108,8 @@ class Register(Frame, frozen=True, tag="register"):
     def __post_init__(self) -> None:
         if _is_null(self.pricing_hint):
             msgspec.structs.force_setattr(self, "pricing_hint", None)
+        if sum(len(model.name.encode()) for model in self.models) > MAX_MODEL_NAMES_BYTES:
+            raise ValueError(f"The names of all models may have at most {MAX_MODEL_NAMES_BYTES} bytes")
 
 
 class Heartbeat(Frame, frozen=True, tag="heartbeat"):

@@ -20,7 +20,6 @@ from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.units import DurationMs, UnixMs
 
-
 LOCKED: Final = "locked"
 """In place of the hash of an owner's token: no token is right, and a user id is not free for the taking."""
 

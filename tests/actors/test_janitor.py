@@ -137,7 +137,9 @@ def test_codes_that_died_long_ago_are_forgotten_in_batches_too() -> None:
     left = []
     for _ in range(2):
         desk.clean_up()
-        left.append((sum(desk.disk.open_codes(f"user-{n}", NOON) for n in range(BATCH + 1)), desk.come_again()))
+        left.append(
+            (sum(desk.disk.open_codes(f"user-{n}", NOON) for n in range(BATCH + 1)), desk.come_again())
+        )
     assert [count for count, _ in left] == [1, 0]
     assert left[0][1] < 1_000 < left[1][1]
 
