@@ -28,7 +28,7 @@ _NEXT_ROUND: Final = DurationMs(10 * 60 * 1000)
 
 
 class Janitor(LoopActor):
-    """Forgets dead pairing codes, idempotency keys after a day and, if asked to, finished jobs after ``keep``.
+    """Forgets dead pairing codes, idempotency keys after a day and, if asked to, finished jobs after a time.
 
     Keys go before the jobs they stand for: if ``keep`` is less than a day, they are forgotten as early.
     Each round goes on in small batches until one finds less than it may delete.

@@ -18,6 +18,7 @@ from compute_router.transport.repeated_keys import refuse_repeated_keys
 from tests.transport.harness import TASK, coordinator
 
 VALID = json.dumps(TASK | {"privacy_class": "PRIVATE"}).encode()
+PAYLOAD = json.dumps(TASK["payload"]).encode()
 PUBLIC = b',"privacy_class":"PUBLIC"}'
 
 REPEATED = {
@@ -29,7 +30,7 @@ REPEATED = {
     "with the same value": VALID[:-1] + b',"privacy_class":"PRIVATE"}',
     "the user": VALID[:-1] + b',"user_id":"bob"}',
     "the payload": VALID[:-1] + b',"payload":{"task_type":"classify","input":"x"}}',
-    "the same payload": VALID[:-1] + b',"payload":' + json.dumps(TASK["payload"]).encode() + b"}",
+    "the same payload": VALID[:-1] + b',"payload":' + PAYLOAD + b"}",
     "a payload that holds the other": b'{"payload":{"a":'
     + json.dumps(TASK["payload"]).encode()
     + b"},"
