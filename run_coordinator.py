@@ -380,6 +380,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
     settings = read_settings(sys.argv[1:] if argv is None else argv, os.environ)
     log_to_stderr(settings.log_level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Below that it quotes what strangers send.
+    logging.getLogger("tornado.general").setLevel(
+        max(logging.WARNING, logging.getLevelName(settings.log_level))
+    )
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
