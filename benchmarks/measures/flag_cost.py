@@ -26,7 +26,6 @@ from compute_router.protocol.units import UnixMs
 from compute_router.storage.new_key import make_api_key
 from compute_router.storage.sqlite_store import open_sqlite_store
 
-TARGET: Final = 0.98
 NO_AUDITS: Final = "--audit-share 0"
 DEFAULTS: Final = "the default flags, which audit one task in a hundred"
 API_KEYS: Final = "--auth keys, a key for each user"
@@ -40,7 +39,7 @@ async def flag_cost(scale: Scale) -> list[Figure]:
     patience = Patience(scale.extra_windows)
     cycles = [cycle for _ in range(scale.flag_rounds) for cycle in await _round(scale, patience)]
     return [
-        *turn_figures(cycles, [NO_AUDITS, DEFAULTS], {DEFAULTS: TARGET}),
+        *turn_figures(cycles, [NO_AUDITS, DEFAULTS], {}),
         *turn_figures(cycles, [DEFAULTS, API_KEYS], {})[1::2],
         others_figure(cycles),
     ]
