@@ -323,7 +323,7 @@ async def serve(settings: Settings) -> int:
         ),
     )
     try:
-        authentication = await open_authentication(system, settings.auth)
+        authentication = await open_authentication(system, settings.auth, http.limits)
         if settings.auth is AuthMode.KEYS and not authentication.ring.has_admin:
             logger.warning("nobody can make API keys yet: run compute-router keys create --db while stopped")
         # After the database is held: whoever is refused that leaves no key behind.

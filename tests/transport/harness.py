@@ -140,7 +140,7 @@ async def coordinator(
         ws_origins=ws_origins,
         limits=limits or AddressLimits(),
     )
-    authentication = await open_authentication(system, auth)
+    authentication = await open_authentication(system, auth, settings.limits)
     server = Server(system, watch, settings, authentication, COUNTERSIGNER)
     stopping: list[asyncio.Task[None]] = []
 
