@@ -453,7 +453,7 @@ async def _serve(settings: Settings, opened: OpenedPayments | None) -> int:
         ),
     )
     try:
-        authentication = await open_authentication(system, settings.auth)
+        authentication = await open_authentication(system, settings.auth, http.limits)
         if settings.auth is AuthMode.KEYS and not authentication.ring.has_admin:
             logger.warning("nobody can make API keys yet: run compute-router keys create --db while stopped")
         # After the database is held: whoever is refused that leaves no key behind.
@@ -518,6 +518,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
     settings = read_settings(sys.argv[1:] if argv is None else argv, os.environ)
     log_to_stderr(settings.log_level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Below that it quotes what strangers send.
+    logging.getLogger("tornado.general").setLevel(
+        max(logging.WARNING, logging.getLevelName(settings.log_level))
+    )
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     gc.set_threshold(*_GC_THRESHOLDS)
     try:

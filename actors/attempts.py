@@ -77,7 +77,8 @@ class Attempts(Placing):
         """Hold an attempt against its worker, if the worker is to blame.
 
         It is not for a job that no worker could do, nor for losing what a restart of ours took from it or
-        what it was never sent. Nor is want of room, which does not count for the job either.
+        what it was never sent. Nor is want of room, which does not count for the job either. Whether a job
+        that it failed or refused could be done shows when another does it.
         """
         held = job.sent and not job.recovered
         records, changed = self._records, False
@@ -85,10 +86,8 @@ class Attempts(Placing):
             changed = records.wrong_proof(record)
         elif not counts:
             return
-        elif reason is Failure.WORKER_ERROR and retryable:
-            changed = records.failed(record)
-        elif reason is Failure.WORKER_REJECTED:
-            changed = records.rejected(record)
+        elif reason in (Failure.WORKER_ERROR, Failure.WORKER_REJECTED) and retryable:
+            job.blamed = (*job.blamed, (record, reason))
         elif reason in (Failure.WORKER_DISCONNECTED, Failure.LEASE_EXPIRED) and held:
             changed = records.lost(record)
         if changed:

@@ -25,7 +25,7 @@ from compute_router.actors.messages import (
 from compute_router.actors.track_record import Band
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
-from compute_router.protocol.messages import TASKS_V1, JobCancel
+from compute_router.protocol.messages import TASKS, JobCancel
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import NewJob, WorkerRecord
 
@@ -70,13 +70,15 @@ class Auditing(Hearing):
         if not worker.proven:
             return
         record = worker.record = self._records.of(worker.pubkey)
-        record.repeatable = TASKS_V1 in worker.features
+        record.tasks = next((feature for feature in worker.features if feature.startswith(TASKS)), None)
         if not record.known:
             self._out.append(LoadWorkerRecord(worker.pubkey))
 
     def _believed(self, job: LiveJob, now: SteadyMs) -> None:
-        """A result was kept."""
+        """A result was kept. So the job could be done, and whoever failed it before is to blame."""
         record = job.record
+        if record is not None and job.blamed:
+            self._count_blamed(job)
         if record is None:
             if job.audit is not None:
                 self._repeated(job.audit, job)
@@ -87,13 +89,20 @@ class Auditing(Hearing):
         if self._records.completed(record, latency):
             self._band_changed(record)
         if (
-            record.repeatable
+            job.tasks is not None
             and job.job_type is JobType.TASK
             and job.privacy_class is PrivacyClass.PUBLIC
             and self._audits.chooses()
         ):
-            self._audits.begin(job.job_id, record.pubkey, job.user_id, now)
+            self._audits.begin(job.job_id, record.pubkey, job.user_id, job.tasks, now)
             self.place_audits(now)
+
+    def _count_blamed(self, job: LiveJob) -> None:
+        for record, reason in job.blamed:
+            records = self._records
+            count = records.failed if reason is Failure.WORKER_ERROR else records.rejected
+            if count(record):
+                self._band_changed(record)
 
     # Audits
 

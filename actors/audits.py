@@ -1,7 +1,8 @@
 """Audits: some finished tasks are run again by another worker, and whoever is the odd one out is barred.
 
-Only tasks with a sure output are audited: PUBLIC ones, run by a proven key whose worker says that it has
-the feature ``tasks/v1``. Each worker with that feature gives the same output for the same payload.
+Only tasks with a sure output are audited: PUBLIC ones, run by a proven key whose worker had a feature that
+begins with ``tasks/`` when it got the job. Workers with the very same feature give the same output for the
+same payload, and only they judge each other.
 
 Two that agree are right. If they do not, a third decides: one against two is convicted, and if all three
 differ, nobody is. So a key can only be convicted by two others, both proven, with a clean record, and no
@@ -37,14 +38,16 @@ class AuditCase:
 
     ``runs`` are the jobs that were done, the audited one first, each with its worker's key. ``asked`` are
     the keys that had the job in hands. ``user_id`` is the seeker's, so that a repetition looks like any job.
+    ``tasks`` is the feature that its workers share.
     ``under_way`` says that a worker or the store has the case now.
     """
 
-    __slots__ = ("asked", "ends", "job_id", "runs", "under_way", "user_id")
+    __slots__ = ("asked", "ends", "job_id", "runs", "tasks", "under_way", "user_id")
 
-    def __init__(self, job_id: str, pubkey: str, user_id: str, ends: SteadyMs) -> None:
+    def __init__(self, job_id: str, pubkey: str, user_id: str, tasks: str, ends: SteadyMs) -> None:
         self.job_id = job_id
         self.user_id = user_id
+        self.tasks = tasks
         self.runs: list[tuple[str, str]] = [(job_id, pubkey)]
         self.asked = {pubkey}
         self.ends = ends
@@ -75,9 +78,9 @@ class Audits:
         """Whether the job that was just done is to be audited; the answer is drawn."""
         return self._draw() < self._policy.audit_share and len(self._open) < self._policy.max_open_audits
 
-    def begin(self, job_id: str, pubkey: str, user_id: str, now: SteadyMs) -> AuditCase:
+    def begin(self, job_id: str, pubkey: str, user_id: str, tasks: str, now: SteadyMs) -> AuditCase:
         """Open a case about a finished job."""
-        case = AuditCase(job_id, pubkey, user_id, SteadyMs(now + self._policy.audit_window))
+        case = AuditCase(job_id, pubkey, user_id, tasks, SteadyMs(now + self._policy.audit_window))
         self._open[job_id] = case
         return case
 
@@ -105,7 +108,7 @@ class Audits:
         """Whether a key may repeat the job of a case."""
         return (
             record is not None
-            and record.repeatable
+            and record.tasks == case.tasks
             and record.known
             and record.clean
             and record.completed >= self._policy.audit_newcomer_jobs

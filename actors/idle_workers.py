@@ -90,5 +90,5 @@ class IdleWorkers:
 
 def preference(worker: LiveWorker, job: LiveJob, providers: tuple[ProviderType, ...]) -> tuple[object, ...]:
     """The same order for a few workers that are looked at one by one; the least is to be taken."""
-    band = Band.GOOD if worker.record is None else worker.record.band
+    band = worker.band if worker.record is None else worker.record.band
     return worker.pubkey in job.tried, providers.index(worker.provider_type), band, worker.idle_since

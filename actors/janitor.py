@@ -12,6 +12,7 @@ from compute_router.actors.messages import (
     CleanUp,
     Deleted,
     DeleteFinished,
+    ForgetCodes,
     ForgetKeys,
     SetTimer,
     StoreRequest,
@@ -27,7 +28,7 @@ _NEXT_ROUND: Final = DurationMs(10 * 60 * 1000)
 
 
 class Janitor(LoopActor):
-    """Forgets idempotency keys after a day and, if asked to, finished jobs after ``keep``.
+    """Forgets dead pairing codes, idempotency keys after a day and, if asked to, finished jobs after a time.
 
     Keys go before the jobs they stand for: if ``keep`` is less than a day, they are forgotten as early.
     Each round goes on in small batches until one finds less than it may delete.
@@ -59,7 +60,11 @@ class Janitor(LoopActor):
                 self._full_batches = 0
                 # The round's last request, because its answer ends the round.
                 last = DeleteFinished(UnixMs(0 if self._keep is None else now - self._keep), BATCH)
-                for request in (ForgetKeys(UnixMs(now - self._keep_keys), BATCH), last):
+                for request in (
+                    ForgetCodes(BATCH),
+                    ForgetKeys(UnixMs(now - self._keep_keys), BATCH),
+                    last,
+                ):
                     self._store.tell(StoreRequest(request, self.actor_ref))
             case Deleted(by, count):
                 self._full_batches += count == by.limit

@@ -31,14 +31,16 @@ class LiveJob:
     began.
     ``request_hash`` is the SHA-256 hex of the payload, once this run of the coordinator sent it out.
     ``record`` is what the newest attempt counts in; None if its worker did not prove its key. ``answered_at``
-    is when its result came in. ``audit`` is set on jobs of our own, which repeat a seeker's.
+    is when its result came in. ``tasks`` is the feature by which that worker's output can be compared with
+    that of others. ``blamed`` are those who failed or refused the job: it counts if another shows that the
+    job could be done. ``audit`` is set on jobs of our own, which repeat a seeker's.
     """
 
     __slots__ = (
-        "answered_at", "attempt", "audit", "cancel_wanted", "demand", "failures", "finishing",
+        "answered_at", "attempt", "audit", "blamed", "cancel_wanted", "demand", "failures", "finishing",
         "followed", "job_id", "last_detail", "last_failure", "lease", "lease_ends", "privacy_class",
         "queue_window", "recipients", "record", "recovered", "request_hash", "run_ends", "run_limit",
-        "sent", "status", "tier", "tried", "trusted", "user_id", "waiting", "waiting_since",
+        "sent", "status", "tasks", "tier", "tried", "trusted", "user_id", "waiting", "waiting_since",
         "window_ends", "window_left", "worker_id", "worker_instance", "worker_pubkey",
     )  # fmt: skip
 
@@ -79,6 +81,8 @@ class LiveJob:
         self.cancel_wanted = False
         self.followed = False
         self.record: TrackRecord | None = None
+        self.tasks: str | None = None
+        self.blamed: tuple[tuple[TrackRecord, Failure], ...] = ()
         self.answered_at = now
         self.audit: AuditCase | None = None
 
@@ -150,7 +154,8 @@ class LiveWorker:
         self.busy: set[str] = set()
         self.idle_since = 0
         self.record: TrackRecord | None = None
-        self.band = Band.GOOD
+        # Nobody can hold an unproven connection to what it did, so it does not stand before those who can be.
+        self.band = Band.GOOD if proven else Band.FAIR
         self.demands: tuple[Demand, ...] = tuple(self._demands())
 
     def _demands(self) -> Iterator[Demand]:

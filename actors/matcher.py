@@ -57,7 +57,7 @@ from compute_router.actors.messages import (
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.ports import JobWatchers
 from compute_router.actors.runtime import LoopActor, OnDeath
-from compute_router.protocol.units import DurationMs
+from compute_router.protocol.units import DurationMs, UnixMs
 
 _SWEEP = "sweep"
 _FLUSH = "records"
@@ -89,6 +89,8 @@ class Matcher(LoopActor):
         self._registry = registry
         self._watchers = watchers
         self._idle_sweeps = 0
+        # Read once: the two clocks do not tick together, and a time that is shown must not change by that.
+        started = clock.unix_ms() - clock.steady_ms()
         core = self._core
         self._reactions: dict[type[Message], Callable[[Any, SteadyMs], Any]] = {
             AssignmentRecorded: core.assignment_recorded,
@@ -106,7 +108,7 @@ class Matcher(LoopActor):
             JobEnded: core.job_ended,
             JobTimer: core.job_timer,
             LeasesRenewed: core.leases_renewed,
-            ListWorkers: lambda message, now: core.list_workers(message, now, clock.unix_ms()),
+            ListWorkers: lambda message, now: core.list_workers(message, now, UnixMs(now + started)),
             Recover: core.recover,
             PutPayoutAddress: self._pass_on,
             Reserve: lambda message, now: core.reserve(message.user_id, message.at_once),

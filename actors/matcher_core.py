@@ -15,7 +15,6 @@ import msgspec
 
 from compute_router.actors.admission import Refusal
 from compute_router.actors.auditing import Auditing
-from compute_router.actors.audits import AUDITOR
 from compute_router.actors.clock import SteadyMs
 from compute_router.actors.live import LiveJob, LiveWorker
 from compute_router.actors.messages import (
@@ -85,8 +84,7 @@ class MatcherCore(Auditing):
 
     def _job_of(self, job_id: str, user_id: str | None) -> LiveJob | None:
         job = self._jobs.get(job_id)
-        # An audit is nobody's.
-        return None if job is None or job.audit or user_id not in (None, job.user_id) else job
+        return None if job is None or user_id not in (None, job.user_id) else job
 
     def drain(self) -> list[Message]:
         """Take the messages that have piled up since the last call."""
@@ -237,6 +235,8 @@ class MatcherCore(Auditing):
         job.status = advance(job.status, JobEvent.CANCEL)
         self._out.append(RecordCancelled(job.job_id))
         self._forget(job)
+        if job.audit is not None:
+            job.audit.under_way = False
         self._call_off(job, now)
 
     def start_drain(self, on_idle: Callable[[], None]) -> None:
@@ -363,8 +363,7 @@ class MatcherCore(Auditing):
                 self._forget(job)
                 self._tell_when_idle()
                 self._believed(job, now)
-            if event.view.user_id != AUDITOR:
-                self._out.append(PublishJob(event.view))
+            self._out.append(PublishJob(event.view))
             status, reason = "accepted", None
         elif event.reason is not None:
             status, reason = "rejected", event.reason
@@ -382,7 +381,7 @@ class MatcherCore(Auditing):
 
     def job_ended(self, event: JobEnded, now: SteadyMs) -> None:
         """Tell whoever waits."""
-        if event.view is not None and event.view.user_id != AUDITOR:
+        if event.view is not None:
             self._out.append(PublishJob(event.view))
 
     # Time passes

@@ -472,6 +472,12 @@ class DeleteFinished(Message, frozen=True):
     limit: int
 
 
+class ForgetCodes(Message, frozen=True):
+    """Forget some pairing codes that expired unused long ago. Answer: :class:`Deleted`."""
+
+    limit: int
+
+
 class ForgetKeys(Message, frozen=True):
     """Forget some idempotency keys first used before a time. Answer: :class:`Deleted`."""
 
@@ -482,7 +488,7 @@ class ForgetKeys(Message, frozen=True):
 class Deleted(Message, frozen=True):
     """How much was deleted by the request that is named."""
 
-    by: DeleteFinished | ForgetKeys
+    by: DeleteFinished | ForgetCodes | ForgetKeys
     count: int
 
 
@@ -529,7 +535,8 @@ class LoadUnfinished(Message, frozen=True):
 class CreatePairing(Message, frozen=True):
     """Ask: keep a pairing code. Answer: whether the user got its owner by this, or OwnerRefusal.
 
-    A user without an owner is owned from then on by whoever has the token of ``new_owner``, its SHA-256 hex.
+    A user without an owner is owned from then on by whoever has the token of ``new_owner``, its SHA-256 hex;
+    if that is None and the caller is vouched for, the user is locked.
     """
 
     user_id: str

@@ -57,6 +57,7 @@ class Placing(Market):
         job.worker_pubkey = worker.pubkey
         job.worker_instance = worker.instance
         job.record = worker.record
+        job.tasks = None if worker.record is None else worker.record.tasks
         job.recovered = False
         job.window_left = DurationMs(max(job.window_ends - now, 0))
         job.sent = False

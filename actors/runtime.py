@@ -194,6 +194,10 @@ class LoopInbox:
     def empty(self) -> bool:
         return not self._envelopes
 
+    def waiting(self) -> int:
+        """How many messages are in here."""
+        return len(self._envelopes)
+
     def run_now(self) -> None:
         """Have all mail on this loop handled before going on; see :meth:`Dispatcher.run_now`."""
         self._dispatcher.run_now()
@@ -271,6 +275,19 @@ class LoopActor(FailStop):
             reply.close()
             raise TypeError(f"{type(self).__name__} answered {type(message).__name__} with a coroutine")
         return reply
+
+
+def is_behind(ref: pykka.ActorRef[Any], most: int) -> bool:
+    """Whether more messages than that wait for an actor on the loop."""
+    inbox = ref.actor_inbox
+    return type(inbox) is LoopInbox and inbox.waiting() > most
+
+
+async def until_caught_up(ref: pykka.ActorRef[Any], most: int) -> None:
+    """Wait until no more messages than that wait for an actor on the loop."""
+    while is_behind(ref, most):  # noqa: ASYNC110 - an event set for each message would cost more than these turns
+        # Each turn of the loop handles some.
+        await asyncio.sleep(0)
 
 
 async def ask(ref: pykka.ActorRef[Any], message: object) -> Any:

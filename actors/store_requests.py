@@ -20,6 +20,7 @@ from compute_router.actors.messages import (
     DeleteFinished,
     Deliver,
     FindReplay,
+    ForgetCodes,
     ForgetKeys,
     GetJob,
     GetReceipt,
@@ -81,7 +82,15 @@ from compute_router.protocol.receipts import (
     verify_signature,
 )
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import ApiKey, JobView, Pairing, Replay, Store, StoredReceipt
+from compute_router.storage.interface import (
+    LOCKED,
+    ApiKey,
+    JobView,
+    Pairing,
+    Replay,
+    Store,
+    StoredReceipt,
+)
 
 MAX_PAIRINGS_PER_USER: Final = 64
 MAX_OPEN_CODES_PER_USER: Final = 16
@@ -223,6 +232,11 @@ def _forget_keys(store: Store, clock: Clock, request: ForgetKeys) -> Deleted:
     return Deleted(request, store.delete_idempotency_keys(request.before, request.limit))
 
 
+def _forget_codes(store: Store, clock: Clock, request: ForgetCodes) -> Deleted:
+    before = UnixMs(clock.unix_ms() - _DEAD_CODES_KEPT)
+    return Deleted(request, store.delete_dead_codes(before, request.limit))
+
+
 def _keep_receipt(store: Store, clock: Clock, request: KeepReceipt) -> Deliver | None:
     refuse = _Refusal(request.worker_id)
     try:
@@ -275,14 +289,12 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 def _get_job(store: Store, clock: Clock, request: GetJob) -> JobView | None:
-    view = store.job_view(request.job_id)
-    # A repetition is nobody's to read, least of all that of the workers who know its id.
-    return None if view is None or view.user_id == AUDITOR else view
+    return store.job_view(request.job_id)
 
 
 def _get_receipt(store: Store, clock: Clock, request: GetReceipt) -> ReceiptFacts | None:
     view = store.job_view(request.job_id)
-    if view is None or view.user_id == AUDITOR:
+    if view is None:
         return None
     completed_by = store.completed_by(request.job_id)
     if completed_by is None or view.result is None:
@@ -305,14 +317,16 @@ def _create_pairing(store: Store, clock: Clock, request: CreatePairing) -> bool 
         refusal = refuse_owner(request.proof, owner)
         if refusal is not None:
             return refusal
-    store.delete_dead_codes(user_id, UnixMs(now - _DEAD_CODES_KEPT))
+    elif not request.proof.vouched and store.trusted_pubkeys(user_id):
+        # Whoever owned it could pair a worker of his own with somebody else's user.
+        return OwnerRefusal.LOCKED
     if store.open_codes(user_id, now) >= MAX_OPEN_CODES_PER_USER:
         raise TooManyCodesError(
             f"A user can have {MAX_OPEN_CODES_PER_USER} unused pairing codes; each ends within the hour."
         )
-    became_owned = (
-        owner is None and request.new_owner is not None and store.put_owner(user_id, request.new_owner, now)
-    )
+    became_owned = request.new_owner is not None and store.put_owner(user_id, request.new_owner, now)
+    if request.new_owner is None and request.proof.vouched:
+        store.put_owner(user_id, LOCKED, now)
     store.create_pairing(user_id, request.code, now, request.expires_at)
     return became_owned
 
@@ -395,6 +409,7 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
     RecordCancelled: _record_cancelled,
     NoteAlive: _note_alive,
     DeleteFinished: _delete_finished,
+    ForgetCodes: _forget_codes,
     ForgetKeys: _forget_keys,
     KeepReceipt: _keep_receipt,
     GetJob: _get_job,

@@ -53,19 +53,19 @@ def band_of(score: float) -> Band:
 class TrackRecord:
     """One key's record. ``known`` is false while what the disk holds of it is still being read.
 
-    ``repeatable`` says that the key's newest connection promised to give every built-in task the same output
-    as others that promise it. ``barred`` is set once this run of the coordinator barred the key.
+    ``tasks`` is the feature by which the key's newest connection promises to give every built-in task the
+    same output as others with that feature. ``barred`` is set once this run of the coordinator barred it.
     """
 
     __slots__ = (
         "audits_agreed", "audits_disagreed", "bad", "bad_receipts", "band", "barred", "completed", "failed",
-        "first_seen", "good", "known", "last_seen", "latency_sum", "lost", "pubkey", "rejected", "repeatable",
+        "first_seen", "good", "known", "last_seen", "latency_sum", "lost", "pubkey", "rejected", "tasks",
     )  # fmt: skip
 
     def __init__(self, pubkey: str, *, known: bool = True) -> None:
         self.pubkey = pubkey
         self.known = known
-        self.repeatable = False
+        self.tasks: str | None = None
         self.barred = False
         self.band = Band.GOOD
         self.good = self.bad = 0.0

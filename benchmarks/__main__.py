@@ -17,6 +17,7 @@ from benchmarks.measures.lone_job import lone_job
 from benchmarks.measures.memory import memory
 from benchmarks.measures.saturation import saturation
 from benchmarks.measures.throughput import throughput
+from benchmarks.measures.trust import trust
 from benchmarks.profiling import profile_throughput
 from benchmarks.scale import FULL, QUICK, Scale
 from benchmarks.servers import ROOT
@@ -27,6 +28,7 @@ MEASURES: Final[dict[str, Callable[[Scale], Awaitable[list[Figure]]]]] = {
     "saturation": saturation,
     "memory": memory,
     "durability": durability,
+    "trust": trust,
 }
 RESULTS: Final = ROOT / "benchmarks" / "RESULTS.md"
 

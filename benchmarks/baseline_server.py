@@ -22,7 +22,7 @@ from compute_router.protocol.http_api import CommitAnswer, JobAnswer
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.messages import Challenge, JobAssign, RegisterAck, encode_frame
-from compute_router.protocol.receipts import attach_proof, sign_receipt
+from compute_router.protocol.receipts import WorkDone, attach_proof, sha256_hex, sign_receipt
 from compute_router.protocol.units import UnixMs
 
 _JOB_ID: Final = "00000000-0000-4000-8000-000000000000"
@@ -32,7 +32,13 @@ _PAYLOAD: Final = (
     b'{"task_type":"classify","input":"The delivery came two days early and everything in the box was in '
     b'perfect condition."}'
 )
-_SIGNED: Final = sign_receipt(SigningKey(bytes(32)), _JOB_ID, _OUTPUT, UnixMs(1_770_000_000_000))
+_SIGNED: Final = sign_receipt(
+    SigningKey(bytes(32)),
+    _JOB_ID,
+    _OUTPUT,
+    UnixMs(1_770_000_000_000),
+    WorkDone(sha256_hex(_PAYLOAD), model=None, model_digest=None, attempt=1),
+)
 
 _COMMITTED: Final = msgspec.json.encode(CommitAnswer(_JOB_ID))
 _RESULT: Final = msgspec.json.encode(

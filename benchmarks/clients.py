@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 import msgspec
 
-from benchmarks.http_client import KeepAliveClient, get_request, post_request
+from benchmarks.http_client import KeepAliveClient, bearer_field, get_request, post_request
 from benchmarks.load_log import LoadLog, Seconds
 from compute_router.protocol.http_api import CommitAnswer, CommitRequest
 from compute_router.protocol.jobs import JobType, TaskType
@@ -23,11 +23,15 @@ LONG_TOKENS: Final = 100_000
 
 _COMPLETED: Final = b'"status":"completed"'
 _VERIFIED: Final = b'"verified":true'
+_COUNTERSIGNED: Final = b'"coordinator_signature":"'
 _NEVER: Final = -1
 
 
 class ClosedLoopClient(KeepAliveClient):
-    """Repeats one exchange until it has run as often as asked, or the log says to stop."""
+    """Repeats one exchange until it has run as often as asked, or the log says to stop.
+
+    Its connection stays open: it may be sent off again, and whoever opened the connection closes it.
+    """
 
     def __init__(self, log: LoadLog, repeats: int | None) -> None:
         super().__init__()
@@ -39,6 +43,13 @@ class ClosedLoopClient(KeepAliveClient):
     def begin(self) -> None:
         """Send the first request of an exchange."""
         raise NotImplementedError
+
+    def start_again(self, log: LoadLog) -> None:
+        """Run exchanges until this other log says to stop; the client has ended what it did before."""
+        self._log = log
+        self._left = _NEVER
+        self._ended = False
+        self.start()
 
     def start(self) -> None:
         """Run the next exchange."""
@@ -66,7 +77,6 @@ class ClosedLoopClient(KeepAliveClient):
     def _end(self) -> None:
         self._ended = True
         self._log.client_ended()
-        self.close()
 
 
 class HelloClient(ClosedLoopClient):
@@ -81,44 +91,69 @@ class HelloClient(ClosedLoopClient):
         self.exchange_ended(None if status == 200 else f"hello-world answered {status}")
 
 
+class Seeking(msgspec.Struct):
+    """What the seekers of a load ask for; what is changed here holds from the next job on.
+
+    With ``keyed`` every commit has a fresh idempotency key. With ``countersigned`` a seeker also fetches the
+    receipt of each job, with the coordinator's signature.
+    """
+
+    keyed: bool = False
+    countersigned: bool = False
+
+
 class Seeker(ClosedLoopClient):
     """Commits a TASK job and waits for its verified result by long poll."""
 
-    def __init__(self, log: LoadLog, repeats: int | None, user_id: str) -> None:
+    def __init__(
+        self,
+        log: LoadLog,
+        repeats: int | None,
+        user_id: str,
+        seeking: Seeking | None = None,
+        api_key: str | None = None,
+    ) -> None:
         super().__init__(log, repeats)
-        self._commit = post_request("/v1/jobs/commit/cheap", commit_body(user_id))
-        self._committing = False
-
-    def begin(self) -> None:
-        """Commit a job."""
-        self._committing = True
-        self.send(self._commit)
-
-    def answered(self, status: int, body: bytes) -> None:
-        """Wait for the job that was committed, or check its result."""
-        if not self._committing:
-            well = status == 200 and _COMPLETED in body and _VERIFIED in body
-            self.exchange_ended(None if well else f"a result was answered {status} {body[:500]!r}")
-        elif status == 201:
-            self._committing = False
-            self.send(get_request(f"/v1/jobs/{_COMMIT_ANSWERS.decode(body).job_id}?wait=30"))
-        else:
-            self.exchange_ended(f"a commit was answered {status} {body[:500]!r}")
-
-
-class KeyedSeeker(Seeker):
-    """Gives every commit an idempotency key of its own."""
-
-    def __init__(self, log: LoadLog, repeats: int | None, user_id: str) -> None:
-        super().__init__(log, repeats, user_id)
+        self._seeking = seeking or Seeking()
+        self._fields = "" if api_key is None else bearer_field(api_key)
+        self._commit = post_request("/v1/jobs/commit/cheap", commit_body(user_id), self._fields)
         line, _, self._after_key = self._commit.partition(b"\r\n")
         self._before_key = line + b"\r\nIdempotency-Key: "
+        self._job_id = ""
+        self._next: Callable[[int, bytes], None] = self._committed
 
     def begin(self) -> None:
-        """Commit a job under a fresh key, as the SDK makes them."""
-        key = new_key().encode()
-        self._commit = self._before_key + key + b"\r\n" + self._after_key
-        super().begin()
+        """Commit a job, with a key as the SDK makes them if one is asked for."""
+        self._next = self._committed
+        if self._seeking.keyed:
+            self.send(self._before_key + new_key().encode() + b"\r\n" + self._after_key)
+        else:
+            self.send(self._commit)
+
+    def answered(self, status: int, body: bytes) -> None:
+        """Take the next step of the exchange."""
+        self._next(status, body)
+
+    def _committed(self, status: int, body: bytes) -> None:
+        if status != 201:
+            self.exchange_ended(f"a commit was answered {status} {body[:500]!r}")
+            return
+        self._job_id = _COMMIT_ANSWERS.decode(body).job_id
+        self._next = self._finished
+        self.send(get_request(f"/v1/jobs/{self._job_id}?wait=30", self._fields))
+
+    def _finished(self, status: int, body: bytes) -> None:
+        if status != 200 or _COMPLETED not in body or _VERIFIED not in body:
+            self.exchange_ended(f"a result was answered {status} {body[:500]!r}")
+        elif self._seeking.countersigned:
+            self._next = self._countersigned
+            self.send(get_request(f"/v1/receipts/{self._job_id}", self._fields))
+        else:
+            self.exchange_ended()
+
+    def _countersigned(self, status: int, body: bytes) -> None:
+        well = status == 200 and _VERIFIED in body and _COUNTERSIGNED in body
+        self.exchange_ended(None if well else f"a receipt was answered {status} {body[:500]!r}")
 
 
 class Committer(ClosedLoopClient):
@@ -165,3 +200,9 @@ async def connect_all(port: int, makers: list[Callable[[], Client]]) -> list[Cli
     """Open a connection for every client; none has sent anything yet."""
     loop = asyncio.get_running_loop()
     return [(await loop.create_connection(make, "127.0.0.1", port))[1] for make in makers]
+
+
+def close_all(clients: Iterable[ClosedLoopClient]) -> None:
+    """Close the connections of clients that have ended."""
+    for client in clients:
+        client.close()

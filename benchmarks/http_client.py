@@ -11,18 +11,23 @@ _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"\r\nContent-Length: "
 
 
-def get_request(path: str) -> bytes:
-    """Bytes of a GET."""
-    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+def get_request(path: str, fields: str = "") -> bytes:
+    """Bytes of a GET. ``fields`` are further header lines, each with its line end."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n".encode()
 
 
-def post_request(path: str, body: bytes) -> bytes:
-    """Bytes of a POST with a JSON body."""
+def post_request(path: str, body: bytes, fields: str = "") -> bytes:
+    """Bytes of a POST with a JSON body. ``fields`` as of :func:`get_request`."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"{fields}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def bearer_field(api_key: str) -> str:
+    """The header line that carries an API key."""
+    return f"Authorization: Bearer {api_key}\r\n"
 
 
 class KeepAliveClient(asyncio.Protocol):

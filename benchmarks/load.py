@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
 import msgspec
 import psutil
 
-from benchmarks.clients import ClosedLoopClient, HelloClient, KeyedSeeker, Seeker, connect_all
+from benchmarks.clients import ClosedLoopClient, HelloClient, Seeker, Seeking, close_all, connect_all
 from benchmarks.errors import BenchmarkError
 from benchmarks.load_log import LoadLog, Seconds
 from benchmarks.patience import Patience
@@ -22,6 +22,7 @@ CLIENTS: Final = 64
 QUIET_SHARE: Final = 0.05
 """As much of the processors may go to anything else in a window that counts as undisturbed."""
 
+_PROCESSORS: Final = len(psutil.cpu_times(percpu=True))
 _MAX_TRIES: Final = 4
 _STOP_TIMEOUT: Final = Seconds(60.0)
 
@@ -29,15 +30,15 @@ _STOP_TIMEOUT: Final = Seconds(60.0)
 class Measured(msgspec.Struct, frozen=True):
     """One window: exchanges that ended in it, and the processor time that was spent in it.
 
-    ``others_share`` is the part of all processors that neither the server nor this process used but
-    something else on the machine. Kernel time that belongs to no process is not in it.
+    ``others_cpu`` is what neither the server nor this process used but something else on the machine; it is
+    rounded, and may come out a little below zero. Kernel time that belongs to no process is not in it.
     """
 
     length: Seconds
     latencies: list[Seconds]
     server_cpu: Seconds
     generator_cpu: Seconds
-    others_share: float
+    others_cpu: Seconds
 
     @property
     def per_second(self) -> float:
@@ -50,9 +51,26 @@ class Measured(msgspec.Struct, frozen=True):
         return Seconds(self.server_cpu / len(self.latencies))
 
     @property
+    def others_share(self) -> float:
+        """The part of all processors that something else used."""
+        return max(0.0, self.others_cpu / (self.length * _PROCESSORS))
+
+    @property
     def generator_cpu_each(self) -> Seconds:
         """This process's processor time for one exchange."""
         return Seconds(self.generator_cpu / len(self.latencies))
+
+
+def joined(windows: Iterable[Measured]) -> Measured:
+    """Several windows as if they had been one."""
+    each = list(windows)
+    return Measured(
+        length=Seconds(sum(window.length for window in each)),
+        latencies=[latency for window in each for latency in window.latencies],
+        server_cpu=Seconds(sum(window.server_cpu for window in each)),
+        generator_cpu=Seconds(sum(window.generator_cpu for window in each)),
+        others_cpu=Seconds(sum(window.others_cpu for window in each)),
+    )
 
 
 async def load_hello(server: Server, warm_up: Seconds, window: Seconds, patience: Patience) -> Measured:
@@ -60,15 +78,55 @@ async def load_hello(server: Server, warm_up: Seconds, window: Seconds, patience
     return await _quietest(server, _hello_clients, warm_up, window, patience)
 
 
-async def load_jobs(
-    server: Server, warm_up: Seconds, window: Seconds, patience: Patience, *, keyed: bool = False
-) -> Measured:
-    """Jobs from all seekers at once, each with a user of its own. Workers must be connected.
+async def load_jobs(server: Server, warm_up: Seconds, window: Seconds, patience: Patience) -> Measured:
+    """Jobs from all seekers at once, each with a user of its own. Workers must be connected."""
+    return await _quietest(server, partial(_seekers, CLIENTS), warm_up, window, patience)
 
-    With ``keyed`` every commit has a fresh idempotency key.
+
+class StandingSeekers:
+    """All seekers of one server, for many short windows: between these they rest, but stay connected.
+
+    What ``seeking`` says may change from window to window. ``finished`` counts all jobs, also those before
+    and after the times that were taken.
     """
-    kind = KeyedSeeker if keyed else Seeker
-    return await _quietest(server, partial(_seekers, CLIENTS, kind), warm_up, window, patience)
+
+    def __init__(self, server: Server) -> None:
+        self.seeking = Seeking()
+        self.finished = 0
+        self._server = server
+        self._seekers: list[Seeker] = []
+
+    async def connect(self, api_keys: Sequence[str] | None = None) -> None:
+        """Open the connections. ``api_keys`` has a key for the user of each seeker."""
+        keys: Sequence[str | None] = api_keys or [None] * CLIENTS
+        unused = LoadLog(CLIENTS)
+        makers: list[Callable[[], Seeker]] = [
+            partial(Seeker, unused, None, seeker_name(index), self.seeking, keys[index])
+            for index in range(CLIENTS)
+        ]
+        self._seekers = await connect_all(self._server.port, makers)
+        gc.collect()
+        gc.freeze()
+
+    async def load(self, warm_up: Seconds, window: Seconds) -> Measured:
+        """One window, with whatever disturbs it."""
+        log = LoadLog(CLIENTS)
+        for seeker in self._seekers:
+            seeker.start_again(log)
+        measured = await _watch(self._server, log, warm_up, window)
+        self.finished += log.finished
+        return measured
+
+    def close(self) -> None:
+        """Close the connections."""
+        gc.unfreeze()
+        for seeker in self._seekers:
+            seeker.close()
+
+
+def seeker_name(index: int) -> str:
+    """The user id of a seeker."""
+    return f"seeker-{index:02}"
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -81,11 +139,12 @@ class Ran(msgspec.Struct, frozen=True):
 async def run_jobs(server: Server, seekers: int, each: int) -> Ran:
     """So many seekers start at the same moment and run so many jobs each; returns when all have ended."""
     log = LoadLog(seekers)
-    clients = await connect_all(server.port, _seekers(seekers, Seeker, log, each))
+    clients = await connect_all(server.port, _seekers(seekers, log, each))
     started = time.perf_counter()
     for client in clients:
         client.start()
     await wait_until_ended(log)
+    close_all(clients)
     return Ran(Seconds(log.ended_at - started), log)
 
 
@@ -93,10 +152,8 @@ def _hello_clients(log: LoadLog) -> list[Callable[[], ClosedLoopClient]]:
     return [partial(HelloClient, log, None)] * CLIENTS
 
 
-def _seekers(
-    count: int, kind: type[Seeker], log: LoadLog, repeats: int | None = None
-) -> list[Callable[[], ClosedLoopClient]]:
-    return [partial(kind, log, repeats, f"seeker-{index:02}") for index in range(count)]
+def _seekers(count: int, log: LoadLog, repeats: int | None = None) -> list[Callable[[], ClosedLoopClient]]:
+    return [partial(Seeker, log, repeats, seeker_name(index)) for index in range(count)]
 
 
 Makers = Callable[[LoadLog], list[Callable[[], ClosedLoopClient]]]
@@ -128,13 +185,20 @@ async def _load(
     gc.freeze()
     for client in clients:
         client.start()
+    measured = await _watch(server, log, warm_up, window)
+    gc.unfreeze()
+    close_all(clients)
+    return measured
+
+
+async def _watch(server: Server, log: LoadLog, warm_up: Seconds, window: Seconds) -> Measured:
+    """Take the times of a load that has started, and end it."""
     await asyncio.sleep(warm_up)
     first, before = log.finished, _Snapshot.take(server)
     await asyncio.sleep(window)
     last, after = log.finished, _Snapshot.take(server)
     log.stopping = True
     await wait_until_ended(log)
-    gc.unfreeze()
     log.raise_failures()
     return after.measured_since(before, log.latencies[first:last])
 
@@ -167,7 +231,7 @@ class _Snapshot(msgspec.Struct, frozen=True):
             latencies=latencies,
             server_cpu=Seconds(server),
             generator_cpu=Seconds(generator),
-            others_share=max(0.0, others / (length * len(psutil.cpu_times(percpu=True)))),
+            others_cpu=Seconds(others),
         )
 
 

@@ -12,7 +12,8 @@ from benchmarks.load_log import Seconds
 class Scale(msgspec.Struct, frozen=True):
     """Sizes and lengths of a run.
 
-    ``extra_windows`` is how many disturbed windows each measure may repeat.
+    ``extra_windows`` is how many disturbed windows each measure may repeat. ``turn`` is the length of the
+    windows of variants that take turns, and pairs are how often these go there and back.
     """
 
     rounds: int
@@ -24,8 +25,11 @@ class Scale(msgspec.Struct, frozen=True):
     lone_jobs: int
     saturation_rounds: int
     memory_workers: int
-    cost_cycles: int
-    cost_window: Seconds
+    turn: Seconds
+    cost_pairs: int
+    proof_pairs: int
+    flag_rounds: int
+    flag_pairs: int
     cost_holders: int
     recovery_starts: int
     recovered_jobs: int
@@ -44,8 +48,11 @@ FULL: Final = Scale(
     lone_jobs=1_000,
     saturation_rounds=3,
     memory_workers=10_000,
-    cost_cycles=10,
-    cost_window=Seconds(1.2),
+    turn=Seconds(0.25),
+    cost_pairs=24,
+    proof_pairs=11,
+    flag_rounds=4,
+    flag_pairs=4,
     cost_holders=1_000,
     recovery_starts=3,
     recovered_jobs=100_000,
@@ -63,8 +70,11 @@ QUICK: Final = Scale(
     lone_jobs=200,
     saturation_rounds=1,
     memory_workers=1_000,
-    cost_cycles=4,
-    cost_window=Seconds(1.0),
+    turn=Seconds(0.25),
+    cost_pairs=6,
+    proof_pairs=4,
+    flag_rounds=1,
+    flag_pairs=4,
     cost_holders=200,
     recovery_starts=1,
     recovered_jobs=20_000,

@@ -1,4 +1,8 @@
-"""A simulated worker: real key, real proof, real receipts; only the work itself is left out."""
+"""A simulated worker: real key, real proof, real receipts; only the work itself is left out.
+
+Like a worker of ours it says that it gives the same output for the same task, so some of its results are
+audited; and it does.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from benchmarks.worker_log import WorkerLog
 from compute_router.protocol.jobs import JobType, ProviderType
 from compute_router.protocol.messages import (
     COORDINATOR_FRAMES,
+    TASKS_V1,
     Challenge,
     ErrorFrame,
     Frame,
@@ -32,7 +37,7 @@ from compute_router.protocol.messages import (
     encode_frame,
     registration_message,
 )
-from compute_router.protocol.receipts import public_key_hex, sha256_hex, sign_base64, sign_receipt
+from compute_router.protocol.receipts import WorkDone, public_key_hex, sha256_hex, sign_base64, sign_receipt
 from compute_router.protocol.units import UnixMs
 
 NO_WORK: Final = Seconds(0.0)
@@ -50,13 +55,16 @@ class Habits(msgspec.Struct):
     """How the workers of a pool behave; what is changed here holds from the next job or heartbeat on.
 
     ``work`` is how long a job takes. With ``says_started`` a worker sends ``job_started`` for each job; with
-    ``renews`` its heartbeats name the job that it has, which renews the lease.
+    ``renews`` its heartbeats name the job that it has, which renews the lease. Workers that do not prove
+    their key are as those of others may be: they sign only the five keys that every receipt has, and are
+    never audited.
     """
 
     job_type: JobType = JobType.TASK
     work: Seconds = NO_WORK
     says_started: bool = False
     renews: bool = False
+    proves: bool = True
 
 
 class SimulatedWorker:
@@ -127,17 +135,20 @@ class SimulatedWorker:
                 self._refuse(f"the server sent {code}: {message}")
 
     def _register(self, nonce: str, network: str) -> None:
-        self._say(
-            Register(
-                provider_pubkey=self._pubkey,
-                provider_type=_PROVIDER_TYPES[self._habits.job_type],
-                capabilities=[self._habits.job_type.value],
-                nonce=nonce,
-                signature=sign_base64(self._key, registration_message(network, nonce, self._pubkey)),
-                agent="benchmark",
-                active_jobs=list(self._held.values()),
-            )
+        register = Register(
+            provider_pubkey=self._pubkey,
+            provider_type=_PROVIDER_TYPES[self._habits.job_type],
+            capabilities=[self._habits.job_type.value],
+            agent="benchmark",
+            active_jobs=list(self._held.values()),
         )
+        if self._habits.proves:
+            message = registration_message(network, nonce, self._pubkey)
+            signature = sign_base64(self._key, message)
+            register = msgspec.structs.replace(
+                register, nonce=nonce, signature=signature, features=[TASKS_V1]
+            )
+        self._say(register)
 
     def _let_in(self) -> None:
         for result in self._results.values():
@@ -152,18 +163,26 @@ class SimulatedWorker:
         self._log.assigned.add()
         if self._habits.says_started:
             self._say(JobStarted(job.job_id, job.attempt))
+        work = self._work_of(job.payload, job.attempt)
         if self._habits.work == NO_WORK:
-            self._complete(held)
+            self._complete(held, work)
         elif self._habits.work != ENDLESS_WORK:
             loop = asyncio.get_running_loop()
-            loop.call_later(self._habits.work, self._finish_work, held, time.perf_counter())
+            loop.call_later(self._habits.work, self._finish_work, held, work, time.perf_counter())
 
-    def _finish_work(self, job: HeldJob, began: float) -> None:
-        self._complete(job)
+    def _work_of(self, payload: msgspec.Raw, attempt: int) -> WorkDone | None:
+        """What the receipt says beside its five keys, from what came with the job."""
+        if not self._habits.proves:
+            return None
+        return WorkDone(sha256_hex(bytes(payload)), model=None, model_digest=None, attempt=attempt)
+
+    def _finish_work(self, job: HeldJob, work: WorkDone | None, began: float) -> None:
+        self._complete(job, work)
         self._log.held.append(Seconds(time.perf_counter() - began))
 
-    def _complete(self, job: HeldJob) -> None:
-        signed = sign_receipt(self._key, job.job_id, _OUTPUT, UnixMs(time.time_ns() // 1_000_000))
+    def _complete(self, job: HeldJob, work: WorkDone | None) -> None:
+        now = UnixMs(time.time_ns() // 1_000_000)
+        signed = sign_receipt(self._key, job.job_id, _OUTPUT, now, work)
         complete = JobComplete(
             job_id=job.job_id,
             output=msgspec.Raw(_OUTPUT),

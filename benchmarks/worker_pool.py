@@ -47,6 +47,19 @@ class WorkerPool:
 
         await self._let_all_in([SimulatedWorker(self.habits, self.log) for _ in range(count)], connect_one)
 
+    def leave(self) -> None:
+        """All workers drop their connections."""
+        for worker in self._workers:
+            worker.drop()
+
+    async def come_back(self) -> None:
+        """All workers that left connect again.
+
+        Raises:
+            BenchmarkError: as of :meth:`connect`.
+        """
+        await self._let_all_in(self._workers, lambda worker, address: worker.connect(self._port, address))
+
     async def restart(self, share: float) -> None:
         """This share of the workers drop their connections at the same moment, and all come back at once.
 
@@ -64,8 +77,7 @@ class WorkerPool:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait([self._beating])
-        for worker in self._workers:
-            worker.drop()
+        self.leave()
 
     async def guard(self, load: Coroutine[Any, Any, Result]) -> Result:
         """Run a load on the server, but give it up as soon as a worker fails.

@@ -98,7 +98,11 @@ class AddressLimitsShown(msgspec.Struct, frozen=True):
 
 
 class LimitsShown(msgspec.Struct, frozen=True):
-    """The limits of a coordinator. ``jobs`` are unfinished ones at once, ``workers`` connected ones."""
+    """The limits of a coordinator. ``jobs`` are unfinished ones at once, ``workers`` connected ones.
+
+    ``api_key_calls_per_minute`` is for each API key, wherever its calls come from; its jobs may be limited
+    further.
+    """
 
     body_bytes: int
     wait_seconds: int
@@ -107,6 +111,7 @@ class LimitsShown(msgspec.Struct, frozen=True):
     jobs_per_user: int
     workers: int
     address: AddressLimitsShown
+    api_key_calls_per_minute: dict[str, int]
 
 
 class ReceiptAnswer(msgspec.Struct, frozen=True):

@@ -67,7 +67,13 @@ MAX_USER_ID_CHARS: Final = 256
 MAX_MODEL_CHARS: Final = 256
 MAX_OUTPUT_TOKENS: Final = 1_000_000
 
-UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+# Control characters, and those that cannot be seen or turn the text around them: by these, two user ids look
+# like one.
+_UNSEEN: Final = (
+    r"\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
+)
+
+UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID_CHARS, pattern=rf"^[^{_UNSEEN}]*\Z")]
 ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
 

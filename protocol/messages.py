@@ -33,6 +33,8 @@ else:
 
 MAX_SLOTS: Final = 64
 MAX_MODELS: Final = 256
+MAX_MODEL_NAMES_BYTES: Final = 16 * 1024
+"""How long the names of all models of a worker may be together, in UTF-8."""
 MAX_FEATURES: Final = 32
 
 CLOSE_REPLACED: Final = 4001
@@ -44,7 +46,8 @@ CLOSE_BARRED: Final = 4003
 SEALED_V1: Final = "sealed/v1"
 """Feature of a worker: it opens sealed payloads, and seals their results."""
 
-TASKS_V1: Final = "tasks/v1"
+TASKS: Final = "tasks/"
+TASKS_V1: Final = TASKS + "v1"
 """Feature of a worker: it runs the built-in tasks as this version defines them, so that every worker that
 says so gives the same output for the same payload. A change to what a task puts out needs a new name.
 """
@@ -58,7 +61,7 @@ class Model(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model that a worker can run."""
 
     name: ModelName
-    digest: str | None = None
+    digest: Annotated[str, Meta(max_length=256)] | None = None
     context: int | None = None
     loaded: bool | None = None
 
@@ -108,6 +111,8 @@ class Register(Frame, frozen=True, tag="register"):
     def __post_init__(self) -> None:
         if _is_null(self.pricing_hint):
             msgspec.structs.force_setattr(self, "pricing_hint", None)
+        if sum(len(model.name.encode()) for model in self.models) > MAX_MODEL_NAMES_BYTES:
+            raise ValueError(f"The names of all models may have at most {MAX_MODEL_NAMES_BYTES} bytes")
 
 
 class Heartbeat(Frame, frozen=True, tag="heartbeat"):

@@ -48,6 +48,7 @@ from compute_router.sdk.errors import (
     TokenMissingError,
     TooManyRequestsError,
     UnexpectedAnswerError,
+    UnsignedClaimError,
     WrongNetworkError,
     WrongTokenError,
 )
@@ -132,6 +133,7 @@ __all__ = [
     "TrustFile",
     "TrustFileError",
     "UnexpectedAnswerError",
+    "UnsignedClaimError",
     "Verification",
     "WrongNetworkError",
     "WrongTokenError",

@@ -75,7 +75,6 @@ _BY_STATUS: Final[dict[int, type[RequestError]]] = {
 }
 # It goes into a header as it is.
 _SIGNED_QUOTE: Final = re.compile(r"[A-Za-z0-9_.-]{1,1024}", re.ASCII)
-_COMMIT_PREFIX: Final = "/v1/jobs/commit/"
 _UNWELL: Final = 503
 _TOO_MANY: Final = 429
 
@@ -131,7 +130,8 @@ def read_quote(reply: Reply) -> Quote:
         ComputeRouterError: as :func:`read_answer`.
     """
     answer = read_answer(reply, QuoteAnswer)
-    if not answer.endpoint.startswith(_COMMIT_PREFIX):
+    # Exactly: a path with dots or a query would lead the job somewhere else.
+    if answer.endpoint != f"/v1/jobs/commit/{answer.policy_resolved.value.lower()}":
         raise UnexpectedAnswerError(f"The quote names an endpoint outside the API: {answer.endpoint!r}.")
     try:
         price = micro_usd_from_text(answer.price)

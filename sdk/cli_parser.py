@@ -185,6 +185,11 @@ def _add_trust(commands: _Commands, common: argparse.ArgumentParser, user: argpa
     create.add_argument(
         "--fingerprint", metavar="TEXT", help="with --wait: pin only the key whose fingerprint this is"
     )
+    create.add_argument(
+        "--allow-unsigned",
+        action="store_true",
+        help="with --wait: pin also a key that did not sign for the code (otherwise only with --fingerprint)",
+    )
     actions.add_parser("list", help="list the user's workers", parents=[common, user])
     claim = actions.add_parser("claim", help="pair a worker by its public key", parents=[common])
     claim.add_argument("pairing_code", metavar="CODE")

@@ -26,7 +26,7 @@ from compute_router.sdk.idempotency import checked_key
 from compute_router.sdk.jobs import LlmJob, TaskJob
 from compute_router.sdk.results import LlmResult, TaskResult
 from compute_router.sdk.rhythm import LONGEST_WAIT_S
-from compute_router.sdk.sealing import JobHandle
+from compute_router.sdk.sealing import JobHandle, ReplyKey
 from compute_router.sdk.sync_client import ComputeRouter
 
 _LLM_TIMEOUT_S = 60.0
@@ -42,15 +42,27 @@ class _Run:
         self.job = _job(arguments)
         self.key = checked_key(arguments.idempotency_key)
         self.job_id: JobHandle | None = None
+        self._unsent: ReplyKey | None = None
         default_s = _LLM_TIMEOUT_S if isinstance(self.job, LlmJob) else _TASK_TIMEOUT_S
         self.timeout_s: float = default_s if arguments.timeout is None else arguments.timeout
         self._reply_keys = reply_key_files(arguments)
 
+    def sealed(self, key: ReplyKey) -> None:
+        """Keep the key to a sealed result until it was shown, before anything is sent."""
+        self._reply_keys.put(key)
+        self._unsent = key
+
     def submitted(self, job_id: JobHandle) -> None:
-        """Take note of the job's id, and keep the key to a sealed result until it was shown."""
+        """Take note of the job's id."""
         self.job_id = job_id
-        if job_id.reply_key is not None:
-            self._reply_keys.put(job_id, job_id.reply_key)
+        if self._unsent is not None:
+            key, self._unsent = self._unsent, None
+            self._reply_keys.name(key, job_id)
+
+    def forget_unsent(self) -> None:
+        """There is no job, or none that could be asked for: nobody needs the key to its result."""
+        if self._unsent is not None:
+            self._reply_keys.drop_unsent(self._unsent)
 
     def over(self) -> None:
         """The job has ended, and what there is of it is shown."""
@@ -61,8 +73,14 @@ class _Run:
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Run a job and print its result."""
     this = _Run(arguments)
-    if arguments.no_wait:
-        return _submit(this)
+    try:
+        return _submit(this) if arguments.no_wait else _run(this)
+    finally:
+        this.forget_unsent()
+
+
+def _run(this: _Run) -> ExitCode:
+    arguments = this.arguments
     started_at = time.monotonic()
     spinner = Spinner()
     with open_client(arguments, _SPINNING_WAIT_S if spinner.active else LONGEST_WAIT_S) as router:
@@ -100,6 +118,7 @@ def _result(this: _Run, router: ComputeRouter, spinner: Spinner) -> LlmResult | 
             idempotency_key=this.key,
             on_status=spinner.show,
             on_submitted=this.submitted,
+            on_sealed=this.sealed,
         )
     return router.run_task(
         job.task_type,
@@ -113,12 +132,15 @@ def _result(this: _Run, router: ComputeRouter, spinner: Spinner) -> LlmResult | 
         idempotency_key=this.key,
         on_status=spinner.show,
         on_submitted=this.submitted,
+        on_sealed=this.sealed,
     )
 
 
 def _submit(this: _Run) -> ExitCode:
     with open_client(this.arguments) as router:
-        job_id = router.submit(this.job, idempotency_key=this.key, timeout_s=this.timeout_s)
+        job_id = router.submit(
+            this.job, idempotency_key=this.key, timeout_s=this.timeout_s, on_sealed=this.sealed
+        )
     this.submitted(job_id)
     if this.arguments.json:
         print_json({"job_id": job_id})

@@ -38,13 +38,20 @@ def create(arguments: argparse.Namespace) -> ExitCode:
         if not arguments.wait:
             return ExitCode.OK
         timeout_s = CODE_LIFETIME_S if arguments.timeout is None else arguments.timeout
-        worker = router.await_pairing(code, timeout_s=timeout_s, fingerprint=arguments.fingerprint)
+        worker = router.await_pairing(
+            code,
+            timeout_s=timeout_s,
+            fingerprint=arguments.fingerprint,
+            allow_unsigned=arguments.allow_unsigned,
+        )
     fingerprint = key_fingerprint(worker.provider_pubkey)
     if arguments.json:
         print_json({"provider_pubkey": worker.provider_pubkey, "fingerprint": fingerprint, "pinned": True})
         return ExitCode.OK
     print(printable(worker.provider_pubkey), flush=True)
     say(f"Paired and pinned, fingerprint {fingerprint}.")
+    if not worker.signed:
+        say("WARNING: this key did not sign for the code; anybody who saw the code may have named it.")
     if arguments.fingerprint is None:
         say("Compare it with what the worker printed. If it differs: compute-router trust revoke PUBKEY")
     return ExitCode.OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from compute_router.sdk.proof_documents import (
     read_document,
     request_in,
 )
+from compute_router.sdk.requests import is_job_id
 
 
 def receipt(arguments: argparse.Namespace) -> ExitCode:
@@ -58,15 +60,15 @@ def _document(arguments: argparse.Namespace) -> ProofDocument:
     target: str = arguments.target
     if target == "-":
         return read_document(sys.stdin.buffer.read())
-    if Path(target).is_file():
+    # Unlike Path.exists, this has no errors of its own.
+    if os.path.exists(target):
         return read_document(_read_file(Path(target)))
+    if not is_job_id(target):
+        raise InvalidArgumentError(f"There is no such file: {target!r}. It is no job id either.")
     with open_asking_client(arguments) as router:
-        try:
-            if arguments.coordinator_key is not None:
-                return read_document(router.receipt(target).document_json)
-            return document_of(router.job(target).answer)
-        except InvalidArgumentError:
-            raise InvalidArgumentError(f"{target!r} is neither a file nor a job id.") from None
+        if arguments.coordinator_key is not None:
+            return read_document(router.receipt(target).document_json)
+        return document_of(router.job(target).answer)
 
 
 def _read_file(path: Path) -> bytes:

@@ -38,7 +38,7 @@ from compute_router.sdk.errors import (
 from compute_router.sdk.fallback import Fallback, fallback_call, may_fall_back, read_completion
 from compute_router.sdk.idempotency import checked_key, supports_keys
 from compute_router.sdk.jobs import CheckedJob, Job, LlmJob, TaskJob, check_job, known_value
-from compute_router.sdk.options import RunOptions, StatusObserver
+from compute_router.sdk.options import RunOptions, SealObserver, StatusObserver
 from compute_router.sdk.pairing import Pairings
 from compute_router.sdk.requests import (
     commit_call,
@@ -119,9 +119,16 @@ class ClientCore:
         request = quote_call(kind, known_value(Policy, policy, "policy"), self._request_timeout_s)
         return self._checked_quote((yield from call(request)))
 
-    def submit(self, job: Job, idempotency_key: str | None, timeout_s: float) -> Flow[JobHandle]:
+    def submit(
+        self,
+        job: Job,
+        idempotency_key: str | None,
+        timeout_s: float,
+        on_sealed: SealObserver | None = None,
+    ) -> Flow[JobHandle]:
         """Get a quote and commit a job to the endpoint it names; gives the job's id."""
-        submission = yield from self._submit(check_job(job), idempotency_key, self._retries(timeout_s))
+        retries = self._retries(timeout_s)
+        submission = yield from self._submit(check_job(job), idempotency_key, retries, on_sealed)
         return submission.job_id
 
     def snapshot(self, job_id: str) -> Flow[JobSnapshot]:
@@ -182,7 +189,7 @@ class ClientCore:
 
     def _run(self, job: CheckedJob, options: RunOptions) -> Flow[JobResult]:
         retries = self._retries(options.timeout_s)
-        submission = yield from self._submit(job, options.idempotency_key, retries)
+        submission = yield from self._submit(job, options.idempotency_key, retries, options.on_sealed)
         if options.on_submitted is not None:
             options.on_submitted(submission.job_id)
         try:
@@ -198,7 +205,13 @@ class ClientCore:
         request_hash = sha256_hex(msgspec.json.encode(job.payload))
         return self._result(snapshot, submission.price, submission.job_id.reply_key, request_hash)
 
-    def _submit(self, job: CheckedJob, idempotency_key: str | None, retries: Retries) -> Flow[Submission]:
+    def _submit(
+        self,
+        job: CheckedJob,
+        idempotency_key: str | None,
+        retries: Retries,
+        on_sealed: SealObserver | None,
+    ) -> Flow[Submission]:
         key = checked_key(idempotency_key)
         user_id = self._named_user() if job.privacy is PrivacyClass.PRIVATE else self._user_or_anonymous()
         offer = yield from ask(quote_call(job.job_type, job.policy, self._request_timeout_s), retries)
@@ -208,6 +221,8 @@ class ClientCore:
         if wants_seal(job):
             require_sealing(offer)
             sealed = yield from self._seal(job, quote.network, user_id, key, retries)
+            if on_sealed is not None:
+                on_sealed(sealed.reply_key)
         payload = sealed.payload if sealed else None
         request = commit_call(quote.endpoint, job, user_id, self._request_timeout_s, key, payload)
         # The quote just given is the newest word on this: the coordinator behind an address can change.

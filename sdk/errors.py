@@ -74,6 +74,16 @@ class FingerprintMismatchError(ComputeRouterError):
         self.pubkey = pubkey
 
 
+class UnsignedClaimError(ComputeRouterError):
+    """A pairing code was used for a key that did not sign for it. ``pubkey`` is the key; it is not pinned."""
+
+    code = "unsigned_claim"
+
+    def __init__(self, message: str, pubkey: str) -> None:
+        super().__init__(message)
+        self.pubkey = pubkey
+
+
 class PairingTimeoutError(ComputeRouterError):
     """No worker used the pairing code in the time given."""
 

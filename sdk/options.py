@@ -9,13 +9,17 @@ import msgspec
 
 from compute_router.protocol.job_state import JobStatus
 from compute_router.sdk.jobs import PolicyName, PrivacyName
-from compute_router.sdk.sealing import JobHandle
+from compute_router.sdk.sealing import JobHandle, ReplyKey
 
 StatusObserver = Callable[[JobStatus], None]
 """Told the job's status after every look at it."""
 
 SubmissionObserver = Callable[[JobHandle], None]
 """Told the job's id as soon as the coordinator has the job; a sealed job's id has the key to its result."""
+
+
+SealObserver = Callable[[ReplyKey], None]
+"""Told the key to a sealed job's result before the job is sent. What it raises stops the submission."""
 
 
 class RunOptions(msgspec.Struct, frozen=True):
@@ -31,6 +35,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     cancel_on_timeout: bool = False
     on_status: StatusObserver | None = None
     on_submitted: SubmissionObserver | None = None
+    on_sealed: SealObserver | None = None
 
 
 class TaskOptions(TypedDict, total=False):
@@ -46,3 +51,4 @@ class TaskOptions(TypedDict, total=False):
     cancel_on_timeout: bool
     on_status: StatusObserver | None
     on_submitted: SubmissionObserver | None
+    on_sealed: SealObserver | None

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from compute_router.protocol.errors import AuthenticationError, PermissionDeniedError
+from compute_router.protocol.errors import AuthenticationError, ComputeRouterError, PermissionDeniedError
 from compute_router.protocol.http_api import (
     Provider,
     TrustClaimAnswer,
@@ -22,6 +22,7 @@ from compute_router.sdk.errors import (
     FingerprintMismatchError,
     PairingTimeoutError,
     TokenMissingError,
+    UnsignedClaimError,
     WrongNetworkError,
     WrongTokenError,
 )
@@ -35,7 +36,7 @@ from compute_router.sdk.requests import (
 from compute_router.sdk.retries import Clock, Retries
 from compute_router.sdk.settings import Settings
 from compute_router.sdk.steps import Answered, Call, Flow, Reply, call, local, pause
-from compute_router.sdk.trust_file import TrustFile, checked_pubkey
+from compute_router.sdk.trust_file import TrustFile, checked_pubkey, token_address
 
 POLL_INTERVAL_S: Final = 1.0
 CODE_LIFETIME_S: Final = 3600.0
@@ -58,8 +59,9 @@ class Pairings:
     """Flows for a user's pairings.
 
     The coordinator's network is asked for before anything is sent or kept: tokens and pins of one network
-    never meet another. With an API key no token is made, because the key stands for the user; one that is
-    there all the same is tried when the key was not enough, for some coordinators want no keys.
+    never meet another, and a token goes to no address but that which it was made for. With an API key no
+    token is made, because the key stands for the user; one that is there all the same is tried when the key
+    was not enough, for some coordinators want no keys.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Pairings:
         self._clock = clock
         self._timeout_s = request_timeout_s
         self._known_network: str | None = None
+        self._address = settings.base_url
 
     def create(self) -> Flow[PairingCode]:
         """Make a code. The token that owns the user is kept on disk before it is first sent."""
@@ -85,7 +88,7 @@ class Pairings:
         network = yield from self._network()
         token, new = None, False
         if self._settings.api_key is None:
-            token, new = yield from local(lambda: self._trust.token_or_new(network, user_id))
+            token, new = yield from local(lambda: self._trust.token_or_new(network, user_id, self._address))
         known = tuple(provider.provider_pubkey for provider in (yield from self.list()))
         reply = yield from self._as_owner(
             network, user_id, token, lambda sent: trust_create_call(user_id, self._timeout_s, sent)
@@ -96,15 +99,17 @@ class Pairings:
             if token is None:
                 raise
             if new:
-                yield from local(lambda: self._trust.drop_token(network, user_id, token))
-                raise self._token_missing(user_id) from error
+                yield from local(lambda: self._trust.drop_token(network, user_id, self._address, token))
+                raise (yield from self._token_missing(network, user_id, error)) from error
             raise self._token_wrong(user_id) from error
         given = answer.user_token
         if given is not None and given != token:
-            yield from local(lambda: self._trust.keep_token(network, user_id, given))
+            yield from local(lambda: self._trust.keep_token(network, user_id, self._address, given))
         return PairingCode(answer.pairing_code, answer.expires_at, known)
 
-    def wait_for(self, code: PairingCode, timeout_s: float, fingerprint: str | None) -> Flow[Provider]:
+    def wait_for(
+        self, code: PairingCode, timeout_s: float, fingerprint: str | None, *, allow_unsigned: bool
+    ) -> Flow[Provider]:
         """Ask until a key is there that was not when the code was made, and pin it."""
         network = yield from self._network()
         deadline = self._clock() + timeout_s
@@ -117,7 +122,7 @@ class Pairings:
                 if provider.provider_pubkey not in code.known
             ]
             if new:
-                yield from self._pin_if_expected(network, new[0], fingerprint)
+                yield from self._pin_if_expected(network, new[0], fingerprint, allow_unsigned)
                 return new[0]
             remaining_s = deadline - self._clock()
             if remaining_s <= 0:
@@ -162,9 +167,9 @@ class Pairings:
         yield from local(lambda: self._trust.unpin(network, user_id, key))
         token = None
         if self._settings.api_key is None:
-            token = yield from local(lambda: self._trust.token(network, user_id))
+            token = yield from local(lambda: self._trust.token(network, user_id, self._address))
             if token is None:
-                raise self._token_missing(user_id)
+                raise (yield from self._token_missing(network, user_id))
         reply = yield from self._as_owner(
             network, user_id, token, lambda sent: trust_revoke_call(user_id, key, self._timeout_s, sent)
         )
@@ -180,18 +185,28 @@ class Pairings:
     ) -> Flow[Reply]:
         reply = yield from call(request(token))
         if token is None and isinstance(reply, Answered) and reply.status == _UNAUTHORIZED:
-            kept = yield from local(lambda: self._trust.token(network, user_id))
+            kept = yield from local(lambda: self._trust.token(network, user_id, self._address))
             if kept is not None:
                 reply = yield from call(request(kept))
         return reply
 
-    def _pin_if_expected(self, network: str, provider: Provider, fingerprint: str | None) -> Flow[None]:
+    def _pin_if_expected(
+        self, network: str, provider: Provider, fingerprint: str | None, allow_unsigned: bool
+    ) -> Flow[None]:
         key = checked_pubkey(provider.provider_pubkey)
         found = key_fingerprint(key)
         if fingerprint is not None and "".join(fingerprint.split()).lower() != found.replace(" ", ""):
             raise FingerprintMismatchError(
                 f"The key that used the code has the fingerprint {found}, which is not the one expected. It "
                 f"was not pinned; end the pairing with: compute-router trust revoke {key}",
+                key,
+            )
+        if fingerprint is None and not provider.signed and not allow_unsigned:
+            raise UnsignedClaimError(
+                f"The code was used for a key that did not sign for it, fingerprint {found}: anybody who saw "
+                "the code may have named it. It was not pinned. If the worker prints that fingerprint: "
+                f"compute-router trust pin {key} -- if not: compute-router trust revoke {key} -- To pin such "
+                "keys next time: --fingerprint TEXT, or --allow-unsigned.",
                 key,
             )
         yield from local(lambda: self._trust.pin(network, self._user(), key))
@@ -207,13 +222,24 @@ class Pairings:
             self._known_network = network
         return self._known_network
 
-    def _token_missing(self, user_id: str) -> TokenMissingError:
-        return TokenMissingError(
-            f"The user {user_id!r} is owned by a token that is not in {self._trust.path}. It is kept where "
-            "the first pairing code of this user was made: work there, or name that trust file with "
-            "--trust-file or COMPUTE_ROUTER_TRUST_FILE. If it was never yours, choose another user id.",
-            self._trust.path,
+    def _token_missing(
+        self, network: str, user_id: str, said: ComputeRouterError | None = None
+    ) -> Flow[TokenMissingError]:
+        others = yield from local(lambda: self._trust.token_addresses(network, user_id))
+        address = token_address(self._address)
+        sentence = (
+            f"The user {user_id!r} is owned at {address} by a token that is not in {self._trust.path}. It is "
+            "kept where the first pairing code of this user was made: work there, or name that trust file by "
+            "--trust-file or COMPUTE_ROUTER_TRUST_FILE. If it was never yours, choose another user id."
         )
+        if others:
+            sentence += (
+                f" The file has a token for {', '.join(others)}, which is sent nowhere else. If this is the "
+                f'same coordinator, copy it there by hand: "tokens": {{"{address}": "crt_..."}}.'
+            )
+        if said is not None:
+            sentence += f" The coordinator says: {said}"
+        return TokenMissingError(sentence, self._trust.path)
 
     def _token_wrong(self, user_id: str) -> WrongTokenError:
         return WrongTokenError(

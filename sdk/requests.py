@@ -136,6 +136,11 @@ def _job_path(job_id: str) -> str:
     return f"/v1/jobs/{_checked_id(job_id)}"
 
 
+def is_job_id(text: str) -> bool:
+    """Whether a text has the form of a job id."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
 def _checked_id(job_id: str) -> str:
     if not _JOB_ID.fullmatch(job_id):
         raise InvalidArgumentError(f"{job_id!r} is not a job id.")

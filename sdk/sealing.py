@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
@@ -110,6 +111,7 @@ def choose_recipients(listed: Sequence[Provider], pinned: Collection[str], user_
     Raises:
         NoPinnedWorkerError: there is none; the error says what to do.
     """
+    user = shlex.quote(user_id)
     keys = {provider.provider_pubkey for provider in listed}
     chosen = tuple(sorted(keys & set(pinned)))
     if chosen:
@@ -117,12 +119,13 @@ def choose_recipients(listed: Sequence[Provider], pinned: Collection[str], user_
     if not keys:
         raise NoPinnedWorkerError(
             f"No worker is paired with the user {user_id!r}, so the PRIVATE job can be sealed to nobody. "
-            "Pair one: compute-router trust create --wait"
+            f"Pair one: compute-router trust create --wait --user {user}"
         )
     raise NoPinnedWorkerError(
         f"None of the {len(keys)} worker(s) paired with the user {user_id!r} is pinned on this machine, so "
         "nothing but the coordinator's word says whose they are. Compare the key with what the worker prints "
-        "at its start, then: compute-router trust pin PUBKEY (all: compute-router trust list)"
+        f"at its start, then: compute-router trust pin PUBKEY --user {user} (all: compute-router trust list "
+        f"--user {user})"
     )
 
 

@@ -21,7 +21,13 @@ from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.core import ClientCore
 from compute_router.sdk.fallback import Fallback
 from compute_router.sdk.jobs import Job, JobTypeName, LlmJob, PolicyName, PrivacyName, TaskJob, TaskName
-from compute_router.sdk.options import RunOptions, StatusObserver, SubmissionObserver, TaskOptions
+from compute_router.sdk.options import (
+    RunOptions,
+    SealObserver,
+    StatusObserver,
+    SubmissionObserver,
+    TaskOptions,
+)
 from compute_router.sdk.pairing import CODE_LIFETIME_S, PairingCode
 from compute_router.sdk.results import (
     ClassificationResult,
@@ -130,6 +136,7 @@ class ComputeRouter:
         cancel_on_timeout: bool = False,
         on_status: StatusObserver | None = None,
         on_submitted: SubmissionObserver | None = None,
+        on_sealed: SealObserver | None = None,
     ) -> LlmResult:
         """Generate text.
 
@@ -147,6 +154,8 @@ class ComputeRouter:
                 same job, also from another process. Each call has a new one by itself.
             cancel_on_timeout: cancel a job that did not end in time. Otherwise it goes on.
             on_status, on_submitted: told the job's status after every look, and its id once it has one.
+            on_sealed: told the key to the result of a sealed job before the job is sent, so that it can be
+                kept; what it raises stops the submission.
 
         Raises:
             JobFailedError: the job ended without a result.
@@ -164,7 +173,9 @@ class ComputeRouter:
             FallbackFailedError: neither the network nor the fallback could serve it.
         """
         job = LlmJob(prompt, max_tokens, model, policy, privacy, ttl_s, deadline_s, sealed)
-        options = RunOptions(timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted)
+        options = RunOptions(
+            timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted, on_sealed
+        )
         return self._run(self._core.run_llm(job, options))
 
     @overload
@@ -196,23 +207,33 @@ class ComputeRouter:
         cancel_on_timeout: bool = False,
         on_status: StatusObserver | None = None,
         on_submitted: SubmissionObserver | None = None,
+        on_sealed: SealObserver | None = None,
     ) -> TaskResult:
         """Run a built-in task. Raises as :meth:`run_llm`; tasks never go to a fallback."""
         job = TaskJob(task_type, input, policy, privacy, ttl_s, deadline_s, sealed)
-        options = RunOptions(timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted)
+        options = RunOptions(
+            timeout_s, idempotency_key, cancel_on_timeout, on_status, on_submitted, on_sealed
+        )
         return self._run(self._core.run_task(job, options))
 
     def quote(self, job_type: JobTypeName, policy: PolicyName = Policy.AUTO) -> Quote:
         """Ask what a job costs."""
         return self._run(self._core.quote(job_type, policy))
 
-    def submit(self, job: Job, *, idempotency_key: str | None = None, timeout_s: float = 30.0) -> JobHandle:
+    def submit(
+        self,
+        job: Job,
+        *,
+        idempotency_key: str | None = None,
+        timeout_s: float = 30.0,
+        on_sealed: SealObserver | None = None,
+    ) -> JobHandle:
         """Submit a job and return its id without waiting for its end. Arguments as of :meth:`run_llm`.
 
         The id of a sealed job carries the key to its result: :meth:`result` wants that very object, or one
         made with ``JobHandle(job_id, reply_key)``.
         """
-        return self._run(self._core.submit(job, idempotency_key, timeout_s))
+        return self._run(self._core.submit(job, idempotency_key, timeout_s, on_sealed))
 
     def result(
         self, job_id: str, timeout_s: float = 60.0, on_status: StatusObserver | None = None
@@ -260,7 +281,12 @@ class ComputeRouter:
         return self._run(self._core.pairings.create())
 
     def await_pairing(
-        self, code: PairingCode, *, timeout_s: float = CODE_LIFETIME_S, fingerprint: str | None = None
+        self,
+        code: PairingCode,
+        *,
+        timeout_s: float = CODE_LIFETIME_S,
+        fingerprint: str | None = None,
+        allow_unsigned: bool = False,
     ) -> Provider:
         """Wait until a new worker used a pairing code, and pin its key, so that jobs are sealed to it.
 
@@ -269,12 +295,16 @@ class ComputeRouter:
             timeout_s: how long to wait.
             fingerprint: what the worker printed when it paired. Without it the coordinator is believed about
                 whose key it is.
+            allow_unsigned: pin, without a fingerprint, also a key that did not sign for the code, as with
+                workers of other makes. Whoever saw the code could have named that key.
 
         Raises:
             PairingTimeoutError: no new worker came.
             FingerprintMismatchError: the key is another; it is not pinned.
+            UnsignedClaimError: it did not sign for the code; it is not pinned.
         """
-        return self._run(self._core.pairings.wait_for(code, timeout_s, fingerprint))
+        flow = self._core.pairings.wait_for(code, timeout_s, fingerprint, allow_unsigned=allow_unsigned)
+        return self._run(flow)
 
     def claim_pairing(self, pairing_code: str, provider_pubkey: str) -> TrustClaimAnswer:
         """Pair a worker by its public key with the user who made the code."""

@@ -2,7 +2,11 @@
 
 One JSON file, readable by its owner alone::
 
-    {"version": 1, "networks": {"solana:...": {"alice": {"token": "crt_...", "pinned": ["<64 hex>", ...]}}}}
+    {"version": 1, "networks": {"solana:...": {"alice": {
+        "tokens": {"https://coordinator.example": "crt_..."}, "pinned": ["<64 hex>", ...]}}}}
+
+A token is for the coordinator at one address and is never sent to another: whoever runs another coordinator
+of the same network could act for the user with it. Keys are the same everywhere.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
+import httpx
 import msgspec
 
 from compute_router.protocol.errors import ConfigurationError
@@ -19,6 +24,7 @@ from compute_router.sdk.errors import InvalidArgumentError
 from compute_router.sdk.private_file import PrivateFile
 from compute_router.sdk.settings import trust_file_path
 
+NO_ADDRESS: Final = "an address that was not noted"
 
 def open_trust_file(given: TrustFile | Path | str | None = None) -> TrustFile:
     """The trust file that was given, or the one at the usual place."""
@@ -32,7 +38,9 @@ class TrustFileError(ConfigurationError):
 
 
 class _User(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    # As it was kept before addresses were noted. It is never sent, and kept for its owner.
     token: str | None = None
+    tokens: dict[str, str] = {}
     pinned: list[PublicKeyHex] = []
 
 
@@ -53,7 +61,9 @@ _CONTENTS: Final = msgspec.json.Decoder(_Content)
 
 
 class TrustFile:
-    """Tokens and pinned keys, by network (CAIP-2 id) and user. Any number of programs may share one file.
+    """Tokens and pinned keys, by network (CAIP-2 id) and user, tokens also by the coordinator's address.
+
+    Any number of programs may share one file.
 
     The file is read at every call, so that a change by another program is seen; it is written whole under a
     lock and moved into place. Nothing is made before there is something to keep.
@@ -111,42 +121,55 @@ class TrustFile:
 
         return self._file.change(remove)
 
-    def token(self, network: str, user_id: str) -> str | None:
-        """The token that owns a user id, if it was made on this machine."""
-        return self._file.read().user(network, user_id).token
+    def token(self, network: str, user_id: str, address: str) -> str | None:
+        """The token that owns a user id at the coordinator of this address, if it is in this file."""
+        return self._file.read().user(network, user_id).tokens.get(token_address(address))
 
-    def token_or_new(self, network: str, user_id: str) -> tuple[str, bool]:
+    def token_addresses(self, network: str, user_id: str) -> tuple[str, ...]:
+        """The addresses that there are tokens for; one that was not noted is described."""
+        user = self._file.read().user(network, user_id)
+        return (*user.tokens, *(() if user.token is None else (NO_ADDRESS,)))
+
+    def token_or_new(self, network: str, user_id: str, address: str) -> tuple[str, bool]:
         """The token, and whether it was made by this call; a new one is kept before anybody hears of it."""
-        known = self.token(network, user_id)
+        known = self.token(network, user_id, address)
         if known is not None:
             return known, False
 
         def make(content: _Content) -> tuple[str, bool]:
-            user = content.user_to_change(network, user_id)
-            if user.token is not None:
-                return user.token, False
-            user.token = new_user_token()
-            return user.token, True
+            tokens = content.user_to_change(network, user_id).tokens
+            token = tokens.get(token_address(address))
+            if token is not None:
+                return token, False
+            token = tokens[token_address(address)] = new_user_token()
+            return token, True
 
         return self._file.change(make)
 
-    def keep_token(self, network: str, user_id: str, token: str) -> None:
-        """Keep a token that the coordinator made; it takes the place of any other."""
+    def keep_token(self, network: str, user_id: str, address: str, token: str) -> None:
+        """Keep a token that the coordinator made; it takes the place of any other for its address."""
 
         def keep(content: _Content) -> None:
-            content.user_to_change(network, user_id).token = token
+            content.user_to_change(network, user_id).tokens[token_address(address)] = token
 
         self._file.change(keep)
 
-    def drop_token(self, network: str, user_id: str, token: str) -> None:
+    def drop_token(self, network: str, user_id: str, address: str, token: str) -> None:
         """Forget a token that turned out to own nothing, unless another took its place."""
 
         def drop(content: _Content) -> None:
-            user = content.user_to_change(network, user_id)
-            if user.token == token:
-                user.token = None
+            tokens = content.user_to_change(network, user_id).tokens
+            if tokens.get(token_address(address)) == token:
+                del tokens[token_address(address)]
 
         self._file.change(drop)
+
+
+def token_address(url: str) -> str:
+    """A coordinator's base URL in the one form that tokens are kept under, without a password in it."""
+    # Read twice: the first reading leaves the usual port there when the scheme has capitals.
+    parsed = httpx.URL(str(httpx.URL(url)))
+    return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}{parsed.path}".rstrip("/")
 
 
 def checked_pubkey(pubkey: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -21,6 +21,9 @@ from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.payments import PaymentView
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.money import MoneyStore
+
+LOCKED: Final = "locked"
+"""In place of the hash of an owner's token: no token is right, and a user id is not free for the taking."""
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,7 +295,10 @@ class Store(MoneyStore, Protocol):
         """SHA-256 hex of the token of whoever owns a user id; None when nobody does yet."""
 
     def put_owner(self, user_id: str, token_hash: str, created_at: UnixMs) -> bool:
-        """Make whoever has a token the owner of a user id; False when it has an owner, who stays that."""
+        """Make whoever has a token the owner of a user id; False when it has an owner, who stays that.
+
+        LOCKED in place of a hash locks a user id without an owner; an owner may come after it.
+        """
 
     def create_pairing(self, user_id: str, code: str, created_at: UnixMs, expires_at: UnixMs) -> None:
         """Keep a new, unclaimed pairing code."""
@@ -300,8 +306,8 @@ class Store(MoneyStore, Protocol):
     def open_codes(self, user_id: str, now: UnixMs) -> int:
         """How many codes of a user are neither claimed nor expired; burnt ones count."""
 
-    def delete_dead_codes(self, user_id: str, before: UnixMs) -> int:
-        """Forget a user's codes that expired unclaimed before a time; returns how many."""
+    def delete_dead_codes(self, before: UnixMs, limit: int) -> int:
+        """Forget some codes that expired unclaimed before a time; returns how many."""
 
     def claim_pairing(
         self, code: str, provider_pubkey: str, now: UnixMs, *, signed: bool = False

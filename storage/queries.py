@@ -12,6 +12,7 @@ from typing import Final
 
 from compute_router.protocol.job_state import UNFINISHED, JobEvent, JobStatus, advance, sources
 from compute_router.protocol.pairing import MAX_WRONG_TRIES
+from compute_router.storage.interface import LOCKED as _LOCKED
 from compute_router.storage.money_queries import open_payment
 
 
@@ -164,10 +165,12 @@ WHERE receipts.verified = 0 AND excluded.verified = 1
 # What is kept of the token of a user's owner.
 OWNER: Final = "SELECT token_hash FROM users WHERE user_id = ?1"
 
-# Make somebody the owner of a user, unless there is one.
-PUT_OWNER: Final = """
-INSERT INTO users (user_id, token_hash, created_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (user_id) DO NOTHING
-"""
+# Make somebody the owner of a user, or lock the user, unless there is an owner.
+PUT_OWNER: Final = f"""
+INSERT INTO users (user_id, token_hash, created_at_ms) VALUES (?1, ?2, ?3)
+ON CONFLICT (user_id) DO UPDATE SET token_hash = excluded.token_hash, created_at_ms = excluded.created_at_ms
+WHERE users.token_hash = '{_LOCKED}' AND excluded.token_hash <> '{_LOCKED}'
+"""  # noqa: S608 - a constant of the store
 
 # Keep a new, unclaimed pairing code.
 CREATE_PAIRING: Final = """
@@ -180,8 +183,12 @@ OPEN_CODES: Final = """
 SELECT count(*) FROM trust_pairings WHERE user_id = ?1 AND claimed = 0 AND expires_at > ?2
 """
 
-# Forget a user's codes that expired unclaimed before a time.
-DELETE_DEAD_CODES: Final = "DELETE FROM trust_pairings WHERE user_id = ?1 AND claimed = 0 AND expires_at < ?2"
+# Forget some codes that expired unclaimed before a time.
+DELETE_DEAD_CODES: Final = """
+DELETE FROM trust_pairings WHERE rowid IN (
+    SELECT rowid FROM trust_pairings WHERE claimed = 0 AND expires_at < ?1 LIMIT ?2
+)
+"""
 
 # Use up a pairing code that is neither claimed nor expired nor burnt; answers whose it is.
 CLAIM_PAIRING: Final = f"""

@@ -245,8 +245,8 @@ class SqliteStore(SqliteMoney, Store):
         count: int = self._session.read(queries.OPEN_CODES, (user_id, iso_from_unix_ms(now)))
         return count
 
-    def delete_dead_codes(self, user_id: str, before: UnixMs) -> int:
-        return self._session.change_many(queries.DELETE_DEAD_CODES, (user_id, iso_from_unix_ms(before)))
+    def delete_dead_codes(self, before: UnixMs, limit: int) -> int:
+        return self._session.change_many(queries.DELETE_DEAD_CODES, (iso_from_unix_ms(before), limit))
 
     def claim_pairing(
         self, code: str, provider_pubkey: str, now: UnixMs, *, signed: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -27,6 +28,7 @@ from compute_router.transport.job_events import JobEventsResource
 from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.keys import KeysResource
 from compute_router.transport.limits import AddressGuard, AddressLimits
+from compute_router.transport.listening import ListeningSocket
 from compute_router.transport.patient_loop import watch_patiently
 from compute_router.transport.payouts import PayoutsResource
 from compute_router.transport.quote import QuoteResource
@@ -49,6 +51,7 @@ _IDLE_TIMEOUT_SECONDS: Final = 300.0
 _IDLE_CHECK_SECONDS: Final = 10.0
 _LISTEN_BACKLOG: Final = 4096
 _LAST_ANSWERS_SECONDS: Final = 2.0
+_LAST_FRAMES_SECONDS: Final = 2.0
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,9 +143,10 @@ class Server:
                 f"Cannot listen on {host}:{port}: {reason}. "
                 "Stop what uses it, or choose another address with --host and --port."
             ) from None
-        self._server.add_sockets(sockets)
+        port = int(sockets[0].getsockname()[1])
+        self._server.add_sockets([ListeningSocket.instead_of(each) for each in sockets])
         self._check_idle()
-        return int(sockets[0].getsockname()[1])
+        return port
 
     def _check_idle(self) -> None:
         self._api.close_idle(_IDLE_TIMEOUT_SECONDS)
@@ -158,7 +162,9 @@ class Server:
         self._watch.release_all()
         if self._api.in_flight:
             await asyncio.wait(self._api.in_flight, timeout=_LAST_ANSWERS_SECONDS)
-        await self._system.close_workers()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_FRAMES_SECONDS):
+                await self._system.close_workers()
         await self._server.close_all_connections()
 
 

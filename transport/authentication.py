@@ -12,8 +12,11 @@ from compute_router.protocol.api_keys import KeyScope
 from compute_router.protocol.errors import AuthenticationError, PermissionDeniedError
 from compute_router.storage.interface import ApiKey
 from compute_router.transport.bearer import bearer_token
+from compute_router.transport.endpoint_limits import Cost
 from compute_router.transport.http_types import Request
+from compute_router.transport.key_rates import KeyRates
 from compute_router.transport.key_ring import KeyRing
+from compute_router.transport.limits import AddressLimits
 
 
 class AuthMode(Enum):
@@ -26,8 +29,9 @@ class AuthMode(Enum):
 class Authentication:
     """Answers for every resource who is asking. A caller of None is anybody, in the open mode."""
 
-    def __init__(self, mode: AuthMode, ring: KeyRing) -> None:
+    def __init__(self, mode: AuthMode, ring: KeyRing, rates: KeyRates) -> None:
         self._open = mode is AuthMode.OPEN
+        self._rates = rates
         self.ring = ring
 
     def caller(self, request: Request) -> ApiKey | None:
@@ -35,6 +39,7 @@ class Authentication:
 
         Raises:
             AuthenticationError: there is none, or it is not valid.
+            RateLimitedError: it calls too often.
         """
         return None if self._open else self._key_of(request)
 
@@ -72,12 +77,16 @@ class Authentication:
         key = self.ring.find(token)
         if key is None:
             raise _not_valid()
+        self._rates.count(key.key_id, Cost(request.cost))
         return key
 
 
-async def open_authentication(system: System, mode: AuthMode) -> Authentication:
+async def open_authentication(
+    system: System, mode: AuthMode, limits: AddressLimits | None = None
+) -> Authentication:
     """Authentication with all the keys in the database; from here on it is told of every change itself."""
-    return Authentication(mode, KeyRing(await ask(system.store, LoadApiKeys())))
+    rates = KeyRates(limits or AddressLimits(), system.clock.steady_ms)
+    return Authentication(mode, KeyRing(await ask(system.store, LoadApiKeys())), rates)
 
 
 def only_user(caller: ApiKey | None) -> str | None:

@@ -57,6 +57,7 @@ from compute_router.transport.http_types import Answer, Request, decode_json, js
 from compute_router.transport.idempotency import HEADER, idempotency_key
 from compute_router.transport.key_limits import JobRates, day_quota, day_used_up
 from compute_router.transport.quote import KEYS_SUPPORTED
+from compute_router.transport.repeated_keys import refuse_repeated_keys
 
 if TYPE_CHECKING:
     from compute_router.transport.payments.checkout import Checkout
@@ -206,6 +207,7 @@ class CommitResource:
     def _read(self, request: Request, tier: Tier) -> NewJob:
         body = request.json(_COMMITS.decode)
         raw = bytes(body.payload)
+        refuse_repeated_keys(request.body, raw)
         payload = decode_json(raw, partial(decode_any_payload, body.job_type), "payload: ")
         recipients = payload.recipients if isinstance(payload, SealedPayload) else None
         if recipients is not None and body.privacy_class is not PrivacyClass.PRIVATE:

@@ -15,7 +15,7 @@ from compute_router.transport.http_types import Answer, Request, Stream
 from compute_router.transport.limits import AddressLimits, RateLimit, counted_as
 from compute_router.transport.router import Handler, Router
 
-_MINUTE_MS: Final = 60_000
+MINUTE_MS: Final = 60_000
 
 
 class Cost(Enum):
@@ -94,7 +94,7 @@ class EndpointLimits:
     def __init__(self, limits: AddressLimits, now: Callable[[], SteadyMs]) -> None:
         self._now = now
         self._limits: dict[Cost, RateLimit] = {
-            cost: RateLimit(rate.burst, rate.per_minute / _MINUTE_MS)
+            cost: RateLimit(rate.burst, rate.per_minute / MINUTE_MS)
             for cost, rate in rates(limits).items()
             if cost is not Cost.READ
         }
@@ -117,6 +117,7 @@ class EndpointLimits:
             return handler
 
         def guarded(request: Request, variable: str) -> Awaitable[Answer | Stream]:
+            request.cost = cost.value
             if address_limits.is_limited(request.address):
                 caller = counted_as(request.address)
                 if not limit.allows(caller, self._now()):

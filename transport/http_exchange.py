@@ -46,6 +46,9 @@ _BODY_SECONDS: Final = 30.0
 _TAKEN_WITHIN_SECONDS: Final = 30.0
 """A client that does not take a piece of its stream for so long is cut off."""
 
+_WHOLE_ANSWER_SECONDS: Final = 300.0
+"""A client that does not take an answer in this time is cut off."""
+
 _MAX_LENGTH_DIGITS: Final = 18
 """Longer numbers are certainly too large, and Python is slow or unwilling to read them."""
 
@@ -119,6 +122,7 @@ class _Exchange(HTTPMessageDelegate):
         "_stays_open",
         "_task",
         "_version",
+        "_write_timer",
     )
 
     def __init__(
@@ -140,6 +144,7 @@ class _Exchange(HTTPMessageDelegate):
         self._socket: HTTPMessageDelegate | None = None
         self._task: asyncio.Task[None] | None = None
         self._version = ""
+        self._write_timer: asyncio.TimerHandle | None = None
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -185,6 +190,9 @@ class _Exchange(HTTPMessageDelegate):
             self._socket.finish()
             return
         assert self._request is not None
+        if self._server_conn.stream.closed() and self._request.method in ("GET", "HEAD"):
+            # What was pipelined on a connection that is gone is still read, all at once. Nobody will hear.
+            return
         if self._size > self._api.max_body_bytes:
             self._write(answer_for(self._too_large()))
             return
@@ -244,6 +252,9 @@ class _Exchange(HTTPMessageDelegate):
                     async with asyncio.timeout(_TAKEN_WITHIN_SECONDS):
                         await self._connection.write(piece)
             self._connection.finish()
+            if self._version != "HTTP/1.1":
+                # Without chunks only the end of the connection is the end of the answer.
+                self._connection.close()  # type: ignore[attr-defined]
         except StreamClosedError:
             logger.debug("the client left before the end of its stream")
         except (SlowReaderError, TimeoutError):
@@ -270,8 +281,12 @@ class _Exchange(HTTPMessageDelegate):
         else:
             # Not before, or a client that reads nothing could have any number of answers waiting for it.
             written.add_done_callback(self._on_written)
+            loop = asyncio.get_running_loop()
+            self._write_timer = loop.call_later(_WHOLE_ANSWER_SECONDS, self._server_conn.stream.close)
 
     def _on_written(self, written: asyncio.Future[None]) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
         if written.exception() is None:
             self._connection.finish()
 
@@ -282,9 +297,14 @@ class _Exchange(HTTPMessageDelegate):
             headers.add(name, value)
         headers["Content-Length"] = str(len(answer.body))
         body = None if method == "HEAD" else answer.body
-        self._connection.write_headers(
+        closes = self._request is not None and _asks_to_close(self._request)
+        if closes:
+            headers["Connection"] = "close"
+        written = self._connection.write_headers(
             ResponseStartLine("HTTP/1.1", answer.status, REASONS[answer.status]), headers, body
         )
+        if closes:
+            written.add_done_callback(lambda _: self._server_conn.stream.close())
         self._connection.finish()
 
     def _refusal(self) -> RateLimitedError | None:
@@ -318,6 +338,13 @@ def _stays_open(version: str, request: Request) -> bool:
         and request.method != "HEAD"
         and ("Connection" not in request.headers or request.headers["Connection"].lower() == "keep-alive")
     )
+
+
+def _asks_to_close(request: Request) -> bool:
+    """Whether ``close`` is among the connection options; Tornado knows it only alone."""
+    if "Connection" not in request.headers:
+        return False
+    return "close" in (option.strip() for option in request.headers["Connection"].lower().split(","))
 
 
 def _is_handshake(start_line: RequestStartLine, headers: HTTPHeaders) -> bool:

@@ -50,7 +50,7 @@ class Stream(msgspec.Struct, frozen=True):
 class Request:
     """One HTTP request with its whole body, and the address that sent it."""
 
-    __slots__ = ("address", "body", "headers", "method", "path", "query_string")
+    __slots__ = ("address", "body", "cost", "headers", "method", "path", "query_string")
 
     def __init__(self, method: str, target: str, headers: HTTPHeaders, address: str = "") -> None:
         self.address = address
@@ -58,6 +58,8 @@ class Request:
         self.path, _, self.query_string = target.partition("?")
         self.headers = headers
         self.body = b""
+        self.cost = "read"
+        """Which of the limits of ``endpoint_limits`` the request counts for."""
 
     def query(self, name: str) -> str | None:
         """The value of a query parameter, or None.

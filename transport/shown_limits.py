@@ -6,6 +6,7 @@ from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.http_api import AddressLimitsShown, LimitsShown
 from compute_router.transport.endpoint_limits import rates
 from compute_router.transport.job import MAX_WAIT_SECONDS
+from compute_router.transport.key_rates import key_rates
 from compute_router.transport.limits import AddressLimits
 
 
@@ -24,4 +25,5 @@ def shown_limits(policy: MatchingPolicy, limits: AddressLimits, max_body_bytes: 
             messages_per_second=limits.messages_per_second,
             calls_per_minute={cost.value: rate.per_minute for cost, rate in rates(limits).items()},
         ),
+        api_key_calls_per_minute={cost.value: rate.per_minute for cost, rate in key_rates(limits).items()},
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -24,6 +25,7 @@ from compute_router.protocol.errors import (
     ExpiredError,
     InvalidCodeError,
     NotFoundError,
+    PayloadTooLargeError,
     PermissionDeniedError,
     RequestError,
 )
@@ -53,13 +55,19 @@ from compute_router.transport.bearer import bearer_token
 from compute_router.transport.http_types import Answer, Request, json_answer
 from compute_router.transport.wrong_claims import WrongClaims
 
+T = TypeVar("T")
+
 _CREATES: Final = msgspec.json.Decoder(TrustCreateRequest)
 _CLAIMS: Final = msgspec.json.Decoder(TrustClaimRequest)
 
-_REFUSALS: Final = {
-    ClaimRefusal.INVALID_CODE: InvalidCodeError("There is no such pairing code."),
-    ClaimRefusal.ALREADY_CLAIMED: AlreadyClaimedError("This pairing code was used already."),
-    ClaimRefusal.EXPIRED: ExpiredError("This pairing code is too old; ask for a new one."),
+# The largest user_id, with each character escaped, needs 3 KiB.
+_MAX_BODY_BYTES: Final = 4096
+
+# Kinds and not errors: one error that is raised again and again keeps every request that it ever refused.
+_REFUSALS: Final[dict[ClaimRefusal, tuple[type[RequestError], str]]] = {
+    ClaimRefusal.INVALID_CODE: (InvalidCodeError, "There is no such pairing code."),
+    ClaimRefusal.ALREADY_CLAIMED: (AlreadyClaimedError, "This pairing code was used already."),
+    ClaimRefusal.EXPIRED: (ExpiredError, "This pairing code is too old; ask for a new one."),
 }
 
 
@@ -68,6 +76,8 @@ class TrustResource:
 
     A user id is owned by whoever made its first code: a token came with that, or was chosen by the caller.
     Codes are made and pairings ended only for who shows that token, or an API key that may act for the user.
+    A user who has pairings or came with an API key, but has no token, is nobody's for the taking: in the open
+    mode an admin key gets the token.
     """
 
     def __init__(self, system: System, authentication: Authentication) -> None:
@@ -77,11 +87,12 @@ class TrustResource:
 
     async def create(self, request: Request, variable: str) -> Answer:
         caller = self._authentication.caller(request)
-        body = request.json(_CREATES.decode)
+        body = _body(request, _CREATES.decode)
         check_user(caller, body.user_id)
         token, proof = self._proof(request, caller)
         # Whoever could lose the answer brings a token of his own, and is not locked out by that.
-        new_token = None if proof.vouched else token or new_user_token()
+        # A user who comes with an API key is its own from then on, and has no token to lose.
+        new_token = token or new_user_token() if caller is None else None
         code = new_pairing_code()
         now = self._system.clock.unix_ms()
         expires_at = UnixMs(now + CODE_LIFETIME)
@@ -94,7 +105,7 @@ class TrustResource:
         return json_answer(TrustCreateAnswer(code, iso_from_unix_ms(expires_at), user_token), 201)
 
     async def claim(self, request: Request, variable: str) -> Answer:
-        body = request.json(_CLAIMS.decode)
+        body = _body(request, _CLAIMS.decode)
         code, pubkey, signed = body.pairing_code, body.provider_pubkey, body.signature is not None
         if body.signature is not None:
             verify_claim(self._system.network.caip2, code, pubkey, body.signature)
@@ -107,7 +118,8 @@ class TrustResource:
             if pairing is not ClaimRefusal.INVALID_CODE:
                 self._wrong_claims.was_right(request.address)
         if isinstance(pairing, ClaimRefusal):
-            raise _REFUSALS[pairing]
+            kind, sentence = _REFUSALS[pairing]
+            raise kind(sentence)
         self._system.matcher.tell(TrustGranted(pairing.user_id, pairing.provider_pubkey))
         return json_answer(TrustClaimAnswer(pairing.user_id, iso_from_unix_ms(pairing.paired_at)))
 
@@ -157,7 +169,18 @@ class TrustResource:
         return token, OwnerProof(hash_user_token(token))
 
 
+def _body(request: Request, decode: Callable[[bytes], T]) -> T:
+    if len(request.body) > _MAX_BODY_BYTES:
+        raise PayloadTooLargeError(f"The body may have at most {_MAX_BODY_BYTES} bytes here.")
+    return request.json(decode)
+
+
 def _refuse(answer: object) -> None:
+    if answer is OwnerRefusal.LOCKED:
+        raise PermissionDeniedError(
+            "This user has pairings or API keys but no user_token. Act for it with an API key. Where none is "
+            "needed, the operator gets it a token with an admin key: POST /v1/trust/create answers with one."
+        )
     if answer is OwnerRefusal.TOKEN_MISSING:
         raise AuthenticationError(
             "This user is owned: send the user_token that came with its first pairing code, as "

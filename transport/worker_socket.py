@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
+from http import HTTPStatus
 from itertools import count
 from typing import Any, Final
 
@@ -13,6 +15,8 @@ from tornado.iostream import StreamBufferFullError, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
 from compute_router.actors.messages import FrameArrived, SocketClosed, SocketOpened
+from compute_router.actors.runtime import is_behind, until_caught_up
+from compute_router.protocol.errors import RequestError
 from compute_router.protocol.http_api import ErrorAnswer
 from compute_router.protocol.messages import (
     WORKER_FRAME_TYPES,
@@ -30,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _POLICY_VIOLATION: Final = 1008
 _UNREAD_FRAMES: Final = 4
+_MOST_WAITING: Final = 1000
 _worker_ids: Final = count(1)
 
 
@@ -78,11 +83,12 @@ class WorkerSocket(WebSocketHandler):
         return
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
-        """A web page of another origin is refused with a line of text; errors here are JSON."""
+        """Tornado refuses handshakes with a line of text; errors here are JSON."""
         if not isinstance(chunk, str):
             return super().finish(chunk)
         self.set_header("Content-Type", "application/json; charset=utf-8")
-        return super().finish(msgspec.json.encode(ErrorAnswer("forbidden_origin", f"{chunk}.")))
+        code = "forbidden_origin" if self.get_status() == HTTPStatus.FORBIDDEN else RequestError.code
+        return super().finish(msgspec.json.encode(ErrorAnswer(code, f"{chunk.rstrip('.')}.")))
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
@@ -91,7 +97,18 @@ class WorkerSocket(WebSocketHandler):
         self._bound_unread(slots=0)
         self._registry.tell(SocketOpened(self))
 
-    def on_message(self, message: str | bytes) -> None:
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """A worker is not read from while the registry is behind: the network then holds it back."""
+        self._take(message)
+        return (
+            until_caught_up(self._registry, _MOST_WAITING)
+            if is_behind(self._registry, _MOST_WAITING)
+            else None
+        )
+
+    def _take(self, message: str | bytes) -> None:
+        if self.ws_connection is None or self.ws_connection.is_closing():
+            return
         if not self._guard.may_send(self._address):
             self.close(_POLICY_VIOLATION, "too many frames")
             return

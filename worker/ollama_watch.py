@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import accumulate
 from typing import ClassVar, Final
 
 import httpx
@@ -12,7 +13,7 @@ import ollama
 import pykka
 
 from compute_router.protocol.jobs import MAX_MODEL_CHARS
-from compute_router.protocol.messages import MAX_MODELS, Model
+from compute_router.protocol.messages import MAX_MODEL_NAMES_BYTES, MAX_MODELS, Model
 from compute_router.protocol.units import DurationMs
 from compute_router.worker.executors.ollama_client import ollama_client, runs_elsewhere
 from compute_router.worker.session_events import ModelsChanged
@@ -50,7 +51,17 @@ def offer_of(listed: list[Model], default_model: str | None) -> Offer:
             )
         local.sort(key=lambda model: model.name not in wanted)
     names = ", ".join(model.name for model in local)
-    return Offer(tuple(local[:MAX_MODELS]), f"Ollama answers; serving LLM_INFER with {names}.")
+    return Offer(_as_many_as_fit(local), f"Ollama answers; serving LLM_INFER with {names}.")
+
+
+def _as_many_as_fit(models: list[Model]) -> tuple[Model, ...]:
+    """The first models, up to what one registration may name."""
+    lengths = accumulate(len(model.name.encode("utf-8", "replace")) for model in models[:MAX_MODELS])
+    return tuple(
+        model
+        for model, bytes_so_far in zip(models, lengths, strict=False)
+        if bytes_so_far <= MAX_MODEL_NAMES_BYTES
+    )
 
 
 def look_at_ollama(url: str, default_model: str | None) -> Offer:

@@ -19,7 +19,6 @@ from compute_router.protocol.messages import (
     COORDINATOR_FRAME_TYPES,
     COORDINATOR_FRAMES,
     SEALED_V1,
-    TASKS_V1,
     Challenge,
     CoordinatorFrame,
     Drain,
@@ -41,6 +40,7 @@ from compute_router.protocol.messages import (
 from compute_router.protocol.receipts import public_key_hex, sign_base64
 from compute_router.protocol.units import DurationMs
 from compute_router.worker.backoff import Backoff
+from compute_router.worker.executors.repeatable import tasks_feature
 from compute_router.worker.jobs import AttemptKey, Outcome
 from compute_router.worker.machine import MachineLoad
 from compute_router.worker.session_events import (
@@ -269,7 +269,7 @@ class Session:
                 slots=self._identity.slots,
                 models=list(self._models),
                 active_jobs=_counted(self._work.held),
-                features=[SEALED_V1, TASKS_V1],
+                features=[SEALED_V1, tasks_feature()],
                 payout_address=payout_address,
             )
         )

@@ -1,4 +1,4 @@
-"""What idempotency keys and leases cost, on one coordinator, in windows that take turns.
+"""What idempotency keys and leases cost, on one coordinator, in short windows that take turns.
 
 Other workers hold one long inference each all the while. In the windows with renewal their heartbeats name
 it, which is all that renewal is; in the others they send as many heartbeats that name nothing.
@@ -12,25 +12,26 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.clients import Committer, connect_all
-from benchmarks.figures import Figure, median, spread
-from benchmarks.load import QUIET_SHARE, Measured, load_jobs, wait_until_ended
+from benchmarks.clients import Committer, close_all, connect_all
+from benchmarks.figures import Figure
+from benchmarks.load import Measured, StandingSeekers, wait_until_ended
 from benchmarks.load_log import LoadLog, Seconds
 from benchmarks.patience import Patience
 from benchmarks.scale import Scale
 from benchmarks.servers import Server, coordinator
 from benchmarks.simulated_worker import ENDLESS_WORK, Habits
+from benchmarks.turns import Cycle, Turn, others_figure, take_turns, turn_figures
 from benchmarks.worker_pool import WorkerPool
 from compute_router.protocol.jobs import JobType
 
 TARGET: Final = 0.95
 _WORKERS: Final = 50
 _COMMITTERS: Final = 10
-_SHORT_FOR_LONG: Final = 2
-"""Windows here take less than half of the time of others, so there may be twice as many extra ones."""
+_TARGETED_FOR_STARTED: Final = 4
+"""Pairs of cycles of what has a target for one of what has none."""
 
-# The coordinator is warm from the window before.
-_WARM_UP: Final = Seconds(0.3)
+# The coordinator is warm from the window before; two rounds of jobs are enough for a steady stream.
+_WARM_UP: Final = Seconds(0.06)
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -48,10 +49,13 @@ LEASES: Final = Variant("keys and renewing heartbeats", keyed=True, renews=True)
 STARTED: Final = Variant(
     "keys, renewing heartbeats and job_started", keyed=True, renews=True, says_started=True
 )
-VARIANTS: Final = (PLAIN, KEYS, LEASES, STARTED)
 
-Cycle = dict[str, Measured]
-"""One window of each variant, by its name."""
+
+class Rounds(msgspec.Struct, frozen=True):
+    """Cycles of what has a target, and those of what has none."""
+
+    targeted: list[Cycle]
+    started: list[Cycle]
 
 
 async def lease_cost(scale: Scale) -> list[Figure]:
@@ -63,10 +67,10 @@ async def lease_cost(scale: Scale) -> list[Figure]:
         holders = WorkerPool(server.port, Habits(job_type=JobType.LLM_INFER, work=ENDLESS_WORK))
         await holders.connect(scale.cost_holders)
         await holders.guard(_hold(server, holders, scale.cost_holders))
-        cycles = await holders.guard(_cycles(server, scale, workers, holders))
+        rounds = await holders.guard(workers.guard(_rounds(server, scale, workers, holders)))
         await holders.close()
         await workers.close()
-    return _figures(cycles, scale)
+    return _figures(rounds, scale)
 
 
 async def _hold(server: Server, holders: WorkerPool, jobs: int) -> None:
@@ -75,66 +79,47 @@ async def _hold(server: Server, holders: WorkerPool, jobs: int) -> None:
     makers: list[Callable[[], Committer]] = [
         partial(Committer, log, jobs // _COMMITTERS, f"holder-{number}") for number in range(_COMMITTERS)
     ]
-    for committer in await connect_all(server.port, makers):
+    committers = await connect_all(server.port, makers)
+    for committer in committers:
         committer.start()
     await wait_until_ended(log)
     log.raise_failures()
+    close_all(committers)
     await holders.log.assigned.reach(jobs)
 
 
-async def _cycles(server: Server, scale: Scale, workers: WorkerPool, holders: WorkerPool) -> list[Cycle]:
-    # Many short windows: what else disturbs comes in bursts, and then spoils few of them.
-    patience = Patience(_SHORT_FOR_LONG * scale.extra_windows)
-    cycles: list[Cycle] = []
-    for number in range(scale.cost_cycles):
-        # Every other cycle goes backwards, so that whatever grows during the run meets all variants alike.
-        cycle = {}
-        for variant in VARIANTS if number % 2 == 0 else VARIANTS[::-1]:
-            workers.habits.says_started = variant.says_started
-            holders.habits.renews = variant.renews
-            load = load_jobs(server, _WARM_UP, scale.cost_window, patience, keyed=variant.keyed)
-            cycle[variant.name] = await workers.guard(load)
-        cycles.append(cycle)
-        rates = ", ".join(f"{cycle[variant.name].per_second:,.0f}" for variant in VARIANTS)
-        print(f"  keys and leases, cycle {number + 1}: {rates} jobs/s", flush=True)
-    return cycles
+async def _rounds(server: Server, scale: Scale, workers: WorkerPool, holders: WorkerPool) -> Rounds:
+    patience = Patience(scale.extra_windows)
+    seekers = StandingSeekers(server)
+    await seekers.connect()
+
+    async def turn(variant: Variant) -> Measured:
+        seekers.seeking.keyed = variant.keyed
+        workers.habits.says_started = variant.says_started
+        holders.habits.renews = variant.renews
+        return await seekers.load(_WARM_UP, scale.turn)
+
+    def turns(*variants: Variant) -> dict[str, Turn]:
+        return {variant.name: partial(turn, variant) for variant in variants}
+
+    await seekers.load(scale.warm_up, scale.turn)
+    # Those with a target are both next to what they are compared with.
+    targeted = await take_turns(turns(KEYS, PLAIN, LEASES), scale.cost_pairs, patience)
+    started = await take_turns(
+        turns(PLAIN, STARTED), max(1, scale.cost_pairs // _TARGETED_FOR_STARTED), patience
+    )
+    seekers.close()
+    return Rounds(targeted, started)
 
 
-def _figures(cycles: list[Cycle], scale: Scale) -> list[Figure]:
-    figures = [_throughput_figure(cycles, variant) for variant in VARIANTS]
-    figures += [_processor_figure(cycles, variant) for variant in VARIANTS]
-    others = [measured.others_share for cycle in cycles for measured in cycle.values()]
+def _figures(rounds: Rounds, scale: Scale) -> list[Figure]:
+    names = [variant.name for variant in (PLAIN, KEYS, LEASES)]
     return [
-        *figures,
-        Figure(
-            "processors taken by anything else in these windows",
-            f"{median(others):.1%} (at most {max(others):.1%})",
+        *turn_figures(rounds.targeted, names, {KEYS.name: TARGET, LEASES.name: TARGET}),
+        # A start is a frame and a row written, which nobody asks for: no part of the target.
+        *turn_figures(rounds.started, [PLAIN.name, STARTED.name], {})[1::2],
+        others_figure(
+            [*rounds.targeted, *rounds.started],
             f"{scale.cost_holders:,} other workers, each with a long job",
-            f"at most {QUIET_SHARE:.0%}, or the figures above say little",
-            max(others) <= QUIET_SHARE,
         ),
     ]
-
-
-def _throughput_figure(cycles: list[Cycle], variant: Variant) -> Figure:
-    rates = [cycle[variant.name].per_second for cycle in cycles]
-    ratio = median(cycle[variant.name].per_second / cycle[PLAIN.name].per_second for cycle in cycles)
-    # A start is a frame and a row written, asked for by nobody but workers of ours: no part of the target.
-    targeted = variant in (KEYS, LEASES)
-    return Figure(
-        f"jobs with {variant.name}",
-        f"{median(rates):,.0f} jobs/s ({spread(rates)})",
-        "1" if variant is PLAIN else f"{ratio:.3f} x {PLAIN.name}",
-        f"at least {TARGET} x" if targeted else "",
-        ratio >= TARGET if targeted else None,
-    )
-
-
-def _processor_figure(cycles: list[Cycle], variant: Variant) -> Figure:
-    cost = median(cycle[variant.name].cpu_each for cycle in cycles)
-    ratio = median(cycle[variant.name].cpu_each / cycle[PLAIN.name].cpu_each for cycle in cycles)
-    return Figure(
-        f"coordinator's processor time per job with {variant.name}",
-        f"{cost * 1e6:,.0f} µs",
-        "1" if variant is PLAIN else f"{ratio:.3f} x {PLAIN.name}",
-    )

@@ -1,4 +1,4 @@
--- Who owns a user_id. A user from before this migration is owned by whoever creates the next code.
+-- Who owns a user_id. The hash 'locked' is no hash: nobody has a token, only API keys may act for the user.
 CREATE TABLE users (
     user_id TEXT PRIMARY KEY,
     token_hash TEXT NOT NULL,
@@ -13,6 +13,7 @@ ALTER TABLE trust_pairings ADD COLUMN claim_signed INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX trust_pairings_open ON trust_pairings (code_head) WHERE claimed = 0;
 -- For the bound on a user's open codes.
 CREATE INDEX trust_pairings_open_of_user ON trust_pairings (user_id, expires_at) WHERE claimed = 0;
+CREATE INDEX trust_pairings_dead ON trust_pairings (expires_at) WHERE claimed = 0;
 
 -- JSON array of the keys that can open a sealed payload; NULL when it is not sealed.
 ALTER TABLE jobs ADD COLUMN recipients TEXT;

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from nacl.signing import SigningKey
 
-from compute_router.protocol.messages import CLOSE_BARRED, TASKS_V1
+from compute_router.protocol.messages import CLOSE_BARRED
 from compute_router.sdk import AsyncComputeRouter
+from compute_router.worker.executors.repeatable import tasks_feature
 from tests.fakes.processes import Process, coordinator_process, program, worker_process
 from tests.transport.raw_websocket import RawWebSocket
 from tests.transport.worker_client import WorkerClient
@@ -37,7 +38,9 @@ async def registered_cheat(port: int, key: SigningKey) -> AsyncIterator[Cheat]:
     cheat = Cheat(await RawWebSocket.open(port), key)
     try:
         cheat.challenge = await cheat.receive("challenge")
-        await cheat.register(proven=True, provider_type="SEEKER", capabilities=["TASK"], features=[TASKS_V1])
+        await cheat.register(
+            proven=True, provider_type="SEEKER", capabilities=["TASK"], features=[tasks_feature()]
+        )
         yield cheat
     finally:
         cheat.socket.abort()

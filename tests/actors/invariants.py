@@ -59,7 +59,7 @@ def _no_eligible_pair_is_left_waiting(core: MatcherCore) -> None:
 def _idle_workers_stand_in_the_lines_of_their_band(core: MatcherCore) -> None:
     for worker in core.workers:
         assert (worker.record is not None) == worker.proven
-        band = Band.GOOD if worker.record is None else worker.record.band
+        band = Band.FAIR if worker.record is None else worker.record.band
         for demand in worker.demands:
             lines = core._idle._lines.get((demand, worker.provider_type), ())
             found = [number for number, line in enumerate(lines) if worker.worker_id in line]

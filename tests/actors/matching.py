@@ -396,7 +396,7 @@ class Matching:
         for job_id, (status, _) in self.path.items():
             unfinished = job_id in live
             assert (status not in FINAL) == unfinished, f"{job_id} is lost, or undead"
-            assert self.core.is_live(job_id) == (unfinished and job_id not in self.audits)
+            assert self.core.is_live(job_id) == unfinished
             if not self.store_queue:
                 assert self.status(job_id) is status, f"{job_id} is {status} here and not in the store"
 
@@ -420,7 +420,6 @@ class Matching:
                     self.steps.append(message)
                 case PublishJob(view):
                     assert view.status in FINAL
-                    assert view.job_id not in self.audits, "an audit was published"
                     assert all(view.job_id != earlier.job_id for earlier in self.published)
                     self.published.append(view)
                 case BarKey(pubkey):

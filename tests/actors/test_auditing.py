@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from compute_router.actors.audits import AUDITOR
 from compute_router.actors.idle_workers import TRIAL_EVERY
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.track_record import Band, TrackRecord
@@ -80,14 +79,12 @@ def test_the_time_the_disk_takes_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("frame", "counted"),
     [
-        (reject("job"), {"rejected": 1}),
-        (failed("job"), {"failed": 1}),
         (completion("job", output_hash="0" * 64), {"bad_receipts": 1}),
         (busy("job"), {}),
         (failed("job", code="model_unloaded"), {}),
         (failed("job", retryable=False), {}),
     ],
-    ids=["refused", "failed", "wrong proof", "no room", "model away", "no worker could do it"],
+    ids=["wrong proof", "no room", "model away", "no worker could do it"],
 )
 def test_what_a_worker_does_wrong_counts_and_want_of_room_does_not(
     frame: object, counted: dict[str, int]
@@ -95,6 +92,40 @@ def test_what_a_worker_does_wrong_counts_and_want_of_room_does_not(
     market = at_work()
     market.says(1, frame)  # type: ignore[arg-type]
     assert counts(market) == counted
+
+
+@pytest.mark.parametrize(
+    ("frame", "counted"), [(reject("job"), {"rejected": 1}), (failed("job"), {"failed": 1})]
+)
+def test_who_refuses_or_fails_a_job_is_blamed_when_another_has_done_it(
+    frame: object, counted: dict[str, int]
+) -> None:
+    market = at_work()
+    market.online(2, B)
+    market.says(1, frame)  # type: ignore[arg-type]
+    market.advance(market.policy.retry_backoff)
+    assert counts(market) == {}
+    market.says(2, completion("job"))
+    assert (counts(market), counts(market, B)) == (counted, {"completed": 1})
+
+
+def test_a_job_that_everybody_fails_is_held_against_nobody() -> None:
+    market = at_work()
+    market.online(2, B)
+    for attempt in range(1, market.policy.max_failures + 1):
+        market.says(holder(market)[1], failed("job", attempt=attempt))
+        market.advance(market.policy.max_backoff)
+    assert market.status("job") is JobStatus.FAILED
+    assert (counts(market), counts(market, B)) == ({}, {})
+
+
+def test_what_a_connection_without_proof_claims_to_have_done_holds_nobody_else_to_blame() -> None:
+    market = at_work()
+    market.online(2, B, proven=False)
+    market.says(1, failed("job"))
+    market.advance(market.policy.retry_backoff)
+    market.says(2, completion("job"))
+    assert counts(market) == {}
 
 
 def test_a_worker_that_leaves_a_job_behind_has_lost_it_once_it_had_time_to_return() -> None:
@@ -261,13 +292,13 @@ def test_the_worst_worker_is_tried_now_and_then_so_that_it_can_earn_its_way_up()
     assert len(market.given_to(1)) == 2
 
 
-def test_an_unproven_worker_stands_where_a_new_key_does() -> None:
+def test_an_unproven_worker_stands_behind_those_that_can_be_held_to_what_they_did() -> None:
     market = Matching()
     market.online(1, A, proven=False)
     market.advance(10)
     market.online(2, B)
-    market.submit(a_job())
-    assert market.given_to(1) == ["job"]
+    market.submit(a_job(), a_job("next"))
+    assert (market.given_to(2), market.given_to(1)) == (["job"], ["next"])
 
 
 # Audits
@@ -322,17 +353,49 @@ def test_a_worker_cannot_tell_an_audit_from_a_seekers_job() -> None:
     assert msgspec.structs.replace(audit, job_id="job") == real
 
 
-def test_an_audit_is_nobodys_job() -> None:
+def test_an_audit_is_watched_and_followed_like_any_job_by_whoever_has_its_id() -> None:
     market = three_workers()
     market.submit(a_job())
     deliver(market)
     audit_id, worker_id = holder(market)
-    assert not market.core.is_live(audit_id)
-    assert market.core.follow(audit_id) is None
-    assert not market.cancel(audit_id)
-    assert not market.core.is_live(audit_id, AUDITOR)
+    assert market.core.is_live(audit_id)
+    assert market.core.follow(audit_id) is not None
+    assert not market.core.is_live(audit_id, "alice"), "with accounts it is nobody's"
     market.says(worker_id, completion(audit_id))
-    assert [view.job_id for view in market.published] == ["job"]
+    assert [view.job_id for view in market.published] == ["job", audit_id]
+
+
+def test_an_audit_that_its_worker_cancels_goes_to_another() -> None:
+    market = three_workers()
+    market.submit(a_job())
+    deliver(market)
+    audit_id, worker_id = holder(market)
+    assert market.cancel(audit_id)
+    market.place_audits()
+    again, other = holder(market)
+    assert again != audit_id
+    assert other != worker_id
+    market.says(other, completion(again))
+    assert market.barred == []
+    assert sorted(judged(market).values()) == [(0, 0), (1, 0), (1, 0)]
+
+
+def test_taking_the_promise_back_before_the_result_saves_nobody_from_an_audit() -> None:
+    market = three_workers()
+    market.submit(a_job())
+    job_id, worker_id = holder(market)
+    market.online(worker_id, key("abc"[worker_id - 1]), features=())
+    market.says(worker_id, completion(job_id))
+    assert holder(market)[1] != worker_id
+
+
+def test_only_workers_with_the_very_same_promise_judge_each_other() -> None:
+    market = Matching(ALL_AUDITED)
+    market.online(1, A, features=("tasks/v1+unicode-14.0.0",))
+    market.online(2, B, features=("tasks/v1+unicode-15.0.0",))
+    market.submit(a_job())
+    deliver(market)
+    assert not list(market.core.jobs)
 
 
 def test_an_audit_counts_in_no_users_limit_and_in_no_workers_record() -> None:

@@ -12,6 +12,7 @@ from compute_router.actors.clock import SteadyMs
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.track_record import TrackRecord
 from compute_router.protocol.jobs import UserId
+from compute_router.protocol.messages import TASKS_V1
 from tests.actors.samples import key
 
 A, B = key("a"), key("b")
@@ -103,7 +104,7 @@ def test_the_share_says_how_many_jobs_are_chosen(share: float, draw: float, chos
 def test_no_more_cases_are_opened_than_there_may_be() -> None:
     audits = Audits(MatchingPolicy(audit_share=1.0, max_open_audits=1))
     assert audits.chooses()
-    case = audits.begin("job", A, "alice", SteadyMs(0))
+    case = audits.begin("job", A, "alice", TASKS_V1, SteadyMs(0))
     assert not audits.chooses()
     audits.close(case)
     assert audits.chooses()
@@ -112,7 +113,7 @@ def test_no_more_cases_are_opened_than_there_may_be() -> None:
 def test_a_case_that_finds_no_worker_is_given_up_after_its_window() -> None:
     policy = MatchingPolicy()
     audits = Audits(policy)
-    audits.begin("job", A, "alice", SteadyMs(0))
+    audits.begin("job", A, "alice", TASKS_V1, SteadyMs(0))
     assert audits.waiting(SteadyMs(policy.audit_window - 1))
     assert not audits.waiting(SteadyMs(policy.audit_window))
     assert len(audits) == 0
@@ -120,7 +121,7 @@ def test_a_case_that_finds_no_worker_is_given_up_after_its_window() -> None:
 
 def a_judge(**changes: object) -> TrackRecord:
     record = TrackRecord(B)
-    record.repeatable, record.completed = True, 10
+    record.tasks, record.completed = TASKS_V1, 10
     for name, value in changes.items():
         setattr(record, name, value)
     return record
@@ -132,7 +133,7 @@ def a_judge(**changes: object) -> TrackRecord:
         (a_judge(), True),
         (None, False),
         (a_judge(pubkey=A), False),
-        (a_judge(repeatable=False), False),
+        (a_judge(tasks="tasks/v2"), False),
         (a_judge(completed=9), False),
         (a_judge(bad_receipts=1), False),
         (a_judge(audits_disagreed=1), False),
@@ -153,7 +154,7 @@ def test_only_another_proven_clean_key_that_is_no_newcomer_may_judge(
     record: TrackRecord | None, may: bool
 ) -> None:
     audits = Audits(MatchingPolicy())
-    case = audits.begin("job", A, "alice", SteadyMs(0))
+    case = audits.begin("job", A, "alice", TASKS_V1, SteadyMs(0))
     assert audits.may_judge(case, record) is may
 
 

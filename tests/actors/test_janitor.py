@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from compute_router.actors.janitor import BATCH, KEY_LIFETIME, Janitor
-from compute_router.actors.messages import CleanUp, Deleted, DeleteFinished, ForgetKeys, Message, StoreRequest
+from compute_router.actors.messages import (
+    CleanUp,
+    Deleted,
+    DeleteFinished,
+    ForgetCodes,
+    ForgetKeys,
+    Message,
+    StoreRequest,
+)
 from compute_router.actors.store_requests import handle
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import IdempotencyKey
@@ -119,6 +127,23 @@ def test_keys_live_for_a_day() -> None:
     assert not desk.key_kept("job")
 
 
+def test_codes_that_died_long_ago_are_forgotten_in_batches_too() -> None:
+    desk = Desk(keep=None)
+    desk.come_again()
+    with desk.disk.transaction():
+        for number in range(BATCH + 1):
+            desk.disk.create_pairing(f"user-{number}", f"CODE{number}", NOON, UnixMs(NOON + HOUR))
+    desk.clock.advance(2 * DAY)
+    left = []
+    for _ in range(2):
+        desk.clean_up()
+        left.append(
+            (sum(desk.disk.open_codes(f"user-{n}", NOON) for n in range(BATCH + 1)), desk.come_again())
+        )
+    assert [count for count, _ in left] == [1, 0]
+    assert left[0][1] < 1_000 < left[1][1]
+
+
 def test_keys_do_not_outlive_the_jobs_they_stand_for() -> None:
     desk = Desk(keep=HOUR)
     desk.finished("job")
@@ -147,7 +172,7 @@ def test_the_next_batch_waits_for_the_answer_to_the_last() -> None:
     desk = Desk(keep=HOUR)
     desk.come_again()
     desk.tell(CleanUp())
-    keys, jobs = desk.requests()
+    _, keys, jobs = desk.requests()
     assert desk.scheduler.take() == []
     assert isinstance(keys, ForgetKeys)
     desk.tell(Deleted(keys, BATCH))
@@ -173,6 +198,7 @@ def test_what_is_asked_for_is_never_more_than_a_batch() -> None:
     desk = Desk(keep=DAY)
     desk.tell(CleanUp())
     assert desk.requests() == [
+        ForgetCodes(BATCH),
         ForgetKeys(UnixMs(NOON - DAY), BATCH),
         DeleteFinished(UnixMs(NOON - DAY), BATCH),
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import pykka
 import pytest
 
-from compute_router.actors.runtime import LoopActor, ask, running_dispatcher
+from compute_router.actors.runtime import LoopActor, ask, is_behind, running_dispatcher, until_caught_up
 
 
 class Recorder(LoopActor):
@@ -276,3 +276,24 @@ def test_a_closed_loop_is_let_go_of_with_its_dispatcher() -> None:
     loop = asyncio.run(scene())
     gc.collect()
     assert loop() is None
+
+
+def test_whoever_feeds_an_actor_can_wait_until_it_has_caught_up() -> None:
+    async def scene() -> None:
+        seen: list[Any] = []
+        ref = Recorder.start(seen)
+        for number in range(5_000):
+            ref.tell(number)
+        assert is_behind(ref, 1_000)
+        await until_caught_up(ref, 1_000)
+        assert not is_behind(ref, 1_000)
+        assert 4_000 <= len(seen) < 5_000
+        await settled(ref)
+        ref.stop(block=False)
+        await settled_or_dead(ref)
+
+    async def settled_or_dead(ref: pykka.ActorRef[Any]) -> None:
+        while ref.is_alive():
+            await turn_of_the_loop()
+
+    asyncio.run(scene())

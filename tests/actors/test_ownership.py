@@ -10,6 +10,7 @@ import pytest
 from compute_router.actors.messages import (
     ClaimPairing,
     CreatePairing,
+    ForgetCodes,
     ListPairings,
     Message,
     RevokePairing,
@@ -18,7 +19,7 @@ from compute_router.actors.ownership import OwnerProof, OwnerRefusal, refuse_own
 from compute_router.actors.store_requests import MAX_OPEN_CODES_PER_USER, READ_ONLY, handle
 from compute_router.protocol.errors import TooManyCodesError
 from compute_router.protocol.units import UnixMs
-from compute_router.storage.interface import ClaimRefusal, Pairing
+from compute_router.storage.interface import LOCKED, ClaimRefusal, Pairing
 from compute_router.storage.sqlite_store import SqliteStore, open_sqlite_store
 from tests.fakes.clock import FakeClock
 from tests.storage.samples import NOON
@@ -44,6 +45,9 @@ NOBODY, ALICE, MALLORY, VOUCHED = (
         (NOBODY, None, OwnerRefusal.TOKEN_MISSING),
         (VOUCHED, ALICES, None),
         (VOUCHED, None, None),
+        (NOBODY, LOCKED, OwnerRefusal.LOCKED),
+        (ALICE, LOCKED, OwnerRefusal.LOCKED),
+        (VOUCHED, LOCKED, None),
     ],
 )
 def test_only_the_owner_and_who_is_vouched_for_may_act(
@@ -107,9 +111,31 @@ def test_two_first_creates_in_one_batch_make_one_owner(office: Office) -> None:
     assert office.store.owner("alice") == ALICES
 
 
-def test_an_api_key_makes_codes_without_owning_the_user(office: Office) -> None:
+def test_a_user_who_came_with_an_api_key_is_locked_and_nobody_owns_it_by_coming(office: Office) -> None:
     assert office.create(VOUCHED, new_owner=None) is False
+    assert office.store.owner("alice") == LOCKED
+    for proof in (NOBODY, ALICE):
+        assert office.create(proof) is OwnerRefusal.LOCKED
+        assert office.do(RevokePairing("alice", PUBKEY, proof)) is OwnerRefusal.LOCKED
+    assert office.create(VOUCHED, new_owner=None) is False
+
+
+def test_an_admin_gets_a_locked_user_its_token(office: Office) -> None:
+    office.create(VOUCHED, new_owner=None)
+    assert office.create(VOUCHED, new_owner=ALICES) is True
+    assert office.create(VOUCHED, new_owner=MALLORYS) is False
+    assert office.create(ALICE) is False
+
+
+def test_a_user_with_pairings_and_no_owner_is_not_free_for_the_taking(office: Office) -> None:
+    with office.store.transaction():
+        office.store.create_pairing("alice", "OLD", UnixMs(NOON), UnixMs(NOON + HOUR))
+    office.do(ClaimPairing("OLD", PUBKEY, UnixMs(NOON)))
+    assert office.create(MALLORY, new_owner=MALLORYS) is OwnerRefusal.LOCKED
+    assert office.create(NOBODY, new_owner=MALLORYS) is OwnerRefusal.LOCKED
     assert office.store.owner("alice") is None
+    assert office.create(VOUCHED, new_owner=ALICES) is True
+    assert office.store.trusted_pubkeys("alice") == (PUBKEY,)
 
 
 def test_too_many_open_codes_are_refused_until_some_expire_and_the_dead_are_forgotten(
@@ -122,13 +148,18 @@ def test_too_many_open_codes_are_refused_until_some_expire_and_the_dead_are_forg
     assert office.create(ALICE, at=NOON + HOUR) is False
     first = ClaimPairing("0001CODE", PUBKEY, UnixMs(NOON + HOUR))
     assert office.do(first) is ClaimRefusal.EXPIRED
-    office.create(ALICE, at=NOON + 26 * HOUR)
+    clock = FakeClock()
+    for hours, forgotten in ((24, 0), (2, MAX_OPEN_CODES_PER_USER)):
+        clock.advance(hours * HOUR)
+        with office.store.transaction():
+            assert handle(office.store, clock, ForgetCodes(99)).count == forgotten
     assert office.do(first) is ClaimRefusal.INVALID_CODE
 
 
 def test_a_refused_first_create_makes_nobody_the_owner(office: Office) -> None:
-    for _ in range(MAX_OPEN_CODES_PER_USER):
-        office.create(VOUCHED, new_owner=None)
+    with office.store.transaction():
+        for number in range(MAX_OPEN_CODES_PER_USER):
+            office.store.create_pairing("alice", f"OLD{number}", UnixMs(NOON), UnixMs(NOON + HOUR))
     with pytest.raises(TooManyCodesError):
         office.create(MALLORY, new_owner=MALLORYS)
     assert office.store.owner("alice") is None

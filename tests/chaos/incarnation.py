@@ -25,6 +25,7 @@ from compute_router.transport.authentication import Authentication, AuthMode
 from compute_router.transport.error_answers import answer_for
 from compute_router.transport.http_types import Answer, Request
 from compute_router.transport.job_watch import JobWatch
+from compute_router.transport.key_rates import KeyRates
 from compute_router.transport.key_ring import KeyRing
 from compute_router.transport.limits import AddressLimits
 from compute_router.transport.router import Router
@@ -105,7 +106,7 @@ class Incarnation:
         self._router = routes(
             self.system,
             self.watch,
-            Authentication(AuthMode.OPEN, KeyRing(())),
+            Authentication(AuthMode.OPEN, KeyRing(()), KeyRates(AddressLimits(), self._clock.steady_ms)),
             shown_limits(self._policy, AddressLimits(), 1024 * 1024),
             Countersigner(_KEY, NETWORKS[Chain.SOLANA].caip2),
             money.checkout(self._line, self.system, _KEY) if self._line else None,

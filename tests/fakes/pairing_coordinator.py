@@ -17,7 +17,7 @@ PAIRED_AT = "2026-02-09T12:00:00.000Z"
 class PairingCoordinator:
     """``comes`` are keys that pair once the list was asked for so many times. ``issues`` is a token that it
     makes whatever was brought. ``lose`` breaks the connection after so many creates were carried out.
-    Without ``wants_keys`` an API key shows nothing.
+    Without ``wants_keys`` an API key shows nothing. ``signed`` is what it says of every claim.
     """
 
     chain: Chain = Chain.SOLANA
@@ -27,6 +27,7 @@ class PairingCoordinator:
     issues: str | None = None
     lose: int = 0
     wants_keys: bool = True
+    signed: bool = True
     codes: int = 0
     asked: list[httpx.Request] = field(default_factory=list)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -67,7 +68,7 @@ class PairingCoordinator:
         keys = self.listed.setdefault(user_id, [])
         if (key := self.comes.get(self.paths.count("GET /v1/trust/list"))) is not None:
             keys.append(key)
-        providers = [{"provider_pubkey": key, "paired_at": PAIRED_AT, "signed": True} for key in keys]
+        providers = [{"provider_pubkey": key, "paired_at": PAIRED_AT, "signed": self.signed} for key in keys]
         return httpx.Response(200, json={"providers": providers})
 
     def _create(self, request: httpx.Request) -> httpx.Response:

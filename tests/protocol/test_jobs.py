@@ -129,3 +129,25 @@ def test_names_that_are_empty_too_long_or_hold_control_characters_are_refused(
 ) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(name, kind)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "O'Neill", "ü", "日本", "שלום", "عربي", "हिन्दी", "e\u0301", "😀", "a\u00a0b"]
+)
+def test_a_user_id_is_any_text_that_can_be_seen(name: str) -> None:
+    assert msgspec.convert(name, UserId) == name
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        *("\x80", "\x85", "\x9b", "\x9f", "\xad"),
+        *("\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\U000e0041"),
+        *("\u200e", "\u200f", "\u202a", "\u202e", "\u2066", "\u2069", "\u061c"),
+        *("\u2028", "\u2029"),
+    ],
+)
+def test_no_user_id_holds_what_cannot_be_seen_or_turns_text_around(unseen: str) -> None:
+    for name in (unseen, f"al{unseen}ice", f"{unseen}alice", f"alice{unseen}"):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(name, UserId)

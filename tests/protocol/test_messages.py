@@ -248,6 +248,8 @@ def test_a_frame_without_one_of_its_fields_is_refused(frame: dict[str, Any], nam
         (REGISTER, "slots", 1.5),
         (REGISTER, "slots", True),
         (REGISTER, "models", [{"digest": "x"}]),
+        (REGISTER, "models", [{"name": "x" * 256}] * 65),
+        (REGISTER, "models", [{"name": "x", "digest": "x" * 257}]),
         (REGISTER, "active_jobs", [{"job_id": "a", "attempt": 0}]),
         (REGISTER, "active_jobs", ["a"]),
         (REGISTER, "nonce", 5),

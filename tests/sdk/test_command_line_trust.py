@@ -56,7 +56,7 @@ def test_create_keeps_the_token_and_shows_it_nowhere(
     code, document = captured.out.splitlines()
     assert code == "CODE0"
     assert json.loads(document) == {"pairing_code": "CODE1", "expires_at": PAIRED_AT}
-    token = TrustFile(trust_path).token(NETWORK, "alice")
+    token = TrustFile(trust_path).token(NETWORK, "alice", "http://coordinator.example")
     assert token is not None
     assert token not in captured.out + captured.err
 
@@ -81,6 +81,20 @@ def test_create_and_wait_gives_programs_one_line_for_each_step(
     code, worker = output_of(capsys)
     assert code["pairing_code"] == "CODE0"
     assert worker == {"provider_pubkey": A, "fingerprint": key_fingerprint(A), "pinned": True}
+
+
+def test_create_and_wait_pins_an_unsigned_key_only_when_asked_to_and_warns(
+    coordinator: PairingCoordinator, trust_path: Path, capsys: Capture
+) -> None:
+    coordinator.comes, coordinator.signed = {2: A, 4: B}, False
+    assert main(["trust", "create", "--wait"]) == ExitCode.FAILED
+    captured = capsys.readouterr()
+    assert f"trust pin {A}" in captured.err
+    assert "--allow-unsigned" in captured.err
+    assert TrustFile(trust_path).pinned(NETWORK, "alice") == ()
+    assert main(["trust", "create", "--wait", "--allow-unsigned"]) == ExitCode.OK
+    assert "WARNING" in capsys.readouterr().err
+    assert TrustFile(trust_path).pinned(NETWORK, "alice") == (B,)
 
 
 def test_waiting_in_vain_is_exit_code_4(coordinator: PairingCoordinator, capsys: Capture) -> None:

@@ -189,6 +189,12 @@ def test_a_quote_is_typed() -> None:
         b'{"price":"free","endpoint":"/v1/jobs/commit/fast","policy_resolved":"FAST","network":"n"}',
         b'{"price":"$1","endpoint":"http://evil.example/","policy_resolved":"FAST","network":"n"}',
         b'{"price":"$1","endpoint":"/v1/jobs/commit/fast","policy_resolved":"SLOW","network":"n"}',
+        b'{"price":"$1","endpoint":"/v1/jobs/commit/cheap","policy_resolved":"FAST","network":"n"}',
+        b'{"price":"$1","endpoint":"/v1/jobs/commit/","policy_resolved":"FAST","network":"n"}',
+        b'{"price":"$1","endpoint":"/v1/jobs/commit/../../../x","policy_resolved":"FAST","network":"n"}',
+        b'{"price":"$1","endpoint":"/v1/jobs/commit/fast/../../x","policy_resolved":"FAST","network":"n"}',
+        b'{"price":"$1","endpoint":"/v1/jobs/commit/fast?x=1","policy_resolved":"FAST","network":"n"}',
+        b'{"price":"$1","endpoint":"/v1/jobs/commit/fast@evil","policy_resolved":"FAST","network":"n"}',
         b"<html>",
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from compute_router.sdk import (
     TokenMissingError,
     TrustFile,
     TrustFileError,
+    UnsignedClaimError,
     WrongNetworkError,
     WrongTokenError,
 )
@@ -38,9 +40,10 @@ def client(
     trust_file: Path | TrustFile | None = None,
     chain: Chain | None = None,
     api_key: str | None = None,
+    url: str = URL,
 ) -> ComputeRouter:
     return ComputeRouter(
-        URL,
+        url,
         user_id=user_id,
         chain=chain,
         api_key=api_key,
@@ -61,7 +64,7 @@ def test_the_first_code_makes_a_token_that_is_kept_and_sent_with_later_codes(tru
         assert [router.create_pairing().pairing_code for _ in range(2)] == ["CODE0", "CODE1"]
     with client(coordinator) as router:
         assert router.create_pairing().pairing_code == "CODE2"
-    token = TrustFile(trust_path).token(NETWORK, "alice")
+    token = TrustFile(trust_path).token(NETWORK, "alice", URL)
     assert token is not None
     assert is_user_token(token)
     assert coordinator.tokens == [token] * 3
@@ -72,7 +75,7 @@ def test_the_token_is_on_disk_before_it_is_sent_so_a_lost_answer_locks_nobody_ou
     with client(coordinator) as router:
         with pytest.raises(CoordinatorUnreachableError):
             router.create_pairing()
-        assert TrustFile(trust_path).token(NETWORK, "alice") == coordinator.owners["alice"]
+        assert TrustFile(trust_path).token(NETWORK, "alice", URL) == coordinator.owners["alice"]
         assert router.create_pairing().pairing_code == "CODE1"
 
 
@@ -81,7 +84,7 @@ def test_a_token_that_the_coordinator_made_is_kept_in_place_of_ours(trust_path: 
     with client(coordinator) as router:
         router.create_pairing()
         router.create_pairing()
-    assert TrustFile(trust_path).token(NETWORK, "alice") == "crt_" + "x" * 43
+    assert TrustFile(trust_path).token(NETWORK, "alice", URL) == "crt_" + "x" * 43
 
 
 def test_each_user_and_each_network_has_a_token_of_its_own(trust_path: Path) -> None:
@@ -101,11 +104,11 @@ def test_without_the_token_of_an_owned_user_the_error_says_where_it_is_kept(trus
     assert isinstance(refused.value, AuthenticationError)
     assert refused.value.trust_file == trust_path
     assert str(trust_path) in str(refused.value)
-    assert TrustFile(trust_path).token(NETWORK, "alice") is None
+    assert TrustFile(trust_path).token(NETWORK, "alice", URL) is None
 
 
 def test_with_a_token_that_owns_the_user_no_more_the_error_says_so_and_it_is_kept(trust_path: Path) -> None:
-    TrustFile(trust_path).keep_token(NETWORK, "alice", "crt_old")
+    TrustFile(trust_path).keep_token(NETWORK, "alice", URL, "crt_old")
     coordinator = PairingCoordinator(owners={"alice": "crt_elsewhere"})
     with client(coordinator) as router:
         with pytest.raises(WrongTokenError, match="another user id") as refused:
@@ -114,7 +117,7 @@ def test_with_a_token_that_owns_the_user_no_more_the_error_says_so_and_it_is_kep
             router.revoke_provider(A)
     assert isinstance(refused.value, PermissionDeniedError)
     assert "crt_old" not in str(refused.value)
-    assert TrustFile(trust_path).token(NETWORK, "alice") == "crt_old"
+    assert TrustFile(trust_path).token(NETWORK, "alice", URL) == "crt_old"
 
 
 def test_no_token_goes_to_a_coordinator_of_another_chain(trust_path: Path) -> None:
@@ -124,6 +127,52 @@ def test_no_token_goes_to_a_coordinator_of_another_chain(trust_path: Path) -> No
             with pytest.raises(WrongNetworkError):
                 ask()
     assert (coordinator.tokens, trust_path.exists()) == ([], False)
+
+
+def test_no_token_goes_to_another_coordinator_of_the_same_chain(trust_path: Path) -> None:
+    honest, evil = PairingCoordinator(), PairingCoordinator()
+    with client(honest) as router:
+        router.create_pairing()
+    with client(evil, url="https://evil.example") as router:
+        router.create_pairing()
+        with pytest.raises(NotFoundError):
+            router.revoke_provider(A)
+    assert not set(honest.tokens) & set(evil.tokens)
+    with client(honest) as router:
+        router.create_pairing()
+    assert len(set(honest.tokens)) == 1
+
+
+def test_at_a_new_address_the_error_says_how_to_take_the_token_there(trust_path: Path) -> None:
+    coordinator = PairingCoordinator(listed={"alice": [A]})
+    with client(coordinator) as router:
+        router.create_pairing()
+    token = coordinator.tokens[0]
+    assert token is not None
+    with client(coordinator, url="https://new.example") as router:
+        for ask in (router.create_pairing, lambda: router.revoke_provider(A)):
+            with pytest.raises(TokenMissingError) as refused:
+                ask()
+            assert '"tokens": {"https://new.example": "crt_..."}' in str(refused.value)
+            assert f"a token for {URL}," in str(refused.value)
+            assert token not in str(refused.value)
+        assert coordinator.tokens.count(token) == 1
+        TrustFile(trust_path).keep_token(NETWORK, "alice", "https://new.example", token)
+        router.revoke_provider(A)
+
+
+def test_a_token_without_an_address_is_sent_nowhere(trust_path: Path) -> None:
+    token = "crt_" + "x" * 43
+    trust_path.parent.mkdir(parents=True, exist_ok=True)
+    trust_path.write_text(json.dumps({"version": 1, "networks": {NETWORK: {"alice": {"token": token}}}}))
+    trust_path.chmod(0o600)
+    coordinator = PairingCoordinator(owners={"alice": token})
+    with client(coordinator) as router:
+        for ask in (router.create_pairing, lambda: router.revoke_provider(A)):
+            with pytest.raises(TokenMissingError, match="an address that was not noted"):
+                ask()
+    assert token not in coordinator.tokens
+    assert token in trust_path.read_text()
 
 
 def test_an_api_key_stands_for_the_user_and_no_token_is_made(trust_path: Path) -> None:
@@ -142,7 +191,7 @@ def test_where_the_api_key_is_not_enough_a_token_that_was_given_is_tried(trust_p
         for _ in range(2):
             router.create_pairing()
         router.revoke_provider(A)
-    assert TrustFile(trust_path).token(NETWORK, "alice") == token
+    assert TrustFile(trust_path).token(NETWORK, "alice", URL) == token
     assert coordinator.tokens == [API_KEY, API_KEY, token, API_KEY, token]
 
 
@@ -171,7 +220,7 @@ def test_the_trust_file_can_be_given(tmp_path: Path, trust_path: Path, as_object
     mine = tmp_path / "mine.json"
     with client(PairingCoordinator(), trust_file=TrustFile(mine) if as_object else mine) as router:
         router.create_pairing()
-    assert TrustFile(mine).token(NETWORK, "alice") is not None
+    assert TrustFile(mine).token(NETWORK, "alice", URL) is not None
     assert not trust_path.exists()
 
 
@@ -219,6 +268,24 @@ def test_a_key_with_another_fingerprint_is_not_pinned(fingerprint: str) -> None:
             router.await_pairing(router.create_pairing(), fingerprint=fingerprint)
         assert refused.value.pubkey == A
         assert router.pinned_providers() == ()
+
+
+def test_a_key_that_did_not_sign_for_the_code_is_not_pinned_unless_asked_for() -> None:
+    with client(PairingCoordinator(comes={2: A}, signed=False)) as router:
+        code = router.create_pairing()
+        with pytest.raises(UnsignedClaimError, match=f"trust pin {A}") as refused:
+            router.await_pairing(code)
+        assert refused.value.pubkey == A
+        assert key_fingerprint(A) in str(refused.value)
+        assert router.pinned_providers() == ()
+        assert not router.await_pairing(code, allow_unsigned=True).signed
+        assert router.pinned_providers() == (A,)
+
+
+def test_the_right_fingerprint_is_as_good_as_a_signature() -> None:
+    with client(PairingCoordinator(comes={2: A}, signed=False)) as router:
+        router.await_pairing(router.create_pairing(), fingerprint=key_fingerprint(A))
+        assert router.pinned_providers() == (A,)
 
 
 def test_what_the_coordinator_lists_as_a_key_and_is_none_is_never_pinned() -> None:
@@ -300,4 +367,4 @@ def test_the_asyncio_client_does_all_of_it(trust_path: Path) -> None:
                 await router.revoke_provider(A)
 
     asyncio.run(pair())
-    assert set(coordinator.tokens) == {TrustFile(trust_path).token(NETWORK, "alice")}
+    assert set(coordinator.tokens) == {TrustFile(trust_path).token(NETWORK, "alice", URL)}

@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from compute_router.sdk import InvalidArgumentError, ReplyKey
+from compute_router.sdk import ComputeRouter, InvalidArgumentError, LlmJob, ReplyKey
 from compute_router.sdk.__main__ import main
 from compute_router.sdk.exit_codes import ExitCode
 from compute_router.sdk.reply_key_files import KEPT_S, ReplyKeyFiles
 from compute_router.sdk.trust_file import TrustFile
-from tests.fakes.http_coordinator import JOB_ID, PENDING, completed, failed
+from tests.fakes.http_coordinator import JOB_ID, PENDING, completed, failed, refused
 from tests.fakes.sealed_coordinator import NETWORK, OUTPUT, OWN_KEY, SealedCoordinator
 
 Capture = pytest.CaptureFixture[str]
@@ -141,7 +141,8 @@ def test_an_unpinned_worker_is_an_error_that_says_how_to_pin(
 def test_an_id_that_is_a_path_stays_in_the_directory(tmp_path: Path) -> None:
     files = ReplyKeyFiles(tmp_path / "deep" / "keys")
     for job_id in ("../../escaped", "/etc/passwd", "\ud800", ""):
-        files.put(job_id, KEY)
+        files.put(KEY)
+        files.name(KEY, job_id)
         assert files.handle(job_id).reply_key == KEY
     written = {path.parent for path in (tmp_path / "deep").rglob("*") if path.is_file()}
     assert written == {tmp_path / "deep" / "keys"}
@@ -149,7 +150,8 @@ def test_an_id_that_is_a_path_stays_in_the_directory(tmp_path: Path) -> None:
 
 def test_a_key_that_others_may_read_or_that_is_damaged_is_not_used(tmp_path: Path) -> None:
     files = ReplyKeyFiles(tmp_path / "keys")
-    files.put(JOB_ID, KEY)
+    files.put(KEY)
+    files.name(KEY, JOB_ID)
     [path] = (tmp_path / "keys").iterdir()
     path.chmod(0o644)
     with pytest.raises(InvalidArgumentError, match="chmod 600"):
@@ -164,13 +166,46 @@ def test_a_key_that_others_may_read_or_that_is_damaged_is_not_used(tmp_path: Pat
 def test_keys_that_were_never_used_are_deleted_after_a_month(tmp_path: Path) -> None:
     now_s = 0.0
     files = ReplyKeyFiles(tmp_path, lambda: now_s)
-    files.put("old", KEY)
+    files.put(KEY)
+    files.name(KEY, "old")
     now_s = next(tmp_path.iterdir()).stat().st_mtime + KEPT_S + 1
-    files.put("new", KEY)
+    files.put(KEY)
+    files.name(KEY, "new")
     assert (files.handle("old").reply_key, files.handle("new").reply_key) == (None, KEY)
 
 
 def test_a_directory_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidArgumentError, match="cannot be kept"):
-        ReplyKeyFiles(tmp_path / "file" / "keys").put(JOB_ID, KEY)
+        ReplyKeyFiles(tmp_path / "file" / "keys").put(KEY)
+
+
+@pytest.mark.parametrize("words", [[], ["--no-wait"]])
+def test_when_the_key_cannot_be_kept_the_job_is_not_sent(
+    coordinator: SealedCoordinator, trust_file: Path, capsys: Capture, words: list[str]
+) -> None:
+    (trust_file.parent / "reply-keys").write_text("no directory")
+    assert main(["run", "llm", PROMPT, "--private", *words]) == ExitCode.USAGE
+    assert "Nothing was sent" in capsys.readouterr().err
+    assert coordinator.committed == []
+
+
+def test_a_key_is_kept_before_the_job_is_sent(coordinator: SealedCoordinator, trust_file: Path) -> None:
+    sealed: list[ReplyKey] = []
+
+    def note(key: ReplyKey) -> None:
+        assert coordinator.committed == []
+        sealed.append(key)
+
+    with ComputeRouter(trust_file=trust_file) as router:
+        result = router.run_llm(PROMPT, privacy="PRIVATE", on_sealed=note)
+        handle = router.submit(LlmJob(PROMPT, privacy="PRIVATE"), on_sealed=sealed.append)
+    assert result.sealed
+    assert handle.reply_key == sealed[-1]
+
+
+def test_a_job_that_is_not_taken_leaves_no_key(coordinator: SealedCoordinator, trust_file: Path) -> None:
+    coordinator.commit = refused(400, "invalid_request", message="No.")
+    assert main(["run", "llm", PROMPT, "--private"]) == ExitCode.FAILED
+    assert len(coordinator.committed) == 1
+    assert kept(trust_file) == []

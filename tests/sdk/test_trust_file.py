@@ -12,8 +12,9 @@ import pytest
 
 from compute_router.protocol.pairing import is_user_token
 from compute_router.sdk.errors import InvalidArgumentError
-from compute_router.sdk.trust_file import TrustFile, TrustFileError
+from compute_router.sdk.trust_file import TrustFile, TrustFileError, token_address
 
+URL = "https://coordinator.example"
 NET, OTHER_NET = "solana:x", "eip155:1"
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
@@ -31,7 +32,7 @@ def trust(path: Path) -> TrustFile:
 def test_nothing_is_known_and_nothing_made_before_there_is_something_to_keep(
     trust: TrustFile, path: Path
 ) -> None:
-    assert (trust.pinned(NET, "alice"), trust.token(NET, "alice")) == ((), None)
+    assert (trust.pinned(NET, "alice"), trust.token(NET, "alice", URL)) == ((), None)
     assert not trust.unpin(NET, "alice", A)
     assert not path.parent.exists()
 
@@ -67,27 +68,55 @@ def test_what_is_no_key_cannot_be_pinned(trust: TrustFile, path: Path, text: str
 
 
 def test_a_token_is_made_once_and_kept(trust: TrustFile, path: Path) -> None:
-    token, new = trust.token_or_new(NET, "alice")
+    token, new = trust.token_or_new(NET, "alice", URL)
     assert new
     assert is_user_token(token)
-    assert TrustFile(path).token_or_new(NET, "alice") == (token, False)
-    assert trust.token_or_new(NET, "bob")[0] != token
-    assert trust.token_or_new(OTHER_NET, "alice")[0] != token
+    assert TrustFile(path).token_or_new(NET, "alice", URL) == (token, False)
+    assert trust.token_or_new(NET, "bob", URL)[0] != token
+    assert trust.token_or_new(OTHER_NET, "alice", URL)[0] != token
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "https://other.example",
+        "http://coordinator.example",
+        "https://coordinator.example:444",
+        "https://coordinator.example/solana",
+        "https://coordinator.example.evil.example",
+        "https://coordinator.example@evil.example",
+    ],
+)
+def test_a_token_is_for_one_address(trust: TrustFile, other: str) -> None:
+    token, _ = trust.token_or_new(NET, "alice", URL)
+    assert trust.token(NET, "alice", other) is None
+    assert trust.token_or_new(NET, "alice", other)[0] != token
+    assert set(trust.token_addresses(NET, "alice")) == {URL, token_address(other)}
+
+
+@pytest.mark.parametrize(
+    "same",
+    ["https://COORDINATOR.example/", "HTTPS://coordinator.example:443", "https://me:pw@coordinator.example"],
+)
+def test_one_address_may_be_spelt_in_several_ways(trust: TrustFile, path: Path, same: str) -> None:
+    token, _ = trust.token_or_new(NET, "alice", same)
+    assert trust.token(NET, "alice", URL) == token
+    assert "pw" not in path.read_text()
 
 
 def test_a_token_of_the_coordinator_takes_the_place_of_ours(trust: TrustFile) -> None:
-    ours, _ = trust.token_or_new(NET, "alice")
-    trust.keep_token(NET, "alice", "crt_theirs")
-    trust.drop_token(NET, "alice", ours)
-    assert trust.token(NET, "alice") == "crt_theirs"
-    trust.drop_token(NET, "alice", "crt_theirs")
-    assert trust.token(NET, "alice") is None
+    ours, _ = trust.token_or_new(NET, "alice", URL)
+    trust.keep_token(NET, "alice", URL, "crt_theirs")
+    trust.drop_token(NET, "alice", URL, ours)
+    assert trust.token(NET, "alice", URL) == "crt_theirs"
+    trust.drop_token(NET, "alice", URL, "crt_theirs")
+    assert trust.token(NET, "alice", URL) is None
 
 
 def test_pins_outlive_a_token_that_is_dropped(trust: TrustFile) -> None:
-    token, _ = trust.token_or_new(NET, "alice")
+    token, _ = trust.token_or_new(NET, "alice", URL)
     trust.pin(NET, "alice", A)
-    trust.drop_token(NET, "alice", token)
+    trust.drop_token(NET, "alice", URL, token)
     assert trust.pinned(NET, "alice") == (A,)
 
 
@@ -111,8 +140,8 @@ def test_a_file_that_others_may_touch_is_refused_and_left_alone(
     path.chmod(mode)
     for use in (
         lambda: trust.pinned(NET, "alice"),
-        lambda: trust.token(NET, "alice"),
-        lambda: trust.token_or_new(NET, "alice"),
+        lambda: trust.token(NET, "alice", URL),
+        lambda: trust.token_or_new(NET, "alice", URL),
         lambda: trust.pin(NET, "alice", B),
         lambda: trust.unpin(NET, "alice", A),
     ):
@@ -203,7 +232,7 @@ def test_a_link_stays_a_link(trust: TrustFile, path: Path, tmp_path: Path) -> No
 def pin_many(path: Path, first: int) -> None:
     for number in range(first, first + 10):
         TrustFile(path).pin(NET, "alice", f"{number:064x}")
-        TrustFile(path).token_or_new(NET, "alice")
+        TrustFile(path).token_or_new(NET, "alice", URL)
 
 
 def test_threads_that_write_at_once_lose_nothing(path: Path) -> None:
@@ -228,5 +257,5 @@ def test_processes_that_write_at_once_lose_nothing_and_agree_on_one_token(path: 
 
 
 def test_tokens_are_in_no_repr(trust: TrustFile) -> None:
-    token, _ = trust.token_or_new(NET, "alice")
+    token, _ = trust.token_or_new(NET, "alice", URL)
     assert token not in repr(trust) + str(vars(trust))

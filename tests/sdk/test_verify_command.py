@@ -229,3 +229,19 @@ def test_a_receipt_that_cannot_be_saved_is_said(coordinator: FakeCoordinator, ca
     coordinator.overrides[f"/v1/receipts/{JOB_ID}"] = (200, document())
     assert main(["receipt", JOB_ID, "--save", "no/such/directory.json"]) == ExitCode.USAGE
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["TYPO.json", "./receipt", "no such", "a/b", "x" * 300, "", "\x1b[31m"])
+def test_what_is_neither_a_file_nor_like_a_job_id_is_a_missing_file_and_nobody_is_asked(
+    coordinator: FakeCoordinator, name: str, capsys: Capture
+) -> None:
+    assert main(["verify", name]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert "There is no such file" in captured.err
+    assert "\x1b" not in captured.err
+    assert coordinator.asked == []
+
+
+def test_a_directory_is_a_file_that_cannot_be_read(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    assert main(["verify", str(tmp_path)]) == ExitCode.USAGE
+    assert coordinator.asked == []

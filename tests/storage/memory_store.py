@@ -14,6 +14,7 @@ from compute_router.protocol.jobs import Tier
 from compute_router.protocol.pairing import MAX_WRONG_TRIES, code_head
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import (
+    LOCKED,
     ApiKey,
     ClaimRefusal,
     DayQuota,
@@ -244,7 +245,8 @@ class MemoryStore(MemoryMoney, Store):
 
     def put_owner(self, user_id: str, token_hash: str, created_at: UnixMs) -> bool:
         self._need_transaction()
-        if user_id in self._tables.owners:
+        owner = self._tables.owners.get(user_id)
+        if owner is not None and (owner != LOCKED or token_hash == LOCKED):
             return False
         self._tables.owners[user_id] = token_hash
         return True
@@ -258,13 +260,13 @@ class MemoryStore(MemoryMoney, Store):
     def open_codes(self, user_id: str, now: UnixMs) -> int:
         return sum(code.user_id == user_id and code.is_open(now) for code in self._tables.codes.values())
 
-    def delete_dead_codes(self, user_id: str, before: UnixMs) -> int:
+    def delete_dead_codes(self, before: UnixMs, limit: int) -> int:
         self._need_transaction()
         dead = [
             name
             for name, code in self._tables.codes.items()
-            if code.user_id == user_id and code.pairing is None and code.expires_at < before
-        ]
+            if code.pairing is None and code.expires_at < before
+        ][:limit]
         for name in dead:
             del self._tables.codes[name]
         return len(dead)

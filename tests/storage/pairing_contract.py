@@ -6,7 +6,7 @@ import pytest
 
 from compute_router.protocol.pairing import MAX_WRONG_TRIES
 from compute_router.protocol.units import UnixMs
-from compute_router.storage.interface import ClaimRefusal, Pairing, Store
+from compute_router.storage.interface import LOCKED, ClaimRefusal, Pairing, Store
 from tests.storage.samples import NOON, later
 
 HOUR = 60 * 60 * 1000
@@ -48,6 +48,18 @@ class PairingContract:
         with store.transaction():
             store.put_owner(ALICE, MINE, NOON)
             assert not store.put_owner(ALICE, second, later(1))
+        assert store.owner(ALICE) == MINE
+
+    def test_a_user_can_be_locked_until_there_is_an_owner_and_an_owner_is_never_locked_out(
+        self, store: Store
+    ) -> None:
+        with store.transaction():
+            assert store.put_owner(ALICE, LOCKED, NOON)
+            assert not store.put_owner(ALICE, LOCKED, later(1))
+        assert store.owner(ALICE) == LOCKED
+        with store.transaction():
+            assert store.put_owner(ALICE, MINE, later(2))
+            assert not store.put_owner(ALICE, LOCKED, later(3))
         assert store.owner(ALICE) == MINE
 
     def test_an_owner_whose_transaction_fails_is_none(self, store: Store) -> None:
@@ -121,11 +133,17 @@ class PairingContract:
         create(store, "FOREIGN", BOB, expires_at=later(5))
         claim(store, "USED")
         with store.transaction():
-            assert store.delete_dead_codes(ALICE, later(6)) == 1
+            assert store.delete_dead_codes(later(6), 9) == 2
         assert claim(store, "DEAD", at=later(9)) is ClaimRefusal.INVALID_CODE
+        assert claim(store, "FOREIGN", at=later(9)) is ClaimRefusal.INVALID_CODE
         assert claim(store, "USED", at=later(9)) is ClaimRefusal.ALREADY_CLAIMED
         assert claim(store, "OPEN", at=later(9)) is ClaimRefusal.EXPIRED
-        assert claim(store, "FOREIGN", at=later(9)) is ClaimRefusal.EXPIRED
+
+    def test_dead_codes_are_forgotten_no_more_at_once_than_was_asked(self, store: Store) -> None:
+        for number in range(5):
+            create(store, f"DEAD{number}", expires_at=later(5))
+        with store.transaction():
+            assert [store.delete_dead_codes(later(6), 2) for _ in range(4)] == [2, 2, 1, 0]
 
     def test_a_revoked_key_is_trusted_no_more_however_often_it_was_paired(self, store: Store) -> None:
         for code, pubkey in (("ONE", PHONE), ("TWO", PHONE), ("THREE", DESKTOP)):

@@ -56,7 +56,7 @@ CHANGES: dict[str, Callable[[Store], object]] = {
     "put_receipt": lambda store: store.put_receipt("ended", a_receipt(), later(9)),
     "create_pairing": lambda store: store.create_pairing(ALICE, "NEW", NOON, WINDOW_END),
     "put_owner": lambda store: store.put_owner(ALICE, "a" * 64, NOON),
-    "delete_dead_codes": lambda store: store.delete_dead_codes(ALICE, later(10 * 60 * 60 * 1000)),
+    "delete_dead_codes": lambda store: store.delete_dead_codes(later(10 * 60 * 60 * 1000), 10),
     "claim_pairing": lambda store: store.claim_pairing("CODE", PHONE, NOON),
     "claim_pairing with a wrong code": lambda store: store.claim_pairing("CODER", PHONE, NOON),
     "revoke_pairing": lambda store: store.revoke_pairing(ALICE, DESKTOP),

@@ -76,7 +76,7 @@ def test_no_query_reads_a_whole_table(connection: apsw.Connection, name: str) ->
         ("REVOKE_PAIRING", "INDEX trust_pairings_claimed"),
         ("COUNT_WRONG_TRY", "INDEX trust_pairings_open"),
         ("OPEN_CODES", "COVERING INDEX trust_pairings_open_of_user"),
-        ("DELETE_DEAD_CODES", "INDEX trust_pairings_open_of_user"),
+        ("DELETE_DEAD_CODES", "COVERING INDEX trust_pairings_dead"),
         ("OWNER", "INDEX sqlite_autoindex_users_1"),
         ("WORKER_RECORD", "INDEX sqlite_autoindex_worker_records_1"),
         ("BARRED_WORKERS", "INDEX worker_records_barred"),

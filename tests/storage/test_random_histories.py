@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import DayQuota, IdempotencyKey, Store, StoredReceipt
+from compute_router.storage.interface import LOCKED, DayQuota, IdempotencyKey, Store, StoredReceipt
 from compute_router.storage.sqlite_store import open_sqlite_store
 from tests.storage.memory_store import MemoryStore, Tables
 from tests.storage.samples import NOON, a_job, a_receipt, an_api_key
@@ -27,7 +27,7 @@ KEYS = st.builds(IdempotencyKey, st.sampled_from(["one", "two"]), st.sampled_fro
 KEY_IDS = st.sampled_from(["key-1", "key-2"])
 # Some share a head, by which wrong tries are counted.
 CODES = st.sampled_from(["ONE", "THREE", "THREEFOLD", "THREESOME"])
-TOKEN_HASHES = st.sampled_from(["c" * 64, "d" * 64])
+TOKEN_HASHES = st.sampled_from(["c" * 64, "d" * 64, LOCKED])
 MOMENTS = st.integers(NOON, NOON + 5).map(UnixMs)
 JSON_BYTES = st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace"))
 RECEIPTS = st.builds(
@@ -154,9 +154,9 @@ class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
     def count_open_codes(self, user_id: str, now: UnixMs) -> None:
         self._both(lambda store: store.open_codes(user_id, now))
 
-    @rule(user_id=USERS, before=MOMENTS)
-    def delete_dead_codes(self, user_id: str, before: UnixMs) -> None:
-        self._both(lambda store: store.delete_dead_codes(user_id, before))
+    @rule(before=MOMENTS)
+    def delete_dead_codes(self, before: UnixMs) -> None:
+        self._both(lambda store: store.delete_dead_codes(before, 100))
 
     @rule(key_id=KEY_IDS, per_day=st.none() | st.integers(1, 3), created_at=MOMENTS)
     def put_api_key(self, key_id: str, per_day: int | None, created_at: UnixMs) -> None:

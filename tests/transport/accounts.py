@@ -16,6 +16,7 @@ from compute_router.protocol.units import UnixMs
 from compute_router.storage.new_key import make_api_key
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport.authentication import AuthMode
+from compute_router.transport.limits import AddressLimits
 from tests.transport.harness import NETWORK, TASK, Coordinator, coordinator
 
 STRANGER = "crk_000000000000_" + "A" * 43
@@ -84,9 +85,12 @@ def first_admin_key(directory: Path) -> str:
 
 @asynccontextmanager
 async def accounts(
-    directory: Path, mode: AuthMode = AuthMode.KEYS, clock: Clock | None = None
+    directory: Path,
+    mode: AuthMode = AuthMode.KEYS,
+    clock: Clock | None = None,
+    limits: AddressLimits | None = None,
 ) -> AsyncIterator[Accounts]:
     """Run a coordinator whose database has an admin key."""
     admin = first_admin_key(directory)
-    async with coordinator(directory, auth=mode, clock=clock) as router:
+    async with coordinator(directory, auth=mode, clock=clock, limits=limits) as router:
         yield Accounts(router, admin)

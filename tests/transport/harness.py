@@ -165,7 +165,7 @@ async def coordinator(
         ws_origins=ws_origins,
         limits=limits or AddressLimits(),
     )
-    authentication = await open_authentication(system, auth)
+    authentication = await open_authentication(system, auth, settings.limits)
     countersigner = Countersigner(till.key, network.caip2) if till else COUNTERSIGNER
     checkout = till.checkout(system) if till else None
     server = Server(system, watch, settings, authentication, countersigner, checkout)

@@ -69,6 +69,9 @@ WRONG_FIELDS: list[dict[str, Any]] = [
     *wrong(REGISTER, "capabilities", None, "TASK", [], {}, [None], [5], [""], ["x" * 65], ["TASK"] * 33),
     *wrong(REGISTER | {"slots": 1}, "slots", 0, -1, 65, 1.5, "1", None)[1:],
     *wrong(REGISTER | {"models": []}, "models", None, "m", [5], [{}], [{"name": ""}], [{"name": "x\n"}])[1:],
+    REGISTER | {"models": [{"name": "m", "digest": "d" * 257}]},
+    REGISTER | {"models": [{"name": f"{number:0256}"} for number in range(65)]},
+    REGISTER | {"models": [{"name": "😀" * 250} for _ in range(17)]},
     *wrong(REGISTER | {"active_jobs": []}, "active_jobs", None, ["j"], [{"job_id": "j"}], [{"attempt": 1}])[
         1:
     ],

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from compute_router.transport.health import HealthResource
+from compute_router.transport.http_types import Answer, Request
 from tests.transport.harness import TASK, coordinator
 from tests.transport.raw_http import connect, request
 from tests.transport.worker_client import worker
@@ -100,6 +102,57 @@ async def test_pipelined_requests_are_answered_in_order_also_after_errors(tmp_pa
         connection.send(b"".join(requests))
         assert [(await connection.answer()).status for _ in requests] == [201, 400, 404, 405, 415, 201, 200]
         assert router.count("jobs") == 2
+
+
+async def test_what_was_pipelined_on_a_connection_that_is_gone_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = 0
+    really_get = HealthResource.get
+
+    async def get(self: HealthResource, request: Request, variable: str) -> Answer:
+        nonlocal served
+        served += 1
+        return await really_get(self, request, variable)
+
+    monkeypatch.setattr(HealthResource, "get", get)
+    async with coordinator(tmp_path) as router, connect(router.port) as connection:
+        job_id = await router.commit()
+        connection.send(request("GET", f"/v1/jobs/{job_id}?wait=0.2") + 500 * HEALTH)
+        await connection.drain()
+        connection.abort()
+        # Two waits that begin later end later, so the first one is over by then.
+        for _ in range(2):
+            await router.http.get(f"/v1/jobs/{job_id}?wait=0.2")
+        assert served <= 1
+
+
+@pytest.mark.parametrize("options", ["close, TE", "keep-alive, close", "Close"])
+async def test_close_may_stand_among_other_options(tmp_path: Path, options: str) -> None:
+    async with coordinator(tmp_path) as router, connect(router.port) as connection:
+        connection.send(request("GET", "/v1/health", Connection=options))
+        answer = await connection.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await connection.rest() == b""
+
+
+async def test_a_broken_handshake_is_told_from_a_forbidden_one(tmp_path: Path) -> None:
+    async with coordinator(tmp_path) as router, connect(router.port) as connection:
+        connection.send(request("GET", "/", **HANDSHAKE | {"Sec_WebSocket_Key": ""}))
+        answer = await connection.answer()
+        assert (answer.status, answer.json()["error"]) == (400, "invalid_request")
+
+
+async def test_an_event_stream_for_an_old_client_ends_with_its_connection(tmp_path: Path) -> None:
+    async with coordinator(tmp_path) as router, worker(router.port) as client:
+        await client.register()
+        job_id = await router.commit()
+        await client.serve(job_id)
+        async with connect(router.port) as connection:
+            connection.send(
+                f"GET /v1/jobs/{job_id}/events HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".encode()
+            )
+            assert b'"status":"completed"' in await connection.rest()
 
 
 async def test_old_clients_and_clients_that_say_goodbye_get_their_answer_and_the_end(tmp_path: Path) -> None:

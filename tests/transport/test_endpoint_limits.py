@@ -13,6 +13,7 @@ from compute_router.protocol.errors import RateLimitedError
 from compute_router.transport import limits as address_limits
 from compute_router.transport.endpoint_limits import COSTS, Cost, EndpointLimits, rates
 from compute_router.transport.http_types import Answer, Request
+from compute_router.transport.key_rates import key_rates
 from compute_router.transport.limits import AddressLimits
 from compute_router.transport.router import Router
 from tests.fakes.clock import FakeClock
@@ -197,5 +198,6 @@ async def test_health_shows_every_limit(tmp_path: Path) -> None:
             "messages_per_second": 20,
             "calls_per_minute": {cost.value: rate.per_minute for cost, rate in rates(limits).items()},
         },
+        "api_key_calls_per_minute": {cost.value: rate.per_minute for cost, rate in key_rates(limits).items()},
     }
     assert shown["address"]["calls_per_minute"]["commit"] == 600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,7 @@ from compute_router.protocol.pairing import MAX_WRONG_TRIES, is_user_token, new_
 from compute_router.protocol.receipts import public_key_hex
 from compute_router.transport import wrong_claims
 from compute_router.transport.authentication import AuthMode
+from compute_router.transport.http_types import Request as HttpRequest
 from compute_router.transport.wrong_claims import MAX_WRONG_CLAIMS, WRONG_CLAIMS_WINDOW_MS, WrongClaims
 from tests.fakes.clock import FakeClock
 from tests.transport.accounts import STRANGER, accounts
@@ -159,6 +161,70 @@ async def test_in_the_open_mode_an_admin_key_stands_for_every_owner_and_other_ke
             assert error_of(await revoke(router, bearer(key))) == (401, "unauthorized")
         assert list((await create(router, bearer(office.admin))).json()) == ["pairing_code", "expires_at"]
         assert (await revoke(router, bearer(office.admin))).status_code == 200
+
+
+async def test_a_user_who_was_paired_by_api_key_is_not_for_whoever_comes_in_the_open_mode(
+    tmp_path: Path,
+) -> None:
+    async with accounts(tmp_path, AuthMode.KEYS) as office:
+        alice = await office.make_key("alice")
+        code = (await create(office.router, bearer(alice))).json()["pairing_code"]
+        assert (await claim(office.router, code)).status_code == 200
+        assert (await revoke(office.router, bearer(alice))).status_code == 200
+        admin = office.admin
+    async with coordinator(tmp_path) as router:
+        for headers in ({}, owner("alice"), bearer(alice)):
+            for refused in (await create(router, headers), await revoke(router, headers)):
+                assert error_of(refused) == (403, "forbidden")
+                assert "admin key" in refused.json()["message"]
+        token = (await create(router, bearer(admin))).json()["user_token"]
+        assert "user_token" not in (await create(router, bearer(admin))).json()
+        assert (await create(router, bearer(token))).status_code == 201
+
+
+async def test_a_user_who_was_paired_before_users_had_owners_gets_one_from_an_admin_only(
+    tmp_path: Path,
+) -> None:
+    async with accounts(tmp_path, AuthMode.OPEN) as office:
+        await office.router.pair("alice", PUBKEY)
+        admin = office.admin
+    with closing(apsw.Connection(str(tmp_path / NETWORK.default_database))) as database:
+        database.execute("DELETE FROM users")
+    async with coordinator(tmp_path) as router:
+        assert error_of(await create(router)) == (403, "forbidden")
+        assert error_of(await create(router, owner("mallory"))) == (403, "forbidden")
+        assert (router.count("users"), router.count("trust_pairings")) == (0, 1)
+        token = (await create(router, bearer(admin))).json()["user_token"]
+        assert (await revoke(router, bearer(token))).status_code == 200
+
+
+def requests_in_memory() -> set[HttpRequest]:
+    gc.collect()
+    return {each for each in gc.get_objects() if isinstance(each, HttpRequest)}
+
+
+@pytest.mark.parametrize("answer", ["invalid_code", "already_claimed", "expired"])
+async def test_what_was_refused_is_not_kept_in_memory(tmp_path: Path, answer: str) -> None:
+    clock = FakeClock()
+    async with coordinator(tmp_path, clock=clock) as router:
+        code = "NO-SUCH-CODE" if answer == "invalid_code" else await new_code(router)
+        if answer == "already_claimed":
+            await claim(router, code)
+        clock.advance(2 * WRONG_CLAIMS_WINDOW_MS)
+        of_other_tests = requests_in_memory()
+        refused = [error_of(await claim(router, code)) for _ in range(20)]
+        assert {error for _, error in refused} == {answer}
+        await asyncio.sleep(0)
+        assert len(requests_in_memory() - of_other_tests) <= 2
+
+
+@pytest.mark.parametrize("path", ["/v1/trust/create", "/v1/trust/claim"])
+async def test_a_body_much_larger_than_any_code_is_refused(tmp_path: Path, path: str) -> None:
+    async with coordinator(tmp_path) as router:
+        body = b'{"user_id":"' + b"\\ud83d\\ude00" * 256 + b'"}'
+        assert (await router.http.post("/v1/trust/create", content=body)).status_code == 201
+        answer = await router.http.post(path, content=b'{"user_id":"alice"}' + b" " * 4096)
+        assert error_of(answer) == (413, "payload_too_large")
 
 
 async def test_the_list_is_open_but_a_wrong_token_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from compute_router.protocol.messages import MAX_MODELS, Model
+from compute_router.protocol.messages import MAX_MODEL_NAMES_BYTES, MAX_MODELS, Model
 from compute_router.worker.ollama_watch import Check, Offer, OllamaWatchActor, look_at_ollama, offer_of
 from compute_router.worker.session_events import ModelsChanged
 from tests.fakes.ollama_server import OllamaServer
@@ -41,6 +41,9 @@ def test_models_in_the_cloud_are_not_offered() -> None:
 def test_no_more_models_are_offered_than_the_protocol_takes() -> None:
     listed = [Model(f"m:{number}") for number in range(MAX_MODELS + 1)]
     assert len(offer_of(listed, None).models) == MAX_MODELS
+    longest = [Model(f"{number:0250}") for number in range(MAX_MODELS)]
+    names = [model.name for model in offer_of(longest, None).models]
+    assert MAX_MODEL_NAMES_BYTES - 250 < len("".join(names)) <= MAX_MODEL_NAMES_BYTES
 
 
 @pytest.fixture
