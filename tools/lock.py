@@ -25,7 +25,8 @@ def wanted() -> list[str]:
     """What the project asks for itself, at run time and for its development."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", "utf-8")
-    asked = config["options"]["install_requires"] + config["options.extras_require"]["dev"]
+    extras = config["options.extras_require"]
+    asked = config["options"]["install_requires"] + extras["payments"] + extras["dev"]
     return sorted(line for line in asked.splitlines() if line)
 
 
