@@ -199,10 +199,13 @@ def test_a_transfer_that_is_too_old_to_land_is_owed_again_and_paid_by_a_new_one(
     scene.local.faults.drop_transactions = 0
     report = scene.run(rounds=0)
     assert report.refused == 2
-    for payout in old:
-        assert payout.transaction_data is not None
-        with contextlib.suppress(ChainUnreadableError):
-            scene.with_purse(lambda purse, data=payout.transaction_data: purse.send(data))
+
+    async def send_the_old_ones(purse: Any) -> None:
+        for payout in old:
+            with contextlib.suppress(ChainUnreadableError):
+                await purse.send(payout.transaction_data)
+
+    scene.with_purse(send_the_old_ones)
     assert scene.run().open == 0
     scene.both_were_paid_once()
 

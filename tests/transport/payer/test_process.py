@@ -60,8 +60,10 @@ async def test_an_operator_looks_pays_and_looks_again(tmp_path: Path, solana: Lo
         await client.hears_nothing()
         await earn(there.router, client.pubkey)
         admin = private(tmp_path / "admin.key", there.admin)
-        usual = ("--url", f"http://127.0.0.1:{there.router.port}", "--api-key-file", str(admin))
-        usual += ("--rpc-url", solana.rpc_url, "--threshold", "0.005")
+        usual = [
+            *("--url", f"http://127.0.0.1:{there.router.port}", "--api-key-file", str(admin)),
+            *("--rpc-url", solana.rpc_url, "--threshold", "0.005"),
+        ]
         code, out, _ = await payout(*usual, "--dry-run")
         assert (code, solana.balance(home)) == (0, 0)
         assert f"would pay $0.005 to {home} for {client.pubkey}" in out
