@@ -257,9 +257,7 @@ class RegistryCore:
         if peer.nonce_used and not already:
             return "the nonce of this connection's challenge was used before", False
         peer.nonce_used = True
-        message = registration_message(
-            self._network, peer.nonce, frame.provider_pubkey, frame.payout_address
-        )
+        message = registration_message(self._network, peer.nonce, frame.provider_pubkey, frame.payout_address)
         try:
             verify_signature(frame.provider_pubkey, message, frame.signature or "")
             if frame.payout_address is not None:

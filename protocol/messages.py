@@ -251,24 +251,25 @@ class JobAck(Frame, frozen=True, tag="job_ack"):
 class PaymentPosted(Frame, frozen=True, tag="payment_posted"):
     """Earnings of this worker were paid out: the chain has the transfer. ``amount`` is such as ``$0.010``.
 
-    ``job_ids`` is empty: a payout is for all that was earned since the last one.
+    ``job_ids`` is empty: a payout is for all that was earned since the last one. Other coordinators may name
+    jobs, and nothing else.
     """
 
     job_ids: list[str]
-    payout_id: str
-    amount: str
-    address: str
-    transaction_ref: str | None
+    payout_id: str | None = None
+    amount: str | None = None
+    address: str | None = None
+    transaction_ref: str | None = None
 
 
 class PaymentFailed(Frame, frozen=True, tag="payment_failed"):
-    """A payout to this worker did not happen, so its amount is owed as before."""
+    """A payout to this worker did not happen, so its amount is owed as before. Fields as above."""
 
     job_ids: list[str]
-    payout_id: str
-    amount: str
-    address: str
-    reason: str
+    payout_id: str | None = None
+    amount: str | None = None
+    address: str | None = None
+    reason: str | None = None
 
 
 class ErrorFrame(Frame, frozen=True, tag="error"):

@@ -23,6 +23,7 @@ from compute_router.protocol.errors import (
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType, Tier
 from compute_router.protocol.networks import Chain
+from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.receipts import Receipt
 from compute_router.sdk.answers import Quote, ReceiptDocument
 from compute_router.sdk.api_keys import KeyLimits
@@ -39,20 +40,26 @@ from compute_router.sdk.errors import (
     JobTimeoutError,
     NoPinnedWorkerError,
     PairingTimeoutError,
+    PaymentRefusedError,
     PaymentRequiredError,
+    PriceMismatchError,
     RefusedError,
     ResultKeyMissingError,
     SealedDowngradeError,
     SealingNotSupportedError,
+    SpendingCapError,
     SubmissionUnknownError,
     TokenMissingError,
     TooManyRequestsError,
+    UnacceptableOfferError,
     UnexpectedAnswerError,
     UnsignedClaimError,
+    WalletError,
     WrongNetworkError,
     WrongTokenError,
 )
 from compute_router.sdk.fallback import Fallback
+from compute_router.sdk.job_payment import JobPayment
 from compute_router.sdk.jobs import LlmJob, TaskJob
 from compute_router.sdk.pairing import PairingCode
 from compute_router.sdk.results import (
@@ -65,9 +72,11 @@ from compute_router.sdk.results import (
 )
 from compute_router.sdk.sealing import JobHandle, ReplyKey
 from compute_router.sdk.snapshots import JobSnapshot
+from compute_router.sdk.spending import PaymentPlan, SpendingCaps
 from compute_router.sdk.sync_client import ComputeRouter
 from compute_router.sdk.trust_file import TrustFile, TrustFileError
 from compute_router.sdk.verification import Verification
+from compute_router.sdk.wallet import Wallet
 
 __all__ = [
     "AsyncComputeRouter",
@@ -88,6 +97,7 @@ __all__ = [
     "JobFailedError",
     "JobFinishedError",
     "JobHandle",
+    "JobPayment",
     "JobResult",
     "JobSnapshot",
     "JobStatus",
@@ -104,9 +114,13 @@ __all__ = [
     "NotFoundError",
     "PairingCode",
     "PairingTimeoutError",
+    "PaymentPlan",
+    "PaymentRefusedError",
     "PaymentRequiredError",
+    "PaymentState",
     "PermissionDeniedError",
     "Policy",
+    "PriceMismatchError",
     "PrivacyClass",
     "Quote",
     "Receipt",
@@ -122,6 +136,8 @@ __all__ = [
     "SealedUnreadableError",
     "SealingError",
     "SealingNotSupportedError",
+    "SpendingCapError",
+    "SpendingCaps",
     "SubmissionUnknownError",
     "SummaryResult",
     "TaskJob",
@@ -132,9 +148,12 @@ __all__ = [
     "TooManyRequestsError",
     "TrustFile",
     "TrustFileError",
+    "UnacceptableOfferError",
     "UnexpectedAnswerError",
     "UnsignedClaimError",
     "Verification",
+    "Wallet",
+    "WalletError",
     "WrongNetworkError",
     "WrongTokenError",
 ]

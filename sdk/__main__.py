@@ -11,12 +11,14 @@ from typing import Final
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.sdk import (
     cli_database,
+    cli_earnings,
     cli_health,
     cli_jobs,
     cli_keys,
     cli_run,
     cli_trust,
     cli_verify,
+    cli_wallet,
     demo,
 )
 from compute_router.sdk.cli_output import print_json, say
@@ -32,6 +34,7 @@ _COMMANDS: Final[dict[str, Command]] = {
     "status": cli_jobs.status,
     "cancel": cli_jobs.cancel,
     "health": cli_health.health,
+    "earnings": cli_earnings.earnings,
     "receipt": cli_verify.receipt,
     "verify": cli_verify.verify,
     "demo": demo.demo,
@@ -52,7 +55,12 @@ _KEY_ACTIONS: Final[dict[str, Command]] = {
     "list": cli_keys.list_keys,
     "revoke": cli_keys.revoke,
 }
-_ACTIONS: Final = {"trust": _TRUST_ACTIONS, "keys": _KEY_ACTIONS}
+_WALLET_ACTIONS: Final[dict[str, Command]] = {
+    "create": cli_wallet.create,
+    "show": cli_wallet.show,
+    "balance": cli_wallet.balance,
+}
+_ACTIONS: Final = {"trust": _TRUST_ACTIONS, "keys": _KEY_ACTIONS, "wallet": _WALLET_ACTIONS}
 # What errors carry beside their code and sentence.
 _FACTS: Final = ("job_id", "reason", "last_reason", "detail", "idempotency_key", "retry_after_s")
 

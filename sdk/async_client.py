@@ -16,6 +16,8 @@ from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, Re
 from compute_router.protocol.http_api import HealthAnswer, Provider, TrustClaimAnswer, TrustRevokeAnswer
 from compute_router.protocol.jobs import Policy, PrivacyClass
 from compute_router.protocol.networks import Chain
+from compute_router.protocol.payout_api import EarningsAnswer
+from compute_router.protocol.units import MicroUsd
 from compute_router.sdk import http
 from compute_router.sdk.answers import Quote, ReceiptDocument
 from compute_router.sdk.api_keys import KeyLimits
@@ -43,8 +45,10 @@ from compute_router.sdk.rhythm import LONGEST_WAIT_S, PollRhythm
 from compute_router.sdk.sealing import JobHandle
 from compute_router.sdk.settings import resolve_settings
 from compute_router.sdk.snapshots import JobSnapshot
+from compute_router.sdk.spending import BeforePayment, Spending, SpendingCaps
 from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow_async
 from compute_router.sdk.trust_file import TrustFile, open_trust_file
+from compute_router.sdk.wallet import Wallet, open_wallet
 
 T = TypeVar("T")
 
@@ -66,6 +70,9 @@ class AsyncComputeRouter:
         user_id: str | None = None,
         api_key: str | None = None,
         trust_file: Path | TrustFile | None = None,
+        wallet: Wallet | Path | str | None = None,
+        spending: SpendingCaps | None = None,
+        before_payment: BeforePayment | None = None,
         request_timeout_s: float = 10.0,
         require_verified: bool = False,
         fallback: Fallback | None = None,
@@ -87,6 +94,8 @@ class AsyncComputeRouter:
             require_verified=require_verified,
             fallback=fallback,
             trust_file=open_trust_file(trust_file),
+            wallet=open_wallet(wallet),
+            spending=Spending(spending or SpendingCaps(), before_payment),
         )
         options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}
         if fallback is not None:
@@ -107,6 +116,19 @@ class AsyncComputeRouter:
         """Close all connections."""
         for client in self._clients.values():
             await client.aclose()
+
+    @property
+    def spent(self) -> MicroUsd:
+        """What this client signed for so far, in micro-USD. It counts, whatever became of the jobs."""
+        return self._core.spent
+
+    async def credits(self) -> list[MicroUsd]:
+        """What is left of each credit at this coordinator, in micro-USD. They are spent before the wallet is.
+
+        Raises:
+            WalletError: the purse cannot be used.
+        """
+        return await self._run(self._core.credits())
 
     async def run_llm(
         self,
@@ -257,6 +279,14 @@ class AsyncComputeRouter:
     async def health(self) -> HealthAnswer:
         """Ask how the coordinator is, and how many workers it has."""
         return await self._run(self._core.health())
+
+    async def earnings(self, pubkey: str) -> EarningsAnswer:
+        """Ask what a worker earned, what of it was paid out, and by which payouts.
+
+        Raises:
+            InvalidArgumentError: ``pubkey`` is not 64 hex digits.
+        """
+        return await self._run(self._core.earnings(pubkey))
 
     async def create_pairing(self) -> PairingCode:
         """Make a single-use code by which a worker becomes one of this user's own.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from compute_router.protocol import errors as protocol_errors
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.job_state import JobStatus
@@ -42,9 +44,14 @@ def cancel_job(job_id: str, retries: Retries, request_timeout_s: float) -> Flow[
 
 
 def give_up(
-    job_id: str, late: ComputeRouterError, timeout_s: float, retries: Retries, request_timeout_s: float
+    job_id: str,
+    late: ComputeRouterError,
+    timeout_s: float,
+    retries: Retries,
+    request_timeout_s: float,
+    note: Callable[[JobSnapshot], Flow[None]],
 ) -> Flow[JobSnapshot]:
-    """Cancel a job whose time is over; ``late`` is what ended the waiting for it.
+    """Cancel a job whose time is over; ``late`` is what ended the waiting for it. ``note`` sees it cancelled.
 
     Returns the job if it ended by itself at the last moment.
 
@@ -53,7 +60,7 @@ def give_up(
         ComputeRouterError: ``late``, when the coordinator failed both questions.
     """
     try:
-        yield from cancel_job(job_id, retries, request_timeout_s)
+        cancelled = yield from cancel_job(job_id, retries, request_timeout_s)
     except JobFinishedError as finished:
         return finished.snapshot
     except ComputeRouterError as problem:
@@ -62,4 +69,5 @@ def give_up(
         raise JobTimeoutError(
             job_id, timeout_s, f"It may still finish, for it could not be cancelled: {problem}"
         ) from problem
+    yield from note(cancelled)
     raise JobTimeoutError(job_id, timeout_s, "It was cancelled.", cancelled=True) from late

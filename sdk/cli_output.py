@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from compute_router.protocol.payments import CREDIT_NETWORK
 from compute_router.protocol.units import format_usd
+from compute_router.sdk.job_payment import JobPayment
 from compute_router.sdk.results import (
     ClassificationResult,
     ExtractionResult,
@@ -89,7 +91,15 @@ def proof_sentence(result: Provenance) -> str:
 def facts_line(result: Provenance, elapsed_s: float) -> str:
     """Job, price and time of a result."""
     price = f", {format_usd(result.price)}" if result.price is not None else ""
-    return f"job {result.job_id}{price}, {elapsed_s:.2f} s"
+    return f"job {result.job_id}{price}{_paid(result.payment)}, {elapsed_s:.2f} s"
+
+
+def _paid(payment: JobPayment | None) -> str:
+    if payment is None:
+        return ""
+    if payment.network == CREDIT_NETWORK:
+        return " paid from a credit"
+    return f" paid by {payment.transaction_ref}" if payment.transaction_ref else f" {payment.state.value}"
 
 
 def result_document(result: LlmResult | TaskResult) -> dict[str, Any]:

@@ -12,7 +12,17 @@ from compute_router.protocol.api_keys import KeyScope
 from compute_router.protocol.jobs import JobType, Policy, TaskType
 from compute_router.protocol.networks import Chain
 from compute_router.sdk.exit_codes import EXIT_CODES_HELP
-from compute_router.sdk.settings import API_KEY_VARIABLE, TRUST_FILE_VARIABLE, URL_VARIABLE, USER_ID_VARIABLE
+from compute_router.sdk.money import micro_usd_from_text
+from compute_router.sdk.settings import (
+    API_KEY_VARIABLE,
+    RPC_URL_VARIABLE,
+    TRUST_FILE_VARIABLE,
+    URL_VARIABLE,
+    USER_ID_VARIABLE,
+    WALLET_KEY_VARIABLE,
+    WALLET_VARIABLE,
+)
+from compute_router.sdk.spending import SpendingCaps
 
 if TYPE_CHECKING:
     # argparse has no public name for the type that add_subparsers returns.
@@ -22,6 +32,9 @@ _EPILOG: Final = f"""environment:
   {URL_VARIABLE}      address of the coordinator, when --url is not given
   {USER_ID_VARIABLE}  for whom jobs run, when --user is not given
   {API_KEY_VARIABLE}  API key, when --api-key-file is not given
+  {WALLET_VARIABLE}   file of the wallet, when --wallet is not given
+  {WALLET_KEY_VARIABLE}  the key itself, in place of a file
+  {RPC_URL_VARIABLE}  node of the chain, when --rpc-url is not given
 
 {EXIT_CODES_HELP}"""
 DEFAULT_OLLAMA_URL: Final = "http://127.0.0.1:11434"
@@ -43,10 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_status(commands, common)
     _add_cancel(commands, common)
     _add_health(commands, common)
+    _add_earnings(commands, common)
     _add_trust(commands, common, user)
     _add_keys(commands, common)
     _add_receipt(commands, common)
     _add_verify(commands, common)
+    _add_wallet(commands, common)
     _add_demo(commands)
     _add_database(commands)
     commands.add_parser("worker", help="run a worker (see: compute-router worker --help)", add_help=False)
@@ -57,6 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
         "facilitator",
         help="settle payments on a chain (see: compute-router facilitator --help)",
         add_help=False,
+    )
+    commands.add_parser(
+        "payout", help="pay workers what they earned (see: compute-router payout --help)", add_help=False
     )
     return parser
 
@@ -139,6 +157,14 @@ def _add_run(commands: _Commands, parents: list[argparse.ArgumentParser]) -> Non
             action="store_true",
             help="cancel the job on Ctrl-C (otherwise it goes on, and its id is printed)",
         )
+        _add_wallet_options(kind)
+        kind.add_argument(
+            "--max-price",
+            metavar="USD",
+            type=_micro_usd,
+            default=SpendingCaps().per_job,
+            help="the most that the job may cost, such as 0.02 (default: 0.05)",
+        )
 
 
 def _add_status(commands: _Commands, common: argparse.ArgumentParser) -> None:
@@ -173,6 +199,13 @@ def _add_health(commands: _Commands, common: argparse.ArgumentParser) -> None:
         description="Ask how the coordinator is. Exit code 1: it has problems; 3: it does not answer.",
         parents=[common],
     )
+
+
+def _add_earnings(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    earnings = commands.add_parser(
+        "earnings", help="show what a worker earned and was paid", parents=[common]
+    )
+    earnings.add_argument("pubkey", metavar="PUBKEY", help="64 hex digits")
 
 
 def _add_trust(commands: _Commands, common: argparse.ArgumentParser, user: argparse.ArgumentParser) -> None:
@@ -275,6 +308,44 @@ def _add_receipt(commands: _Commands, common: argparse.ArgumentParser) -> None:
     receipt.add_argument("--save", metavar="FILE", type=Path, help="write it to a file, not to the screen")
 
 
+def _add_wallet_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wallet", metavar="FILE", help=f"wallet that pays for jobs (default: {WALLET_VARIABLE}, else none)"
+    )
+    parser.add_argument(
+        "--rpc-url",
+        metavar="URL",
+        help=f"node of the wallet's chain (default: {RPC_URL_VARIABLE}, or a public one)",
+    )
+
+
+def _add_wallet(commands: _Commands, common: argparse.ArgumentParser) -> None:
+    wallet = commands.add_parser("wallet", help="make and look at the wallet that pays for jobs")
+    actions = wallet.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser(
+        "create",
+        help="make a wallet",
+        description="Make a new key in a file of mode 600, and print its address. No file is written over.",
+    )
+    create.add_argument("--chain", choices=[chain.value for chain in Chain], required=True)
+    create.add_argument(
+        "--wallet",
+        metavar="FILE",
+        help="file to make (default: ~/.config/compute-router/wallet-CHAIN.key)",
+    )
+    create.add_argument("--json", action="store_true", help="print JSON for programs")
+    for name, what in (
+        ("show", "print address and chain, and the credits at a coordinator"),
+        ("balance", "ask the chain how much USDC a wallet has"),
+    ):
+        action = actions.add_parser(name, help=what, description=f"{what.capitalize()}.", parents=[common])
+        _add_wallet_options(action)
+        if name == "show":
+            action.add_argument(
+                "--trust-file", metavar="FILE", help="as it is for jobs: credits are kept beside this file"
+            )
+
+
 def _add_demo(commands: _Commands) -> None:
     demo = commands.add_parser(
         "demo",
@@ -332,6 +403,10 @@ def _public_key(text: str) -> str:
     if not re.fullmatch("[0-9a-f]{64}", text):
         raise ValueError(text)
     return text
+
+
+def _micro_usd(text: str) -> int:
+    return micro_usd_from_text("$" + text.removeprefix("$"))
 
 
 def _seconds(text: str) -> float:

@@ -10,6 +10,7 @@ MODULES: Final = {
     "worker": "compute_router.worker",
     "coordinator": "run_coordinator",
     "facilitator": "compute_router.transport.facilitator",
+    "payout": "compute_router.transport.payer",
 }
 """Commands that are other programs. What follows such a command is passed on unread."""
 

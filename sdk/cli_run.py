@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.jobs import Policy, PrivacyClass, TaskType
-from compute_router.sdk.cli_client import open_client, reply_key_files
+from compute_router.sdk.cli_client import open_paying_client, reply_key_files
 from compute_router.sdk.cli_output import (
     facts_line,
     print_json,
@@ -83,7 +83,7 @@ def _run(this: _Run) -> ExitCode:
     arguments = this.arguments
     started_at = time.monotonic()
     spinner = Spinner()
-    with open_client(arguments, _SPINNING_WAIT_S if spinner.active else LONGEST_WAIT_S) as router:
+    with open_paying_client(arguments, _SPINNING_WAIT_S if spinner.active else LONGEST_WAIT_S) as router:
         try:
             with spinner:
                 result = _result(this, router, spinner)
@@ -137,7 +137,7 @@ def _result(this: _Run, router: ComputeRouter, spinner: Spinner) -> LlmResult | 
 
 
 def _submit(this: _Run) -> ExitCode:
-    with open_client(this.arguments) as router:
+    with open_paying_client(this.arguments) as router:
         job_id = router.submit(
             this.job, idempotency_key=this.key, timeout_s=this.timeout_s, on_sealed=this.sealed
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, RevokedKeyAnswer
@@ -13,9 +15,10 @@ from compute_router.protocol.http_api import (
 )
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Policy, PrivacyClass, TaskType
+from compute_router.protocol.payout_api import EarningsAnswer
 from compute_router.protocol.receipts import sha256_hex
 from compute_router.protocol.units import MicroUsd
-from compute_router.sdk import api_keys
+from compute_router.sdk import api_keys, earnings
 from compute_router.sdk.answers import (
     Quote,
     ReceiptDocument,
@@ -32,6 +35,7 @@ from compute_router.sdk.errors import (
     CoordinatorFailedError,
     CoordinatorUnreachableError,
     InvalidArgumentError,
+    JobFinishedError,
     JobTimeoutError,
     WrongNetworkError,
 )
@@ -40,6 +44,8 @@ from compute_router.sdk.idempotency import checked_key, supports_keys
 from compute_router.sdk.jobs import CheckedJob, Job, LlmJob, TaskJob, check_job, known_value
 from compute_router.sdk.options import RunOptions, SealObserver, StatusObserver
 from compute_router.sdk.pairing import Pairings
+from compute_router.sdk.paying import Order, Payer
+from compute_router.sdk.purse_file import PurseFile
 from compute_router.sdk.requests import (
     commit_call,
     health_call,
@@ -65,19 +71,21 @@ from compute_router.sdk.sealing import (
     seal_job,
     wants_seal,
 )
-from compute_router.sdk.settings import ANONYMOUS, Settings
+from compute_router.sdk.settings import ANONYMOUS, PURSE_NAME, Settings
 from compute_router.sdk.snapshots import JobSnapshot, job_failure
+from compute_router.sdk.spending import Spending, SpendingCaps
 from compute_router.sdk.steps import Flow, Reply, call, local
-from compute_router.sdk.submission import commit
 from compute_router.sdk.trust_file import TrustFile
 from compute_router.sdk.waiting import wait_for_end
+from compute_router.sdk.wallet import Wallet
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """A job that the coordinator took, and the price it was quoted."""
+    """A job that the coordinator took, and the price it was quoted. ``paid``: where jobs are paid for."""
 
     job_id: JobHandle
     price: MicroUsd
+    paid: bool
 
 
 class ClientCore:
@@ -94,6 +102,8 @@ class ClientCore:
         require_verified: bool,
         fallback: Fallback | None,
         trust_file: TrustFile,
+        wallet: Wallet | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -107,11 +117,21 @@ class ClientCore:
             settings, trust_file, self._named_user, self._retries, clock, request_timeout_s
         )
         self._sealed = SealedJobs()
+        self._payer = Payer(
+            wallet=wallet,
+            spending=spending or Spending(SpendingCaps(), None),
+            purse=PurseFile(trust_file.path.with_name(PURSE_NAME), settings.base_url, time.time),
+            request_timeout_s=request_timeout_s,
+        )
 
     def health(self) -> Flow[HealthAnswer]:
         """Ask how the coordinator is."""
         reply = yield from call(health_call(self._request_timeout_s))
         return read_health(reply)
+
+    def earnings(self, pubkey: str) -> Flow[EarningsAnswer]:
+        """Ask what a worker earned."""
+        return earnings.earnings(pubkey, self._request_timeout_s)
 
     def quote(self, job_type: JobType | str, policy: Policy | str) -> Flow[Quote]:
         """Ask for a price once. The coordinator must be one of the chain that was asked for."""
@@ -134,7 +154,9 @@ class ClientCore:
     def snapshot(self, job_id: str) -> Flow[JobSnapshot]:
         """Look at a job once."""
         reply = yield from call(job_call(job_id, 0, self._request_timeout_s))
-        return read_answer_about(reply, job_id)
+        snapshot = read_answer_about(reply, job_id)
+        yield from self._payer.note(snapshot)
+        return snapshot
 
     def receipt(self, job_id: str) -> Flow[ReceiptDocument]:
         """Get the receipt of a completed job, countersigned."""
@@ -143,11 +165,18 @@ class ClientCore:
 
     def cancel(self, job_id: str, timeout_s: float) -> Flow[JobSnapshot]:
         """Cancel a job."""
-        return (yield from cancel_job(job_id, self._retries(timeout_s), self._request_timeout_s))
+        try:
+            snapshot = yield from cancel_job(job_id, self._retries(timeout_s), self._request_timeout_s)
+        except JobFinishedError as finished:
+            yield from self._payer.note(finished.snapshot)
+            raise
+        yield from self._payer.note(snapshot)
+        return snapshot
 
     def result(self, job_id: str, timeout_s: float, observe: StatusObserver | None) -> Flow[JobResult]:
         """Wait for a job's end, and check its receipt. Opens a sealed result if given the job's handle."""
         snapshot = yield from self._wait(job_id, timeout_s, self._retries(timeout_s), observe)
+        yield from self._payer.note(snapshot)
         return self._result(snapshot, None, job_id.reply_key if isinstance(job_id, JobHandle) else None)
 
     def run_llm(self, job: LlmJob, options: RunOptions) -> Flow[LlmResult]:
@@ -166,6 +195,15 @@ class ClientCore:
         """Run a task on the network."""
         result = yield from self._run(check_job(job), options)
         return result.as_task(known_value(TaskType, job.task_type, "task type"))
+
+    @property
+    def spent(self) -> MicroUsd:
+        """What this client signed for so far."""
+        return self._payer.spending.spent
+
+    def credits(self) -> Flow[list[MicroUsd]]:
+        """What is left of each credit at this coordinator."""
+        return local(self._payer.purse.credits)
 
     @property
     def pairings(self) -> Pairings:
@@ -196,11 +234,19 @@ class ClientCore:
             snapshot = yield from self._wait(submission.job_id, options.timeout_s, retries, options.on_status)
         except (JobTimeoutError, CoordinatorUnreachableError, CoordinatorFailedError) as late:
             if not options.cancel_on_timeout:
+                if submission.paid:
+                    yield from self._payer.look_again_at(submission.job_id)
                 raise
             # The call's time is over, so this is asked once.
             snapshot = yield from give_up(
-                submission.job_id, late, options.timeout_s, self._retries(0), self._request_timeout_s
+                submission.job_id,
+                late,
+                options.timeout_s,
+                self._retries(0),
+                self._request_timeout_s,
+                self._payer.note,
             )
+        yield from self._payer.note(snapshot)
         # As the submission sent it: the same encoder writes the same value alike.
         request_hash = sha256_hex(msgspec.json.encode(job.payload))
         return self._result(snapshot, submission.price, submission.job_id.reply_key, request_hash)
@@ -226,7 +272,14 @@ class ClientCore:
         payload = sealed.payload if sealed else None
         request = commit_call(quote.endpoint, job, user_id, self._request_timeout_s, key, payload)
         # The quote just given is the newest word on this: the coordinator behind an address can change.
-        answer = yield from commit(request, retries, keys_are_kept=supports_keys(offer))
+        order = Order(
+            request,
+            quote,
+            job.job_type,
+            named=idempotency_key is not None,
+            keys_are_kept=supports_keys(offer),
+        )
+        answer = yield from self._payer.commit(order, retries)
         retries.succeeded()
         try:
             job_id = read_answer(answer, CommitAnswer, expected_status=201).job_id
@@ -234,7 +287,8 @@ class ClientCore:
             if sealed is None:
                 raise
             raise IdempotencyConflictError(f"{error} {SEALED_ELSEWHERE}") from None
-        return Submission(JobHandle(job_id, sealed.reply_key if sealed else None), quote.price)
+        handle = JobHandle(job_id, sealed.reply_key if sealed else None)
+        return Submission(handle, quote.price, quote.signed_quote is not None)
 
     def _seal(
         self, job: CheckedJob, network: str, user_id: str, key: str, retries: Retries
@@ -289,6 +343,7 @@ class ClientCore:
             created_at=snapshot.answer.created_at,
             completed_at=snapshot.answer.completed_at,
             sealed=reply_key is not None,
+            payment=snapshot.payment,
             output_json=output_json,
         )
 

@@ -156,7 +156,7 @@ class Payer:
 
     def look_again_at(self, job_id: str) -> Flow[None]:
         """Nobody saw the end of a paid job: look for a credit of it before the next payment."""
-        yield from self._softly(lambda: self.purse.await_job(job_id))
+        yield from self._softly(lambda: self.purse.await_job(str(job_id)))
 
     def _note(self, job_id: str, payment: PaymentAnswer) -> None:
         if payment.state is PaymentState.CREDITED and payment.credit_token is not None:

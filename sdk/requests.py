@@ -108,6 +108,11 @@ def key_create_call(wanted: KeyRequest, read_timeout_s: float) -> Call:
     return Call("POST", "/v1/keys", read_timeout_s, _json(msgspec.to_builtins(wanted)))
 
 
+def earnings_call(pubkey: str, read_timeout_s: float) -> Call:
+    """Ask what a worker earned. ``pubkey`` is 64 hex digits."""
+    return Call("GET", f"/v1/workers/{pubkey}/earnings", read_timeout_s)
+
+
 def key_list_call(read_timeout_s: float) -> Call:
     """Ask for all API keys."""
     return Call("GET", "/v1/keys", read_timeout_s)

@@ -15,6 +15,8 @@ from compute_router.protocol.api_keys import KeyInfo, KeyScope, NewKeyAnswer, Re
 from compute_router.protocol.http_api import HealthAnswer, Provider, TrustClaimAnswer, TrustRevokeAnswer
 from compute_router.protocol.jobs import Policy, PrivacyClass
 from compute_router.protocol.networks import Chain
+from compute_router.protocol.payout_api import EarningsAnswer
+from compute_router.protocol.units import MicroUsd
 from compute_router.sdk import http
 from compute_router.sdk.answers import Quote, ReceiptDocument
 from compute_router.sdk.api_keys import KeyLimits
@@ -42,8 +44,10 @@ from compute_router.sdk.rhythm import LONGEST_WAIT_S, PollRhythm
 from compute_router.sdk.sealing import JobHandle
 from compute_router.sdk.settings import resolve_settings
 from compute_router.sdk.snapshots import JobSnapshot
+from compute_router.sdk.spending import BeforePayment, Spending, SpendingCaps
 from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow
 from compute_router.sdk.trust_file import TrustFile, open_trust_file
+from compute_router.sdk.wallet import Wallet, open_wallet
 
 T = TypeVar("T")
 
@@ -59,6 +63,12 @@ class ComputeRouter:
             coordinator only, and never shown. An empty text means none, whatever the environment says.
         trust_file: where the user's token and the pinned worker keys are kept; else
             ``COMPUTE_ROUTER_TRUST_FILE``, else ``~/.config/compute-router/trust.json``.
+        wallet: what jobs are paid from where they cost money: a :class:`Wallet`, or the file of one; else
+            ``COMPUTE_ROUTER_WALLET``, a file, or ``COMPUTE_ROUTER_WALLET_KEY``, a key. An empty text means
+            none. Credits of earlier jobs are spent first, and without a wallet too.
+        spending: the most that one job may cost ($0.05 unless given), and that this client signs for ($1).
+        before_payment: asked before each payment, on another thread than an event loop's; anything but True
+            refuses.
         request_timeout_s: how long one request may go without an answer, long polls aside.
         require_verified: raise a ReceiptError in place of results whose receipt does not verify.
         fallback: where PUBLIC inference goes that the network could not serve.
@@ -68,6 +78,7 @@ class ComputeRouter:
 
     Raises:
         InvalidArgumentError: a setting cannot be used.
+        WalletError: the wallet cannot be used.
     """
 
     def __init__(
@@ -78,6 +89,9 @@ class ComputeRouter:
         user_id: str | None = None,
         api_key: str | None = None,
         trust_file: Path | TrustFile | None = None,
+        wallet: Wallet | Path | str | None = None,
+        spending: SpendingCaps | None = None,
+        before_payment: BeforePayment | None = None,
         request_timeout_s: float = 10.0,
         require_verified: bool = False,
         fallback: Fallback | None = None,
@@ -99,6 +113,8 @@ class ComputeRouter:
             require_verified=require_verified,
             fallback=fallback,
             trust_file=open_trust_file(trust_file),
+            wallet=open_wallet(wallet),
+            spending=Spending(spending or SpendingCaps(), before_payment),
         )
         options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}
         if fallback is not None:
@@ -119,6 +135,19 @@ class ComputeRouter:
         """Close all connections."""
         for client in self._clients.values():
             client.close()
+
+    @property
+    def spent(self) -> MicroUsd:
+        """What this client signed for so far, in micro-USD. It counts, whatever became of the jobs."""
+        return self._core.spent
+
+    def credits(self) -> list[MicroUsd]:
+        """What is left of each credit at this coordinator, in micro-USD. They are spent before the wallet is.
+
+        Raises:
+            WalletError: the purse cannot be used.
+        """
+        return self._run(self._core.credits())
 
     def run_llm(
         self,
@@ -167,6 +196,12 @@ class ComputeRouter:
                 may have the job.
             CoordinatorFailedError: it could not serve in time.
             IdempotencyConflictError: the key was used for another job.
+            PaymentRequiredError: the job costs money, and there is no wallet, or none of that chain.
+            PriceMismatchError: it costs more than was quoted.
+            UnacceptableOfferError: the coordinator wants another payment than this client makes.
+            SpendingCapError: it costs more than ``spending`` allows.
+            PaymentRefusedError: the coordinator did not take the payment, or ``before_payment`` said no.
+            WalletError: the wallet cannot sign, or the file of credits cannot be used.
             RequestError: an argument or the job was refused.
             ReceiptError: with ``require_verified``, or of a sealed job, the receipt proves nothing.
             UnexpectedAnswerError: an answer had a shape that the protocol does not have.
@@ -267,6 +302,14 @@ class ComputeRouter:
     def health(self) -> HealthAnswer:
         """Ask how the coordinator is, and how many workers it has."""
         return self._run(self._core.health())
+
+    def earnings(self, pubkey: str) -> EarningsAnswer:
+        """Ask what a worker earned, what of it was paid out, and by which payouts.
+
+        Raises:
+            InvalidArgumentError: ``pubkey`` is not 64 hex digits.
+        """
+        return self._run(self._core.earnings(pubkey))
 
     def create_pairing(self) -> PairingCode:
         """Make a single-use code by which a worker becomes one of this user's own.

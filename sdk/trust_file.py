@@ -26,6 +26,7 @@ from compute_router.sdk.settings import trust_file_path
 
 NO_ADDRESS: Final = "an address that was not noted"
 
+
 def open_trust_file(given: TrustFile | Path | str | None = None) -> TrustFile:
     """The trust file that was given, or the one at the usual place."""
     return given if isinstance(given, TrustFile) else TrustFile(trust_file_path(given))

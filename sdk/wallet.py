@@ -75,7 +75,7 @@ class Wallet:
         """
         path = Path(path).expanduser()
         try:
-            known = Chain(chain) if chain is not None else _chain_of(path.open("rb").read(64))
+            known = Chain(chain) if chain is not None else _chain_of(_first_bytes(path))
             key = read_chain_key(path, known)
         except OSError as error:
             raise WalletError(f"The wallet {path} cannot be read: {error.strerror or error}.") from None
@@ -166,6 +166,11 @@ def open_wallet(given: Wallet | Path | str | None) -> Wallet | None:
 def looks_like_key(text: str) -> bool:
     """Whether a text is rather a key than the name of a file."""
     return _KEY_LIKE.fullmatch(text.strip()) is not None
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
 
 
 def _chain_of(content: bytes) -> Chain:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Final
 
+import httpx
+
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.sdk.chain_node import ChainNode
 from compute_router.sdk.errors import WalletError
 from compute_router.sdk.wallet import Signer
 
 MISSING: Final = "Payments need more packages. Install them: pip install 'compute-router[payments]'"
+_NODE_TIMEOUT_S: Final = 10.0
 
 
 def open_signer(chain: Chain, key: bytes, rpc_url: str) -> Signer:
@@ -22,6 +25,8 @@ def open_signer(chain: Chain, key: bytes, rpc_url: str) -> Signer:
         return _EvmSigner(key) if chain is Chain.MONAD else _SolanaSigner(key, rpc_url)
     except ImportError:
         raise WalletError(MISSING) from None
+    except httpx.InvalidURL:
+        raise WalletError("The node of the chain has no usable URL: see --rpc-url.") from None
 
 
 class _EvmSigner:
@@ -40,17 +45,45 @@ class _EvmSigner:
 
 class _SolanaSigner:
     def __init__(self, key: bytes, rpc_url: str) -> None:
-        # The solana package announces changes of its own, at its first use; nothing else is silenced.
-        warnings.filterwarnings("ignore", message="Client is deprecated", category=FutureWarning)
         from x402.mechanisms.svm import KeypairSigner
         from x402.mechanisms.svm.exact import ExactSvmClientScheme
 
         signer = KeypairSigner.from_bytes(key)
         self.address: str = signer.address
-        self._scheme = ExactSvmClientScheme(signer, rpc_url)
+        node = _SolanaNode(rpc_url)
+
+        class Scheme(ExactSvmClientScheme):  # type: ignore[misc, unused-ignore]
+            # Else it makes a client that its own package calls deprecated, and warns of in every program.
+            def _get_client(self, network: str) -> _SolanaNode:  # type: ignore[override, unused-ignore]
+                return node
+
+        self._scheme = Scheme(signer, rpc_url)
 
     def sign(self, requirement: dict[str, Any]) -> dict[str, Any]:
         return _signed(self._scheme, requirement, Chain.SOLANA)
+
+
+class _SolanaNode:
+    """The two questions that the scheme has, under the names that it calls them by."""
+
+    def __init__(self, rpc_url: str) -> None:
+        self._node = ChainNode(rpc_url, _NODE_TIMEOUT_S)
+
+    def get_account_info(self, address: Any) -> Any:
+        """The account of a token."""
+        from solders.rpc.responses import GetAccountInfoResp
+
+        options = {"encoding": "base64", "commitment": "confirmed"}
+        return GetAccountInfoResp.from_json(self._text("getAccountInfo", str(address), options))
+
+    def get_latest_blockhash(self) -> Any:
+        """What a transaction's life begins with."""
+        from solders.rpc.responses import GetLatestBlockhashResp
+
+        return GetLatestBlockhashResp.from_json(self._text("getLatestBlockhash", {"commitment": "confirmed"}))
+
+    def _text(self, method: str, *params: Any) -> str:
+        return self._node.ask(method, *params).decode("utf-8")
 
 
 def _signed(scheme: Any, requirement: dict[str, Any], chain: Chain) -> dict[str, Any]:

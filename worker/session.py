@@ -379,10 +379,13 @@ class Session:
             case RegisterAck():
                 return self._on_register_ack(frame, now)
             case PaymentPosted():
-                _log.info("Paid out: %s to %s, by %s.", frame.amount, frame.address, frame.transaction_ref)
+                if frame.amount is not None:
+                    where, reference = frame.address, frame.transaction_ref
+                    _log.info("Paid out: %s to %s, by %s.", frame.amount, where, reference)
                 return []
             case PaymentFailed():
-                _log.warning("A payout of %s did not happen: %s", frame.amount, frame.reason)
+                if frame.amount is not None:
+                    _log.warning("A payout of %s did not happen: %s", frame.amount, frame.reason)
                 return []
             case ErrorFrame():
                 _log.warning("The coordinator reports %s: %s", frame.code, frame.message)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs
 
 import httpx
@@ -27,6 +27,9 @@ from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.pricing import price
 from compute_router.protocol.receipts import attach_proof, public_key_hex, sign_receipt
 from compute_router.protocol.units import UnixMs, format_usd
+
+if TYPE_CHECKING:
+    from tests.fakes.till import FakeTill
 
 T = TypeVar("T")
 
@@ -89,6 +92,13 @@ class Asked:
     body: bytes
     authorization: str | None
     idempotency_key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """All of them, with names in lower case."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether a payment or a credit came with it."""
+        return bool({"payment-signature", "payment-credit"} & self.headers.keys())
 
     @property
     def json(self) -> object:
@@ -153,7 +163,7 @@ class FakeCoordinator:
     ``long_poll`` holds unfinished answers for as long as they are asked to, on the fake clock. With
     ``keeps_keys`` a submission with a known key makes no second job. ``loses_first_answers`` takes every
     job, but breaks the connection the first time that a key is seen. ``seals`` says that sealed payloads are
-    taken.
+    taken. With a ``till`` jobs cost money.
     """
 
     about_job: list[Reply] = field(default_factory=list)
@@ -168,6 +178,7 @@ class FakeCoordinator:
     cancel: Reply | list[Reply] = CANCELLED
     fallback: Reply | None = None
     overrides: dict[str, Reply] = field(default_factory=dict)
+    till: FakeTill | None = None
     taken: list[Asked] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
 
@@ -259,7 +270,14 @@ class FakeCoordinator:
             return scripted.error
         if scripted is not None:
             return scripted
-        sent_before = asked in self.committed[:-1]
+        if self.till is not None:
+            # A repeated commit is answered as before, whether or not it is paid again.
+            taken = {job.idempotency_key for job in self.taken}
+            known = self.keeps_keys and asked.idempotency_key in taken
+            unpaid = None if known else self.till.look_at(asked)
+            if unpaid is not None:
+                return unpaid
+        sent_before = any(asked == each and asked.paid == each.paid for each in self.committed[:-1])
         answer = self._take(asked)
         return httpx.ReadError("reset") if self.loses_first_answers and not sent_before else answer
 
@@ -301,6 +319,8 @@ class FakeCoordinator:
                 "expires_at": None,
             }
         )
+        if self.till is not None:
+            body = self.till.signed_quote(body)
         return Headed((200, body), self._support)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
@@ -313,6 +333,7 @@ class FakeCoordinator:
                 request.content,
                 request.headers.get("Authorization"),
                 request.headers.get("Idempotency-Key"),
+                dict(request.headers),
             )
         )
         status, body = reply.answer
@@ -338,6 +359,7 @@ def _application(coordinator: FakeCoordinator) -> tornado.web.Application:
                         request.body,
                         request.headers.get("Authorization"),
                         request.headers.get("Idempotency-Key"),
+                        {name.lower(): value for name, value in request.headers.get_all()},
                     )
                 )
             except ConnectionError:

@@ -179,7 +179,7 @@ class PlayChain:
 
 
 class PlayPurse:
-    """Signs on a play chain where nothing but the rule of the payer keeps a transfer from being made twice."""
+    """Signs on a play chain where only the rule of the payer keeps a transfer from being made twice."""
 
     LIVES = 3
 

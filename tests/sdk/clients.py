@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.sdk import AsyncComputeRouter, ComputeRouter, Fallback
@@ -27,6 +27,7 @@ def blocking(
     require_verified: bool = False,
     fallback: Fallback | None = None,
     longest_wait_s: int = LONGEST_WAIT_S,
+    **options: Any,
 ) -> ComputeRouter:
     return ComputeRouter(
         URL,
@@ -38,11 +39,16 @@ def blocking(
         clock=coordinator.clock,
         jitter=longest,
         sleep=coordinator.clock.sleep,
+        **options,
     )
 
 
 def asynchronous(
-    coordinator: FakeCoordinator, *, user_id: str | None = "alice", fallback: Fallback | None = None
+    coordinator: FakeCoordinator,
+    *,
+    user_id: str | None = "alice",
+    fallback: Fallback | None = None,
+    **options: Any,
 ) -> AsyncComputeRouter:
     return AsyncComputeRouter(
         URL,
@@ -52,6 +58,7 @@ def asynchronous(
         clock=coordinator.clock,
         jitter=longest,
         sleep=coordinator.clock.sleep_async,
+        **options,
     )
 
 

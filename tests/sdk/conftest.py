@@ -12,4 +12,6 @@ def trust_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the SDK keeps tokens and pinned keys in this test."""
     path = tmp_path / "trust" / "trust.json"
     monkeypatch.setenv("COMPUTE_ROUTER_TRUST_FILE", str(path))
+    for name in ("WALLET", "WALLET_KEY", "RPC_URL"):
+        monkeypatch.delenv(f"COMPUTE_ROUTER_{name}", raising=False)
     return path

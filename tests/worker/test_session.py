@@ -977,6 +977,7 @@ def test_malformed_frames_are_logged_and_change_nothing(text: str, caplog: pytes
 def test_frames_of_unknown_type_are_ignored_without_noise(caplog: pytest.LogCaptureFixture) -> None:
     talk = Conversation().registers()
     caplog.clear()
+    assert talk.hears(type="market_news", job_ids=[]) == []
     assert talk.hears(type="payment_posted", job_ids=[]) == []
     assert caplog.records == []
 

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from compute_router.transport.payer.evm_purse import EvmPurse
     from compute_router.transport.payer.solana_purse import SolanaPurse
 
-API_KEY_VARIABLE: Final = "COMPUTE_ROUTER_API_KEY"
 _USD: Final = re.compile(r"\$?(\d{1,9})(?:\.(\d{1,6}))?", re.ASCII)
 _POLL_SECONDS: Final = 1.0
 _NODE_SECONDS: Final = 10.0
@@ -57,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({self.chain.value!r}, {self.url!r})"
 
 
-def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
+def read_settings(argv: Sequence[str]) -> Settings:
     """Settings from flags. A bad one ends the process with exit code 2.
 
     Raises:
@@ -79,7 +78,7 @@ def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settin
     return Settings(
         chain=chain,
         url=url.rstrip("/"),
-        api_key=_api_key(given.api_key_file, environment),
+        api_key=_api_key(given.api_key_file),
         rpc_url=rpc_url,
         key=given.key if given.execute else None,
         threshold=given.threshold,
@@ -94,8 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Pay workers what they earned, one transfer each. The coordinator must be running: it "
         "keeps the book, and an admin key opens it. It can be ended and started again at any time; nobody is "
         "paid twice.",
-        epilog="Exit code 1: something is still open, or was refused; see above. "
-        f"{API_KEY_VARIABLE}: the admin key, when --api-key-file is not given.",
+        epilog="Exit code 1: something is still open, or was refused; see above.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -104,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--execute", action="store_true", help="pay")
     add("--chain", choices=[chain.value for chain in Chain], required=True)
     add("--url", help="address of the coordinator (default: this machine, the chain's usual port)")
-    add("--api-key-file", type=Path, metavar="FILE", help="file of mode 600 with an admin key")
+    add("--api-key-file", type=Path, required=True, metavar="FILE", help="file of mode 600 with an admin key")
     node = parser.add_mutually_exclusive_group()
     node.add_argument("--rpc-url", metavar="URL", help="the chain's JSON-RPC node (default: the public one)")
     node.add_argument(
@@ -167,12 +165,7 @@ def _line_of(path: Path) -> str:
         raise ConfigurationError(f"The file {path} cannot be read.") from None
 
 
-def _api_key(path: Path | None, environment: Mapping[str, str]) -> str:
-    if path is None:
-        api_key = environment.get(API_KEY_VARIABLE, "").strip()
-        if key_id_of(api_key) is None:
-            raise ConfigurationError(f"An admin key is needed: --api-key-file FILE, or {API_KEY_VARIABLE}.")
-        return api_key
+def _api_key(path: Path) -> str:
     api_key = _line_of(path)
     if os.name == "posix" and path.stat().st_mode & _ACCESS_FOR_OTHERS:
         raise ConfigurationError(f"The file {path} is open to other users. Run: chmod 600 {path}")
@@ -237,12 +230,12 @@ def _print_plan(plan: PayoutPlan) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    log_to_stderr("info", "%(levelname)s %(message)s")
-    # Requests to the node, whose URL may hold an API key, are nobody's business.
-    for chatty in ("httpx", "httpcore", "urllib3", "web3", "solana"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        settings = read_settings(sys.argv[1:] if argv is None else argv, os.environ)
+        settings = read_settings(sys.argv[1:] if argv is None else argv)
+        log_to_stderr("info", "%(levelname)s %(message)s")
+        # Requests to the node, whose URL may hold an API key, are nobody's business.
+        for chatty in ("httpx", "httpcore", "urllib3", "web3", "solana"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         if settings.key is None:
             return asyncio.run(show_plan(settings))
         key = read_chain_key(settings.key, settings.chain)

@@ -116,7 +116,7 @@ class EvmPurse:
             PurseError: the fees cannot be paid.
             ChainUnreadableError: the node cannot be asked.
         """
-        valid_before = int(self._now()) + AUTHORIZATION_LIVES
+        valid_before = await self._chain_time() + AUTHORIZATION_LIVES
         authorization = authorization_nonce(payout.payout_id)
         data = self._call_data(payout, valid_before, authorization)
         call = {"from": self.address, "to": FACTS.asset, "data": data}
@@ -185,6 +185,11 @@ class EvmPurse:
     async def _is_used(self, authorization: str) -> bool:
         data = AUTHORIZATION_STATE + self.address[2:].lower().rjust(64, "0") + authorization[2:]
         return bool(_number(await self._rpc.call("eth_call", {"to": FACTS.asset, "data": data}, "latest")))
+
+    async def _chain_time(self) -> int:
+        """Seconds since 1970. This machine's clock may be behind; so is a chain that is idle."""
+        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        return max(int(self._now()), _number(block.get("timestamp") if isinstance(block, dict) else None))
 
     async def _gas_money(self) -> int:
         return _number(await self._rpc.call("eth_getBalance", self.address, "latest"))

@@ -1,8 +1,8 @@
 """Paying out, step by step, so that an end at any point pays nobody twice.
 
 A transfer is signed, then recorded at the coordinator, then sent. One that was recorded is never signed
-anew: it is looked for on the chain, and the very same one is sent again while it may still land. Only when the
-chain says for good that it did not and cannot land, the amount is owed again.
+anew: it is looked for on the chain, and the very same one is sent again while it may still land. Only when
+the chain says for good that it did not and cannot land, the amount is owed again.
 """
 
 from __future__ import annotations

@@ -1,0 +1,46 @@
+"""Asking a node of a chain by JSON-RPC 2.0. Its URL may hold an API key, so no error here names it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import httpx
+
+from compute_router.sdk.settings import is_loopback
+
+_LONGEST_ANSWER: Final = 1024 * 1024
+
+
+class ChainNode:
+    """One node. ``timeout_s`` is for each answer. Threads may share it: it keeps no connection.
+
+    Raises:
+        httpx.InvalidURL: this is no URL.
+    """
+
+    def __init__(self, url: str, timeout_s: float, transport: httpx.BaseTransport | None = None) -> None:
+        self._url = url
+        self._options: dict[str, Any] = {
+            "transport": transport,
+            "timeout": timeout_s,
+            "trust_env": not is_loopback(url),
+        }
+
+    def ask(self, method: str, *params: Any) -> bytes:
+        """The body of the answer, whatever it says.
+
+        Raises:
+            httpx.HTTPError: there is none.
+            ValueError: it is too long.
+        """
+        question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        whole = bytearray()
+        with (
+            httpx.Client(**self._options) as client,
+            client.stream("POST", self._url, json=question) as response,
+        ):
+            for piece in response.iter_bytes():
+                whole += piece
+                if len(whole) > _LONGEST_ANSWER:
+                    raise ValueError("the answer is too long")
+        return bytes(whole)
