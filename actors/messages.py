@@ -341,7 +341,8 @@ class InsertJob(Message, frozen=True):
     used up its ``quota``, nothing is kept, and the answer is :class:`QuotaUsedUp`.
 
     A ``payment`` is kept together with the job or not at all. If it was used before, nothing is kept, and the
-    answer is :class:`PaymentUsed`; if it spends a credit that is not there or too small, :class:`CreditUsedUp`.
+    answer is :class:`PaymentUsed`; if it spends a credit that is not there or too small,
+    :class:`CreditUsedUp`.
     """
 
     job: NewJob
@@ -670,7 +671,10 @@ class FindCredit(Message, frozen=True):
 
 
 class GetEarnings(Message, frozen=True):
-    """Ask: what a worker earned, with up to ``limit`` payouts, newest first. Answer: :class:`WorkerEarnings`."""
+    """Ask: what a worker earned, with up to ``limit`` payouts, newest first.
+
+    Answer: :class:`WorkerEarnings`.
+    """
 
     pubkey: str
     limit: int
