@@ -67,6 +67,10 @@ class PaymentAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     transaction_ref: str | None = None
     credit_token: str | None = None
 
+    def __repr__(self) -> str:
+        """Everything but the token, which is like money."""
+        return f"PaymentAnswer({self.state.value}, amount={self.amount}, network={self.network!r})"
+
 
 class JobAnswer(msgspec.Struct, frozen=True):
     """Answer of ``GET /v1/jobs/{id}``. ``result`` and ``receipt`` are kept raw: see ``receipts``.

@@ -144,8 +144,10 @@ class Payer:
         by_credit = yield from self._by_credit(order, offer, retries)
         if by_credit is not None:
             return by_credit
-        wallet = self._usable_wallet(offer)
-        sent = yield from self._pay(wallet, order, offer)
+        # Again: another thread or program may have signed for this very commit meanwhile.
+        sent = yield from self._sent_before(order)
+        if sent is None:
+            sent = yield from self._pay(self._usable_wallet(offer), order, offer)
         return (yield from self._send(order, sent, retries))
 
     def note(self, snapshot: JobSnapshot) -> Flow[None]:

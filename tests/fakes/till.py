@@ -43,7 +43,7 @@ Requirement = dict[str, Any]
 class FakeTill:
     """Takes payments of ``price``. ``offer`` changes what is asked for, ``refuse`` says no to good payments.
 
-    ``credits`` are the tokens that are good, and what is left of each.
+    ``quoted``: its quotes are signed. ``credits`` are the tokens that are good, and what is left of each.
     """
 
     chain: Chain
@@ -52,6 +52,7 @@ class FakeTill:
     refuse: str | None = None
     credits: dict[str, int] = field(default_factory=dict)
     pay_to: str | None = None
+    quoted: bool = True
     payments: list[dict[str, Any]] = field(default_factory=list)
     """The inner payload of every payment that was good, as often as it came."""
 
@@ -70,11 +71,14 @@ class FakeTill:
 
     def signed_quote(self, quote: bytes) -> bytes:
         """A quote as a coordinator gives it where jobs are paid for."""
-        return json.dumps(json.loads(quote) | {"signed_quote": SIGNED_QUOTE}).encode()
+        return (
+            json.dumps(json.loads(quote) | {"signed_quote": SIGNED_QUOTE}).encode() if self.quoted else quote
+        )
 
     def look_at(self, asked: Asked) -> Headed | None:
         """The refusal of a commit; None if it is paid for."""
-        assert asked.headers.get("payment-quote") == SIGNED_QUOTE, "the quote is held against the price"
+        quote = SIGNED_QUOTE if self.quoted else None
+        assert asked.headers.get("payment-quote") == quote, "the quote is held against the price"
         token, payment = asked.headers.get(CREDIT_HEADER.lower()), asked.headers.get("payment-signature")
         assert token is None or payment is None, "one thing pays"
         if token is not None:

@@ -507,6 +507,26 @@ def test_a_program_without_a_wallet_can_end_what_another_began(evm: Wallet) -> N
     assert till.signatures <= 1
 
 
+def test_a_coordinator_that_signs_no_quotes_gets_one_payment_for_a_key_all_the_same(
+    evm: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator, till = shop(quoted=False)
+    coordinator.commit = [None, busy(503, "100"), None]
+    signed: list[object] = []
+    sign = Wallet.sign
+
+    def counted(wallet: Wallet, wanted: dict[str, Any]) -> dict[str, Any]:
+        signed.append(wanted)
+        return sign(wallet, wanted)
+
+    monkeypatch.setattr(Wallet, "sign", counted)
+    with blocking(coordinator, wallet=evm) as router:
+        with pytest.raises(CoordinatorFailedError):
+            classify(router, idempotency_key="order-7")
+        classify(router, idempotency_key="order-7")
+    assert (len(signed), till.signatures, router.spent) == (1, 1, PRICE)
+
+
 def test_a_key_that_paid_for_one_job_pays_for_no_other(evm: Wallet) -> None:
     coordinator, till = shop()
     with blocking(coordinator, wallet=evm) as router:
@@ -733,7 +753,9 @@ def test_neither_key_nor_payment_nor_token_is_ever_logged(
     with blocking(coordinator, wallet=evm) as router:
         with pytest.raises(JobFailedError) as caught:
             classify(router, idempotency_key="order-7")
-        shown = caplog.text + repr(caught.value) + repr(router.job(JOB_ID)) + repr(vars(router._core._payer))
+        seen = router.job(JOB_ID)
+        shown = caplog.text + repr(caught.value) + repr(seen) + repr(seen.answer.payment)
+        shown += repr(vars(router._core._payer))
     for secret in (TOKEN, till.payments[0]["signature"], bytes([9] * 32).hex(), repr(bytes([9] * 32))):
         assert secret not in shown
 
