@@ -21,10 +21,12 @@ from compute_router.actors.messages import (
     BarredKeys,
     CloseAllSockets,
     CountWorkers,
+    DropAudits,
     LoadTrackRecords,
     LoadUnfinished,
     Recover,
     StartDrain,
+    StoreRequest,
     TrackRecordsLoaded,
 )
 from compute_router.actors.payment_gate import PaymentGate, PaymentMode
@@ -155,6 +157,7 @@ async def start_system(
     system = System(
         network, policy, clock, store, registry, matcher, gate, scheduler, janitor, health, store_stopped
     )
+    store.tell(StoreRequest(DropAudits()))
     loaded: TrackRecordsLoaded = await ask(store, LoadTrackRecords(MAX_REMEMBERED))
     registry.tell(BarredKeys(loaded.barred))
     await ask(matcher, loaded)
