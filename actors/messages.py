@@ -590,12 +590,13 @@ class RevokeApiKey(Message, frozen=True):
 
 
 class LoadTrackRecords(Message, frozen=True):
-    """Ask: up to ``limit`` track records, and the barred keys. Answer: :class:`TrackRecordsLoaded`.
-
-    Asked once, at the start: repetitions of jobs that the last run left unfinished are ended here.
-    """
+    """Ask: up to ``limit`` track records, and the barred keys. Answer: :class:`TrackRecordsLoaded`."""
 
     limit: int
+
+
+class DropAudits(Message, frozen=True):
+    """End the repetitions of jobs that the last run left unfinished. Told once, at the start. No answer."""
 
 
 class TrackRecordsLoaded(Message, frozen=True):

@@ -19,6 +19,7 @@ from compute_router.actors.messages import (
     Deleted,
     DeleteFinished,
     Deliver,
+    DropAudits,
     FindReplay,
     ForgetCodes,
     ForgetKeys,
@@ -306,6 +307,8 @@ def _load_unfinished(store: Store, clock: Clock, request: LoadUnfinished) -> Rec
     jobs = tuple(
         (job, store.trusted_pubkeys(job.user_id) if job.privacy_class is PrivacyClass.PRIVATE else ())
         for job in store.unfinished_jobs()
+        # While the disk fails they may not have been dropped yet.
+        if job.user_id != AUDITOR
     )
     return Recover(jobs, store.last_alive() or clock.unix_ms())
 
@@ -366,10 +369,13 @@ def _revoke_api_key(store: Store, clock: Clock, request: RevokeApiKey) -> bool:
 
 
 def _load_track_records(store: Store, clock: Clock, request: LoadTrackRecords) -> TrackRecordsLoaded:
-    # Nobody remembers what these were for.
-    store.drop_audits(failed_result(Failure.NO_ELIGIBLE_WORKER), clock.unix_ms())
     records = store.worker_records(request.limit + 1)
     return TrackRecordsLoaded(records[: request.limit], len(records) <= request.limit, store.barred_workers())
+
+
+def _drop_audits(store: Store, clock: Clock, request: DropAudits) -> None:
+    # Nobody remembers what these were for.
+    store.drop_audits(failed_result(Failure.NO_ELIGIBLE_WORKER), clock.unix_ms())
 
 
 def _load_worker_record(store: Store, clock: Clock, request: LoadWorkerRecord) -> WorkerRecordLoaded:
@@ -419,6 +425,7 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
     ClaimPairing: _claim_pairing,
     ListPairings: _list_pairings,
     RevokePairing: _revoke_pairing,
+    DropAudits: _drop_audits,
     LoadTrackRecords: _load_track_records,
     LoadWorkerRecord: _load_worker_record,
     PutWorkerRecords: _put_worker_records,
@@ -432,6 +439,7 @@ _ACTIONS: Final[dict[type[Message], Any]] = {
 }
 
 READ_ONLY: Final[frozenset[type[Message]]] = READ_ONLY_PAYMENT_REQUESTS | {
+    LoadTrackRecords,
     LoadWorkerRecord,
     FindReplay,
     GetJob,

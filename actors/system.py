@@ -23,12 +23,14 @@ from compute_router.actors.messages import (
     CloseAllSockets,
     CountWorkers,
     DrainPayments,
+    DropAudits,
     LoadOpenPayments,
     LoadTrackRecords,
     LoadUnfinished,
     OpenPayments,
     Recover,
     StartDrain,
+    StoreRequest,
     TrackRecordsLoaded,
 )
 from compute_router.actors.payment_executor import PaymentExecutor
@@ -204,6 +206,7 @@ async def start_system(
     )
     # Before any job can end.
     await _take_up_payments(system)
+    store.tell(StoreRequest(DropAudits()))
     loaded: TrackRecordsLoaded = await ask(store, LoadTrackRecords(MAX_REMEMBERED))
     registry.tell(BarredKeys(loaded.barred))
     await ask(matcher, loaded)

@@ -18,6 +18,7 @@ from compute_router.actors.messages import (
     Chunk,
     CompletionRecorded,
     Deliver,
+    DropAudits,
     InsertAudit,
     JobEnded,
     JobTimer,
@@ -290,6 +291,7 @@ class Matching:
         self.reserved.clear()
         self.idle = None
         with self.store.transaction():
+            handle(self.store, self.clock, DropAudits())
             loaded = handle(self.store, self.clock, LoadTrackRecords(self.records_loaded))
         self.core.load_records(loaded.records, all_of_them=loaded.all_of_them)
         self.barred = list(loaded.barred)

@@ -170,3 +170,16 @@ async def test_a_disk_that_is_slow_is_no_outage(tmp_path: Path) -> None:
         assert await router.workers_online() == 0
         disk.go_on()
         assert (await router.job(await commit))["status"] == "pending"
+
+
+async def test_a_start_without_room_takes_the_jobs_up_and_waits_for_room(tmp_path: Path) -> None:
+    async with coordinator(tmp_path) as router:
+        waits = await router.commit()
+    disk = Disk()
+    disk.full = True
+    async with coordinator(tmp_path, disk=disk) as router, worker(router.port) as client:
+        assert await router.problems() == FULL
+        assert (await router.http.get(f"/v1/jobs/{waits}")).json()["status"] == "pending"
+        await client.register(proven=True)
+        await recovers(router, disk)
+        await client.serve(waits)
