@@ -12,7 +12,6 @@ of the same network could act for the user with it. Keys are the same everywhere
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.pairing import new_user_token
 from compute_router.protocol.receipts import PublicKeyHex
 from compute_router.sdk.errors import InvalidArgumentError
+from compute_router.sdk.private_writing import write_privately
 from compute_router.sdk.settings import trust_file_path
 
 if sys.platform == "win32":
@@ -211,25 +211,13 @@ class TrustFile:
             with _locked(self.path.with_name(f"{self.path.name}.lock")):
                 content = self._read()
                 result = change(content)
-                self._write(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+                # A link stays a link, to the new content.
+                write_privately(
+                    self.path.resolve(), msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+                )
         except OSError as error:
             raise self._unusable(error) from None
         return result
-
-    def _write(self, text: bytes) -> None:
-        # A link stays a link, to the new content.
-        path = self.path.resolve()
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
 
     def _unusable(self, error: OSError) -> TrustFileError:
         return TrustFileError(
