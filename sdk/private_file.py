@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from compute_router.protocol.errors import ConfigurationError
+from compute_router.sdk.private_writing import write_privately
 
 if sys.platform == "win32":
     import msvcrt
@@ -108,18 +108,7 @@ class PrivateFile(Generic[C]):
 
     def _write(self, text: bytes) -> None:
         # A link stays a link, to the new content.
-        path = self.path.resolve()
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        write_privately(self.path.resolve(), text)
 
     def _unusable(self, error: OSError) -> ConfigurationError:
         return self._error(

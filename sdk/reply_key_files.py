@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import msgspec
 
 from compute_router.protocol.receipts import sha256_hex
 from compute_router.sdk.errors import InvalidArgumentError
+from compute_router.sdk.private_writing import write_privately
 from compute_router.sdk.sealing import JobHandle, ReplyKey
 
 KEPT_S: Final = 30 * 86_400.0
@@ -43,7 +43,7 @@ class ReplyKeyFiles:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._drop_old()
-            self._write(self._unsent(key), msgspec.json.encode(key))
+            write_privately(self._unsent(key), msgspec.json.encode(key))
         except OSError as error:
             raise InvalidArgumentError(
                 f"The key to the result cannot be kept in {self._directory}: {error.strerror or error}. "
@@ -104,19 +104,6 @@ class ReplyKeyFiles:
 
     def _path(self, job_id: str) -> Path:
         return self._directory / f"{sha256_hex(job_id.encode('utf-8', 'replace'))[:32]}.json"
-
-    def _write(self, path: Path, content: bytes) -> None:
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
 
     def _drop_old(self) -> None:
         oldest = self._now_s() - KEPT_S
