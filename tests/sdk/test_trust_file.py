@@ -96,7 +96,11 @@ def test_a_token_is_for_one_address(trust: TrustFile, other: str) -> None:
 
 @pytest.mark.parametrize(
     "same",
-    ["https://COORDINATOR.example/", "HTTPS://coordinator.example:443", "https://me:pass,word@coordinator.example"],
+    [
+        "https://COORDINATOR.example/",
+        "HTTPS://coordinator.example:443",
+        "https://me:pass,word@coordinator.example",
+    ],
 )
 def test_one_address_may_be_spelt_in_several_ways(trust: TrustFile, path: Path, same: str) -> None:
     token, _ = trust.token_or_new(NET, "alice", same)
