@@ -254,7 +254,10 @@ class Payer:
             first = self._sent.setdefault(order.key, sent)
         if order.named:
             first = self.purse.put_payment(order.key, first)
-        return first, first is sent
+            with self._lock:
+                self._sent[order.key] = first
+        # Another thread may have put this very payment into the purse, so identity says nothing.
+        return first, first.payment == sent.payment
 
     def _check_recipient(self, offer: Offer) -> None:
         with self._lock:

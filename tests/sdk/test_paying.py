@@ -36,7 +36,7 @@ from compute_router.sdk import (
     Wallet,
     WalletError,
 )
-from compute_router.sdk.purse_file import PurseFile
+from compute_router.sdk.purse_file import PurseFile, SentPayment
 from tests.fakes.http_coordinator import (
     JOB_ID,
     RUNNING,
@@ -576,6 +576,23 @@ def test_threads_with_one_key_send_one_payment(evm: Wallet) -> None:
         assert router.spent == PRICE
     payments = {each.headers.get("payment-signature") for each in coordinator.committed} - {None}
     assert (len(payments), len(coordinator.taken)) == (1, 1)
+
+
+def test_a_payment_that_a_thread_put_into_the_purse_for_another_is_counted_once(
+    evm: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = PurseFile.put_payment
+
+    def put_by_two(self: PurseFile, key: str, sent: SentPayment) -> SentPayment:
+        put(self, key, sent)
+        return put(self, key, sent)
+
+    monkeypatch.setattr(PurseFile, "put_payment", put_by_two)
+    coordinator, till = shop()
+    with blocking(coordinator, wallet=evm) as router:
+        classify(router, idempotency_key="order-7")
+        assert router.spent == PRICE
+    assert till.signatures == 1
 
 
 def test_a_purse_that_cannot_be_written_stops_a_named_payment_before_it_is_sent(
