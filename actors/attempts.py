@@ -6,14 +6,10 @@ from typing import Final
 
 from compute_router.actors.clock import SteadyMs
 from compute_router.actors.live import LiveJob
-from compute_router.actors.messages import (
-    CancelTimer,
-    Deliver,
-    RecordFailed,
-    RecordRequeued,
-    SetTimer,
-    SlotFreed,
-)
+from compute_router.actors.messages.job_store import RecordFailed, RecordRequeued
+from compute_router.actors.messages.matcher import SlotFreed
+from compute_router.actors.messages.timers import CancelTimer, SetTimer
+from compute_router.actors.messages.worker_registry import Deliver
 from compute_router.actors.placing import Placing
 from compute_router.actors.track_record import TrackRecord
 from compute_router.protocol.failures import Failure, failed_result

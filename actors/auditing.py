@@ -11,17 +11,16 @@ from compute_router.actors.audits import AUDITOR, CONVICTED, AuditCase, Verdict,
 from compute_router.actors.clock import SteadyMs
 from compute_router.actors.hearing import Hearing
 from compute_router.actors.live import Demand, LiveJob, LiveWorker
-from compute_router.actors.messages import (
+from compute_router.actors.messages.matcher import WorkerStanding
+from compute_router.actors.messages.stored_trust import (
     AuditJudged,
-    BarKey,
-    Deliver,
     InsertAudit,
     JudgeAudit,
     LoadWorkerRecord,
     RecordBarred,
     WorkerRecordLoaded,
-    WorkerStanding,
 )
+from compute_router.actors.messages.worker_registry import BarKey, Deliver
 from compute_router.actors.track_record import Band
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from compute_router.actors.messages import FundsRefusal, HoldFunds
+from compute_router.actors.messages.payment_gate import FundsRefusal, HoldFunds
 from compute_router.protocol.units import MicroUsd
 
 

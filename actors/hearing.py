@@ -5,19 +5,11 @@ from __future__ import annotations
 from compute_router.actors.attempts import Attempts, slot_timer
 from compute_router.actors.clock import SteadyMs
 from compute_router.actors.live import LiveJob
-from compute_router.actors.messages import (
-    CancelTimer,
-    Chunk,
-    ClassifyLate,
-    Deliver,
-    LeasesRenewed,
-    RecordCompletion,
-    RecordStarted,
-    SetTimer,
-    SlotFreed,
-    WorkerSaid,
-    WorkerSettled,
-)
+from compute_router.actors.messages.edge import Chunk
+from compute_router.actors.messages.job_store import ClassifyLate, RecordCompletion, RecordStarted
+from compute_router.actors.messages.matcher import LeasesRenewed, SlotFreed, WorkerSaid, WorkerSettled
+from compute_router.actors.messages.timers import CancelTimer, SetTimer
+from compute_router.actors.messages.worker_registry import Deliver
 from compute_router.actors.soft_failures import is_soft
 from compute_router.actors.worker_claims import Misnamed, WorkerReportedError, read_completion
 from compute_router.protocol.failures import Failure

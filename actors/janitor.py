@@ -7,16 +7,10 @@ from typing import Any, Final
 import pykka
 
 from compute_router.actors.clock import Clock
-from compute_router.actors.messages import (
-    ArmTimer,
-    CleanUp,
-    Deleted,
-    DeleteFinished,
-    ForgetCodes,
-    ForgetKeys,
-    SetTimer,
-    StoreRequest,
-)
+from compute_router.actors.messages.janitor import CleanUp
+from compute_router.actors.messages.job_store import Deleted, DeleteFinished, ForgetCodes, ForgetKeys
+from compute_router.actors.messages.store_request import StoreRequest
+from compute_router.actors.messages.timers import ArmTimer, SetTimer
 from compute_router.actors.runtime import LoopActor, OnDeath
 from compute_router.protocol.units import DurationMs, UnixMs
 

@@ -18,7 +18,10 @@ from pykka._envelope import Envelope
 
 from compute_router.actors.clock import Clock, SteadyMs
 from compute_router.actors.gathering_inbox import GatheringInbox
-from compute_router.actors.messages import Deliver, KeepReceipt, Message, NoteAlive, StoreRequest
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import KeepReceipt, NoteAlive
+from compute_router.actors.messages.store_request import StoreRequest
+from compute_router.actors.messages.worker_registry import Deliver
 from compute_router.actors.runtime import FailStop, LoopFuture, OnDeath
 from compute_router.actors.store_requests import READ_ONLY, handle
 from compute_router.actors.wording import counted

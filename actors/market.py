@@ -10,7 +10,7 @@ from compute_router.actors.audits import Audits
 from compute_router.actors.connected_workers import ConnectedWorkers
 from compute_router.actors.idle_workers import IdleWorkers
 from compute_router.actors.live import LiveJob
-from compute_router.actors.messages import Message
+from compute_router.actors.messages.base import Message
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.track_record import TrackRecords
 from compute_router.actors.waiting_jobs import WaitingJobs

@@ -9,51 +9,50 @@ import pykka
 
 from compute_router.actors.clock import Clock, SteadyMs
 from compute_router.actors.matcher_core import MatcherCore
-from compute_router.actors.messages import (
-    ArmTimer,
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import Chunk, Progress, PublishJob
+from compute_router.actors.messages.job_store import (
     AssignmentRecorded,
-    AuditJudged,
-    BarKey,
-    Cancel,
-    CancelTimer,
-    CanServe,
-    Chunk,
     CompletionRecorded,
-    Deliver,
+    JobEnded,
+    KeepReceipt,
+    NoteAlive,
+)
+from compute_router.actors.messages.matcher import (
+    Cancel,
+    CanServe,
     FindStanding,
     FlushRecords,
     Follow,
     GiveBack,
     IsLive,
-    JobEnded,
     JobTimer,
-    KeepReceipt,
     LeasesRenewed,
     ListWorkers,
-    Message,
-    NoteAlive,
-    Progress,
-    PublishJob,
-    PutPayoutAddress,
-    PutWorkerRecords,
     Recover,
     Reserve,
-    SetTimer,
     SlotFreed,
     StartDrain,
-    StoreRequest,
     Submit,
     Sweep,
-    TrackRecordsLoaded,
     TrustGranted,
     TrustRevoked,
     WorkerDraining,
     WorkerOffline,
     WorkerOnline,
-    WorkerRecordLoaded,
     WorkerSaid,
     WorkerSettled,
 )
+from compute_router.actors.messages.store_request import StoreRequest
+from compute_router.actors.messages.stored_earnings import PutPayoutAddress
+from compute_router.actors.messages.stored_trust import (
+    AuditJudged,
+    PutWorkerRecords,
+    TrackRecordsLoaded,
+    WorkerRecordLoaded,
+)
+from compute_router.actors.messages.timers import ArmTimer, CancelTimer, SetTimer
+from compute_router.actors.messages.worker_registry import BarKey, Deliver
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.ports import JobWatchers
 from compute_router.actors.runtime import LoopActor, OnDeath

@@ -17,20 +17,20 @@ from compute_router.actors.admission import Refusal
 from compute_router.actors.auditing import Auditing
 from compute_router.actors.clock import SteadyMs
 from compute_router.actors.live import LiveJob, LiveWorker
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import Progress, PublishJob
+from compute_router.actors.messages.job_store import (
     AssignmentRecorded,
+    CompletionRecorded,
+    JobEnded,
+    RecordCancelled,
+)
+from compute_router.actors.messages.matcher import (
     Cancel,
     CanServe,
-    CompletionRecorded,
     ConnectedWorker,
-    Deliver,
-    JobEnded,
     JobTimer,
     ListWorkers,
-    Message,
-    Progress,
-    PublishJob,
-    RecordCancelled,
     Recover,
     Submit,
     TrustGranted,
@@ -39,6 +39,7 @@ from compute_router.actors.messages import (
     WorkerSettled,
     WorkersPage,
 )
+from compute_router.actors.messages.worker_registry import Deliver
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobEvent, JobStatus, advance
 from compute_router.protocol.messages import (

@@ -17,33 +17,34 @@ from typing import Final
 import msgspec
 
 from compute_router.actors.funds import Funds
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import PublishJob
+from compute_router.actors.messages.matcher import Cancel
+from compute_router.actors.messages.payment_gate import (
     AskHealth,
     AskOutcome,
     AskSettle,
-    Cancel,
-    CancelTimer,
     FacilitatorProbed,
     FundsRefusal,
     HoldFunds,
     JobCommitted,
-    Message,
-    OpenPayments,
     OutcomeRead,
     PaymentDue,
-    PaymentRecorded,
     ProbeDue,
-    PublishJob,
+    ReportPayments,
+    SettleAnswered,
+)
+from compute_router.actors.messages.payment_steps import (
+    OpenPayments,
+    PaymentRecorded,
     RecordPaymentAsked,
     RecordPaymentConfirmed,
     RecordPaymentCredited,
     RecordPaymentLostTrack,
     RecordPaymentRefused,
     RecordPaymentReleased,
-    ReportPayments,
-    SetTimer,
-    SettleAnswered,
 )
+from compute_router.actors.messages.timers import CancelTimer, SetTimer
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentState

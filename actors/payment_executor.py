@@ -9,7 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from compute_router.actors.messages import FacilitatorProbed, Message, OutcomeRead, SettleAnswered
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.payment_gate import FacilitatorProbed, OutcomeRead, SettleAnswered
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.actors.payment_ports import ChainReader, Facilitator
 from compute_router.protocol.payments import NotSettled, Payment, Refused, Settled, StillOpen, Unknown

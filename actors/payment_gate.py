@@ -10,35 +10,30 @@ import msgspec
 import pykka
 
 from compute_router.actors.clock import Clock
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import Chunk, Progress, PublishJob
+from compute_router.actors.messages.job_store import JobEnded
+from compute_router.actors.messages.matcher import Cancel
+from compute_router.actors.messages.payment_gate import (
     Admit,
-    ArmTimer,
     AskHealth,
     AskOutcome,
     AskSettle,
     AwaitsPayment,
-    Cancel,
-    CancelTimer,
-    Chunk,
     DrainPayments,
     DropFunds,
     FacilitatorProbed,
     HoldFunds,
     JobCommitted,
-    JobEnded,
-    Message,
-    OpenPayments,
     OutcomeRead,
     PaymentDue,
-    PaymentRecorded,
     ProbeDue,
-    Progress,
-    PublishJob,
     ReportPayments,
-    SetTimer,
     SettleAnswered,
-    StoreRequest,
 )
+from compute_router.actors.messages.payment_steps import OpenPayments, PaymentRecorded
+from compute_router.actors.messages.store_request import StoreRequest
+from compute_router.actors.messages.timers import ArmTimer, CancelTimer, SetTimer
 from compute_router.actors.payment_core import PaymentCore
 from compute_router.actors.payment_executor import Executor
 from compute_router.actors.payment_policy import PaymentPolicy

@@ -11,27 +11,27 @@ from typing import Any, Final
 import msgspec
 
 from compute_router.actors.clock import Clock
-from compute_router.actors.messages import (
-    CreditUsedUp,
-    FindCredit,
-    FindPayment,
-    GetEarnings,
-    InsertJob,
-    ListPayable,
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import CreditUsedUp, InsertJob, PaymentUsed
+from compute_router.actors.messages.payment_steps import (
     LoadOpenPayments,
-    LoadOpenPayouts,
-    Message,
     OpenPayment,
     OpenPayments,
     PaymentRecorded,
-    PaymentUsed,
-    PutPayoutAddress,
     RecordPaymentAsked,
     RecordPaymentConfirmed,
     RecordPaymentCredited,
     RecordPaymentLostTrack,
     RecordPaymentRefused,
     RecordPaymentReleased,
+)
+from compute_router.actors.messages.stored_earnings import (
+    FindCredit,
+    FindPayment,
+    GetEarnings,
+    ListPayable,
+    LoadOpenPayouts,
+    PutPayoutAddress,
     RecordPayout,
     RecordPayouts,
     WorkerEarnings,

@@ -6,7 +6,10 @@ from compute_router.actors.clock import SteadyMs
 from compute_router.actors.idle_workers import preference
 from compute_router.actors.live import LiveJob, LiveWorker
 from compute_router.actors.market import Market
-from compute_router.actors.messages import JobTimer, Progress, RecordAssigned, SetTimer
+from compute_router.actors.messages.edge import Progress
+from compute_router.actors.messages.job_store import RecordAssigned
+from compute_router.actors.messages.matcher import JobTimer
+from compute_router.actors.messages.timers import SetTimer
 from compute_router.actors.policy import preferred_providers
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobEvent, advance

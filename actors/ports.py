@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from compute_router.storage.interface import JobView
 
 if TYPE_CHECKING:
-    from compute_router.actors.messages import Chunk, Progress
+    from compute_router.actors.messages.edge import Chunk, Progress
 
 
 class WorkerConnection(Protocol):

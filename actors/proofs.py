@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from compute_router.actors.messages import RecordCompletion
+from compute_router.actors.messages.job_store import RecordCompletion
 from compute_router.protocol.errors import (
     BadSignatureError,
     OutputHashMismatchError,

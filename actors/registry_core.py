@@ -7,22 +7,20 @@ import secrets
 from collections.abc import Callable, Iterable
 
 from compute_router.actors.clock import SteadyMs
-from compute_router.actors.messages import (
-    CloseSocket,
-    Deliver,
-    HeartbeatDue,
-    KeepReceipt,
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import CloseSocket
+from compute_router.actors.messages.job_store import KeepReceipt
+from compute_router.actors.messages.matcher import (
     LeasesRenewed,
-    Message,
-    PayoutAddressNamed,
-    SetTimer,
-    SettleDue,
     WorkerDraining,
     WorkerOffline,
     WorkerOnline,
     WorkerSaid,
     WorkerSettled,
 )
+from compute_router.actors.messages.stored_earnings import PayoutAddressNamed
+from compute_router.actors.messages.timers import SetTimer
+from compute_router.actors.messages.worker_registry import Deliver, HeartbeatDue, SettleDue
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.chain_addresses import AddressError, checked_address
 from compute_router.protocol.errors import BadSignatureError

@@ -8,7 +8,8 @@ from typing import Any
 import pykka
 
 from compute_router.actors.clock import Clock, SteadyMs
-from compute_router.actors.messages import ArmTimer, CancelTimer, Message, Tick
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.timers import ArmTimer, CancelTimer, Tick
 from compute_router.actors.runtime import LoopActor, OnDeath
 from compute_router.actors.timer_heap import TimerHeap
 from compute_router.protocol.units import DurationMs

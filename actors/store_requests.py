@@ -8,53 +8,55 @@ import msgspec
 
 from compute_router.actors.audits import AUDITOR, group
 from compute_router.actors.clock import Clock
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import (
     AssignmentRecorded,
-    AuditJudged,
-    ClaimPairing,
     ClassifyLate,
     CompletionRecorded,
-    CreatePairing,
     CreditUsedUp,
     Deleted,
     DeleteFinished,
-    Deliver,
-    DropAudits,
     FindReplay,
     ForgetCodes,
     ForgetKeys,
     GetJob,
     GetReceipt,
-    InsertAudit,
     InsertJob,
     JobEnded,
-    JudgeAudit,
     KeepReceipt,
-    ListPairings,
-    LoadApiKeys,
-    LoadTrackRecords,
     LoadUnfinished,
-    LoadWorkerRecord,
-    Message,
     NoteAlive,
     PaymentUsed,
-    PutApiKey,
-    PutWorkerRecords,
     QuotaUsedUp,
     ReceiptFacts,
     RecordAssigned,
-    RecordBarred,
     RecordCancelled,
     RecordCompletion,
     RecordFailed,
     RecordRequeued,
     RecordStarted,
-    Recover,
+)
+from compute_router.actors.messages.matcher import Recover
+from compute_router.actors.messages.stored_trust import (
+    AuditJudged,
+    ClaimPairing,
+    CreatePairing,
+    DropAudits,
+    InsertAudit,
+    JudgeAudit,
+    ListPairings,
+    LoadApiKeys,
+    LoadTrackRecords,
+    LoadWorkerRecord,
+    PutApiKey,
+    PutWorkerRecords,
+    RecordBarred,
     RevokeApiKey,
     RevokePairing,
     TrackRecordsLoaded,
     WorkerRecordLoaded,
 )
+from compute_router.actors.messages.worker_registry import Deliver
 from compute_router.actors.ownership import OwnerRefusal, refuse_owner
 from compute_router.actors.payment_requests import (
     PAYMENT_ACTIONS,

@@ -18,21 +18,13 @@ from compute_router.actors.health import HealthBoard
 from compute_router.actors.janitor import Janitor
 from compute_router.actors.job_store import Answer, JobStore
 from compute_router.actors.matcher import Matcher
-from compute_router.actors.messages import (
-    BarredKeys,
-    CloseAllSockets,
-    CountWorkers,
-    DrainPayments,
-    DropAudits,
-    LoadOpenPayments,
-    LoadTrackRecords,
-    LoadUnfinished,
-    OpenPayments,
-    Recover,
-    StartDrain,
-    StoreRequest,
-    TrackRecordsLoaded,
-)
+from compute_router.actors.messages.job_store import LoadUnfinished
+from compute_router.actors.messages.matcher import Recover, StartDrain
+from compute_router.actors.messages.payment_gate import DrainPayments
+from compute_router.actors.messages.payment_steps import LoadOpenPayments, OpenPayments
+from compute_router.actors.messages.store_request import StoreRequest
+from compute_router.actors.messages.stored_trust import DropAudits, LoadTrackRecords, TrackRecordsLoaded
+from compute_router.actors.messages.worker_registry import BarredKeys, CloseAllSockets, CountWorkers
 from compute_router.actors.payment_executor import PaymentExecutor
 from compute_router.actors.payment_gate import PaidWatchers, PaymentGate, Till
 from compute_router.actors.payment_policy import PaymentPolicy

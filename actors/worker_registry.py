@@ -7,24 +7,21 @@ from typing import Any
 import pykka
 
 from compute_router.actors.clock import Clock
-from compute_router.actors.messages import (
-    ArmTimer,
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import CloseSocket
+from compute_router.actors.messages.stored_earnings import PayoutAddressNamed, PutPayoutAddress, TellWorker
+from compute_router.actors.messages.timers import ArmTimer, SetTimer
+from compute_router.actors.messages.worker_registry import (
     BarKey,
     BarredKeys,
     CloseAllSockets,
-    CloseSocket,
     CountWorkers,
     Deliver,
     FrameArrived,
     HeartbeatDue,
-    Message,
-    PayoutAddressNamed,
-    PutPayoutAddress,
-    SetTimer,
     SettleDue,
     SocketClosed,
     SocketOpened,
-    TellWorker,
 )
 from compute_router.actors.ports import WorkerConnection
 from compute_router.actors.registry_core import RegistryCore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from compute_router.actors.messages import LoadApiKeys
+from compute_router.actors.messages.stored_trust import LoadApiKeys
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.api_keys import KeyScope

@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from compute_router.actors.admission import Refusal
-from compute_router.actors.messages import (
-    Admit,
-    CanServe,
+from compute_router.actors.messages.job_store import (
     CreditUsedUp,
     FindReplay,
     GetJob,
-    GiveBack,
     InsertJob,
-    ListPairings,
     PaymentUsed,
     QuotaUsedUp,
     RecordFailed,
-    Reserve,
-    StoreRequest,
-    Submit,
 )
+from compute_router.actors.messages.matcher import CanServe, GiveBack, Reserve, Submit
+from compute_router.actors.messages.payment_gate import Admit
+from compute_router.actors.messages.store_request import StoreRequest
+from compute_router.actors.messages.stored_trust import ListPairings
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.errors import (

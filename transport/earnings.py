@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from compute_router.actors.messages import GetEarnings, WorkerEarnings
+from compute_router.actors.messages.stored_earnings import GetEarnings, WorkerEarnings
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.errors import NotFoundError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compute_router.actors.messages import CountWorkers
+from compute_router.actors.messages.worker_registry import CountWorkers
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.http_api import HealthAnswer, LimitsShown

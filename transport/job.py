@@ -11,7 +11,9 @@ from typing import Final
 
 import msgspec
 
-from compute_router.actors.messages import AwaitsPayment, Cancel, GetJob, IsLive
+from compute_router.actors.messages.job_store import GetJob
+from compute_router.actors.messages.matcher import Cancel, IsLive
+from compute_router.actors.messages.payment_gate import AwaitsPayment
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.errors import (

@@ -8,7 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from compute_router.actors.messages import AwaitsPayment, Chunk, Follow, GetJob, Progress
+from compute_router.actors.messages.edge import Chunk, Progress
+from compute_router.actors.messages.job_store import GetJob
+from compute_router.actors.messages.matcher import Follow
+from compute_router.actors.messages.payment_gate import AwaitsPayment
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.errors import MethodNotAllowedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from compute_router.actors.messages import Chunk, Progress
+from compute_router.actors.messages.edge import Chunk, Progress
 from compute_router.storage.interface import JobView
 
 _MAX_UNREAD_STEPS: Final = 256

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from compute_router.actors.messages import PutApiKey, RevokeApiKey
+from compute_router.actors.messages.stored_trust import PutApiKey, RevokeApiKey
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.api_keys import (

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from compute_router.actors.messages import (
+from compute_router.actors.messages.stored_earnings import (
     ListPayable,
     LoadOpenPayouts,
     RecordPayout,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compute_router.actors.messages import GetReceipt, ReceiptFacts
+from compute_router.actors.messages.job_store import GetReceipt, ReceiptFacts
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.countersigning import COUNTERSIGN_VERSION, Countersigner

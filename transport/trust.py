@@ -7,13 +7,12 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from compute_router.actors.messages import (
+from compute_router.actors.messages.matcher import TrustGranted, TrustRevoked
+from compute_router.actors.messages.stored_trust import (
     ClaimPairing,
     CreatePairing,
     ListPairings,
     RevokePairing,
-    TrustGranted,
-    TrustRevoked,
 )
 from compute_router.actors.ownership import OwnerProof, OwnerRefusal
 from compute_router.actors.runtime import ask

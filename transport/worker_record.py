@@ -8,12 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from compute_router.actors.messages import (
-    FindStanding,
-    LoadWorkerRecord,
-    WorkerRecordLoaded,
-    WorkerStanding,
-)
+from compute_router.actors.messages.matcher import FindStanding, WorkerStanding
+from compute_router.actors.messages.stored_trust import LoadWorkerRecord, WorkerRecordLoaded
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.actors.track_record import TrackRecord, band_of

@@ -14,7 +14,7 @@ import pykka
 from tornado.iostream import StreamBufferFullError, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
-from compute_router.actors.messages import FrameArrived, SocketClosed, SocketOpened
+from compute_router.actors.messages.worker_registry import FrameArrived, SocketClosed, SocketOpened
 from compute_router.actors.runtime import is_behind, until_caught_up
 from compute_router.protocol.errors import RequestError
 from compute_router.protocol.http_api import ErrorAnswer

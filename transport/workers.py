@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from compute_router.actors.messages import ConnectedWorker, ListWorkers, WorkersPage
+from compute_router.actors.messages.matcher import ConnectedWorker, ListWorkers, WorkersPage
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System
 from compute_router.protocol.errors import RequestError

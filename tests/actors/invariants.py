@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from compute_router.actors.matcher_core import MatcherCore
-from compute_router.actors.messages import JobTimer, Message, RecordCompletion, SlotFreed
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import RecordCompletion
+from compute_router.actors.messages.matcher import JobTimer, SlotFreed
 from compute_router.actors.track_record import Band
 from compute_router.protocol.job_state import JobStatus
 

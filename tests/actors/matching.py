@@ -9,41 +9,41 @@ import msgspec
 from compute_router.actors.admission import Refusal
 from compute_router.actors.clock import SteadyMs
 from compute_router.actors.matcher_core import MatcherCore
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import Chunk, Progress, PublishJob
+from compute_router.actors.messages.job_store import (
     AssignmentRecorded,
-    AuditJudged,
-    BarKey,
-    Cancel,
-    CancelTimer,
-    Chunk,
     CompletionRecorded,
-    Deliver,
-    DropAudits,
-    InsertAudit,
     JobEnded,
-    JobTimer,
-    LeasesRenewed,
-    LoadTrackRecords,
     LoadUnfinished,
-    Message,
-    Progress,
-    PublishJob,
     RecordAssigned,
     RecordCancelled,
     RecordCompletion,
     RecordFailed,
     RecordRequeued,
     RecordStarted,
-    SetTimer,
+)
+from compute_router.actors.messages.matcher import (
+    Cancel,
+    JobTimer,
+    LeasesRenewed,
     SlotFreed,
     Submit,
     TrustGranted,
     TrustRevoked,
     WorkerOnline,
-    WorkerRecordLoaded,
     WorkerSaid,
     WorkerSettled,
 )
+from compute_router.actors.messages.stored_trust import (
+    AuditJudged,
+    DropAudits,
+    InsertAudit,
+    LoadTrackRecords,
+    WorkerRecordLoaded,
+)
+from compute_router.actors.messages.timers import CancelTimer, SetTimer
+from compute_router.actors.messages.worker_registry import BarKey, Deliver
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.store_requests import handle
 from compute_router.protocol.job_state import FINAL, JobEvent, JobStatus, advance

@@ -7,7 +7,8 @@ import logging
 import msgspec
 import pytest
 
-from compute_router.actors.messages import AssignmentRecorded, JobTimer
+from compute_router.actors.messages.job_store import AssignmentRecorded
+from compute_router.actors.messages.matcher import JobTimer
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.messages import JobAssign, JobComplete
 from compute_router.protocol.receipts import sha256_hex

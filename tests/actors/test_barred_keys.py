@@ -6,7 +6,10 @@ from collections.abc import Iterable
 
 from compute_router.actors.audits import CONVICTED
 from compute_router.actors.clock import SteadyMs
-from compute_router.actors.messages import CloseSocket, Deliver, Message, WorkerOffline
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import CloseSocket
+from compute_router.actors.messages.matcher import WorkerOffline
+from compute_router.actors.messages.worker_registry import Deliver
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.registry_core import BARRED, RegistryCore
 from compute_router.protocol.jobs import ProviderType

@@ -5,15 +5,10 @@ from __future__ import annotations
 import pytest
 
 from compute_router.actors.janitor import BATCH, KEY_LIFETIME, Janitor
-from compute_router.actors.messages import (
-    CleanUp,
-    Deleted,
-    DeleteFinished,
-    ForgetCodes,
-    ForgetKeys,
-    Message,
-    StoreRequest,
-)
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.janitor import CleanUp
+from compute_router.actors.messages.job_store import Deleted, DeleteFinished, ForgetCodes, ForgetKeys
+from compute_router.actors.messages.store_request import StoreRequest
 from compute_router.actors.store_requests import handle
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import IdempotencyKey

@@ -11,23 +11,21 @@ import pykka
 import pytest
 
 from compute_router.actors.job_store import Answer, JobStore
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import (
     AssignmentRecorded,
-    ClaimPairing,
-    CreatePairing,
     FindReplay,
     GetJob,
     InsertJob,
-    IsLive,
     JobEnded,
     KeepReceipt,
-    ListPairings,
-    Message,
     RecordAssigned,
     RecordFailed,
     RecordStarted,
-    StoreRequest,
 )
+from compute_router.actors.messages.matcher import IsLive
+from compute_router.actors.messages.store_request import StoreRequest
+from compute_router.actors.messages.stored_trust import ClaimPairing, CreatePairing, ListPairings
 from compute_router.actors.runtime import LoopFuture
 from compute_router.protocol.errors import StorageUnavailableError
 from compute_router.protocol.job_state import JobStatus

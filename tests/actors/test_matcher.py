@@ -7,37 +7,31 @@ from pykka.messages import _ActorStop
 
 from compute_router.actors.admission import Refusal
 from compute_router.actors.matcher import Matcher
-from compute_router.actors.messages import (
-    ArmTimer,
+from compute_router.actors.messages.edge import Chunk, Progress
+from compute_router.actors.messages.job_store import (
     AssignmentRecorded,
-    Cancel,
-    CancelTimer,
-    Chunk,
     CompletionRecorded,
-    CountWorkers,
-    Deliver,
-    FlushRecords,
-    Follow,
-    GiveBack,
-    IsLive,
     JobEnded,
-    JobTimer,
     KeepReceipt,
-    LeasesRenewed,
     NoteAlive,
-    Progress,
-    PutWorkerRecords,
     RecordAssigned,
     RecordCancelled,
     RecordCompletion,
     RecordFailed,
     RecordStarted,
+)
+from compute_router.actors.messages.matcher import (
+    Cancel,
+    FlushRecords,
+    Follow,
+    GiveBack,
+    IsLive,
+    JobTimer,
+    LeasesRenewed,
     Recover,
     Reserve,
-    SetTimer,
     SlotFreed,
     StartDrain,
-    StoreRequest,
     Submit,
     Sweep,
     TrustGranted,
@@ -47,6 +41,10 @@ from compute_router.actors.messages import (
     WorkerSaid,
     WorkerSettled,
 )
+from compute_router.actors.messages.store_request import StoreRequest
+from compute_router.actors.messages.stored_trust import PutWorkerRecords
+from compute_router.actors.messages.timers import ArmTimer, CancelTimer, SetTimer
+from compute_router.actors.messages.worker_registry import CountWorkers, Deliver
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, ProviderType

@@ -14,25 +14,29 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import (
     DeleteFinished,
-    FindCredit,
-    GetEarnings,
     GetJob,
     InsertJob,
-    LoadOpenPayments,
-    Message,
-    PutPayoutAddress,
     RecordAssigned,
     RecordCancelled,
     RecordCompletion,
     RecordFailed,
+)
+from compute_router.actors.messages.payment_steps import (
+    LoadOpenPayments,
     RecordPaymentAsked,
     RecordPaymentConfirmed,
     RecordPaymentCredited,
     RecordPaymentLostTrack,
     RecordPaymentRefused,
     RecordPaymentReleased,
+)
+from compute_router.actors.messages.stored_earnings import (
+    FindCredit,
+    GetEarnings,
+    PutPayoutAddress,
     RecordPayout,
 )
 from compute_router.actors.store_requests import handle

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import ForgetCodes
+from compute_router.actors.messages.stored_trust import (
     ClaimPairing,
     CreatePairing,
-    ForgetCodes,
     ListPairings,
-    Message,
     RevokePairing,
 )
 from compute_router.actors.ownership import OwnerProof, OwnerRefusal, refuse_owner

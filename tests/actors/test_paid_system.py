@@ -9,13 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from compute_router.actors.messages import (
-    AwaitsPayment,
-    Cancel,
-    InsertJob,
-    JobCommitted,
-    Submit,
-)
+from compute_router.actors.messages.job_store import InsertJob
+from compute_router.actors.messages.matcher import Cancel, Submit
+from compute_router.actors.messages.payment_gate import AwaitsPayment, JobCommitted
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import Payments, System, start_system
 from compute_router.protocol.errors import ConfigurationError

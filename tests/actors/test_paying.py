@@ -7,7 +7,7 @@ import logging
 import msgspec
 import pytest
 
-from compute_router.actors.messages import (
+from compute_router.actors.messages.payment_gate import (
     AwaitsPayment,
     DrainPayments,
     DropFunds,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from compute_router.actors.messages import FacilitatorProbed, Message, OutcomeRead, SettleAnswered
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.payment_gate import FacilitatorProbed, OutcomeRead, SettleAnswered
 from compute_router.actors.payment_executor import PaymentExecutor
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.payment_state import PaymentState

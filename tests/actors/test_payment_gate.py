@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from compute_router.actors.messages import Admit, Progress, Sweep
+from compute_router.actors.messages.edge import Progress
+from compute_router.actors.messages.matcher import Sweep
+from compute_router.actors.messages.payment_gate import Admit
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Tier
 from compute_router.storage.interface import JobView

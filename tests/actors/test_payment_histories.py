@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from compute_router.actors.messages import OutcomeRead, SettleAnswered
+from compute_router.actors.messages.payment_gate import OutcomeRead, SettleAnswered
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.payment_state import PaymentState

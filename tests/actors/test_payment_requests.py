@@ -10,37 +10,41 @@ from typing import Any
 import msgspec
 import pytest
 
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import (
     CreditUsedUp,
-    FindCredit,
-    GetEarnings,
     GetJob,
     InsertJob,
-    ListPayable,
-    LoadOpenPayments,
-    LoadOpenPayouts,
-    Message,
-    OpenPayment,
-    OpenPayments,
-    PaymentRecorded,
     PaymentUsed,
-    PutApiKey,
-    PutPayoutAddress,
     QuotaUsedUp,
     RecordAssigned,
     RecordCancelled,
     RecordCompletion,
     RecordFailed,
+)
+from compute_router.actors.messages.payment_steps import (
+    LoadOpenPayments,
+    OpenPayment,
+    OpenPayments,
+    PaymentRecorded,
     RecordPaymentAsked,
     RecordPaymentConfirmed,
     RecordPaymentCredited,
     RecordPaymentLostTrack,
     RecordPaymentRefused,
     RecordPaymentReleased,
+)
+from compute_router.actors.messages.stored_earnings import (
+    FindCredit,
+    GetEarnings,
+    ListPayable,
+    LoadOpenPayouts,
+    PutPayoutAddress,
     RecordPayout,
     RecordPayouts,
     WorkerEarnings,
 )
+from compute_router.actors.messages.stored_trust import PutApiKey
 from compute_router.actors.store_requests import handle
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.ledger import FEES, HELD, LOSSES, RECEIVABLE

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from nacl.signing import SigningKey
 
-from compute_router.actors.messages import (
+from compute_router.actors.messages.job_store import (
     CompletionRecorded,
     DeleteFinished,
     GetReceipt,

@@ -10,19 +10,12 @@ import pytest
 from nacl.signing import SigningKey
 
 from compute_router.actors.clock import SteadyMs
-from compute_router.actors.messages import (
-    CloseSocket,
-    Deliver,
-    HeartbeatDue,
-    KeepReceipt,
-    Message,
-    SetTimer,
-    SettleDue,
-    WorkerOffline,
-    WorkerOnline,
-    WorkerSaid,
-    WorkerSettled,
-)
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import CloseSocket
+from compute_router.actors.messages.job_store import KeepReceipt
+from compute_router.actors.messages.matcher import WorkerOffline, WorkerOnline, WorkerSaid, WorkerSettled
+from compute_router.actors.messages.timers import SetTimer
+from compute_router.actors.messages.worker_registry import Deliver, HeartbeatDue, SettleDue
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.registry_core import RegistryCore
 from compute_router.protocol.jobs import JobType, ProviderType

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pykka
 import pytest
 
-from compute_router.actors.messages import ArmTimer, CancelTimer, IsLive, SetTimer, Sweep, Tick
+from compute_router.actors.messages.matcher import IsLive, Sweep
+from compute_router.actors.messages.timers import ArmTimer, CancelTimer, SetTimer, Tick
 from compute_router.actors.retry_scheduler import RetryScheduler
 from compute_router.protocol.units import DurationMs
 from tests.fakes.clock import FakeClock

@@ -10,28 +10,21 @@ import msgspec
 import pytest
 from nacl.signing import SigningKey
 
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import (
     AssignmentRecorded,
-    ClaimPairing,
     ClassifyLate,
     CompletionRecorded,
-    CreatePairing,
     Deleted,
     DeleteFinished,
-    Deliver,
     FindReplay,
     ForgetKeys,
     GetJob,
     InsertJob,
-    IsLive,
     JobEnded,
     KeepReceipt,
-    ListPairings,
-    LoadApiKeys,
     LoadUnfinished,
-    Message,
     NoteAlive,
-    PutApiKey,
     QuotaUsedUp,
     RecordAssigned,
     RecordCancelled,
@@ -39,8 +32,17 @@ from compute_router.actors.messages import (
     RecordFailed,
     RecordRequeued,
     RecordStarted,
+)
+from compute_router.actors.messages.matcher import IsLive
+from compute_router.actors.messages.stored_trust import (
+    ClaimPairing,
+    CreatePairing,
+    ListPairings,
+    LoadApiKeys,
+    PutApiKey,
     RevokeApiKey,
 )
+from compute_router.actors.messages.worker_registry import Deliver
 from compute_router.actors.store_requests import handle
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus

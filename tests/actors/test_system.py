@@ -11,17 +11,14 @@ import pykka
 import pytest
 from nacl.signing import SigningKey
 
-from compute_router.actors.messages import (
-    Chunk,
+from compute_router.actors.messages.edge import Chunk, Progress
+from compute_router.actors.messages.job_store import GetJob, InsertJob
+from compute_router.actors.messages.matcher import IsLive, Submit
+from compute_router.actors.messages.worker_registry import (
     CountWorkers,
     FrameArrived,
-    GetJob,
-    InsertJob,
-    IsLive,
-    Progress,
     SocketClosed,
     SocketOpened,
-    Submit,
 )
 from compute_router.actors.runtime import ask
 from compute_router.actors.system import System, start_system

@@ -5,24 +5,26 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from compute_router.actors.messages import (
-    ArmTimer,
-    CloseAllSockets,
-    CountWorkers,
-    Deliver,
-    FrameArrived,
-    HeartbeatDue,
-    KeepReceipt,
+from compute_router.actors.messages.job_store import KeepReceipt
+from compute_router.actors.messages.matcher import (
     LeasesRenewed,
-    SettleDue,
-    SocketClosed,
-    SocketOpened,
     Sweep,
     WorkerDraining,
     WorkerOffline,
     WorkerOnline,
     WorkerSaid,
     WorkerSettled,
+)
+from compute_router.actors.messages.timers import ArmTimer
+from compute_router.actors.messages.worker_registry import (
+    CloseAllSockets,
+    CountWorkers,
+    Deliver,
+    FrameArrived,
+    HeartbeatDue,
+    SettleDue,
+    SocketClosed,
+    SocketOpened,
 )
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.registry_core import RegistryCore

@@ -12,7 +12,7 @@ from nacl.signing import SigningKey
 from tornado.httputil import HTTPHeaders
 
 from compute_router.actors.job_store import Answer as StoreAnswer
-from compute_router.actors.messages import FrameArrived, SocketClosed, SocketOpened
+from compute_router.actors.messages.worker_registry import FrameArrived, SocketClosed, SocketOpened
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.system import System, start_system
 from compute_router.protocol.countersigning import Countersigner

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from compute_router.actors.messages import Message, RecordCancelled, RecordFailed, RecordRequeued
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import RecordCancelled, RecordFailed, RecordRequeued
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.job_state import FINAL, JobEvent, JobStatus, advance
 from compute_router.protocol.messages import (

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import apsw
 
-from compute_router.actors.messages import CountWorkers
+from compute_router.actors.messages.worker_registry import CountWorkers
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.runtime import ask
 from compute_router.protocol.errors import StorageUnavailableError

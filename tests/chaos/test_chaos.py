@@ -13,7 +13,8 @@ import pytest
 
 from compute_router.actors.attempts import Attempts
 from compute_router.actors.matcher_core import MatcherCore
-from compute_router.actors.messages import Deliver, OutcomeRead, SettleAnswered
+from compute_router.actors.messages.payment_gate import OutcomeRead, SettleAnswered
+from compute_router.actors.messages.worker_registry import Deliver
 from compute_router.actors.payment_core import PaymentCore
 from compute_router.protocol.messages import JobAck
 from compute_router.protocol.payments import Refused, StillOpen

@@ -13,7 +13,8 @@ from compute_router.actors import system as wiring
 from compute_router.actors.janitor import Janitor
 from compute_router.actors.job_store import Answer, JobStore
 from compute_router.actors.matcher import Matcher
-from compute_router.actors.messages import Message, StoreRequest
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.store_request import StoreRequest
 from compute_router.actors.payment_gate import PaymentGate
 from compute_router.actors.retry_scheduler import RetryScheduler
 from compute_router.actors.runtime import Drained

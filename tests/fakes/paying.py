@@ -8,25 +8,25 @@ from typing import Any
 
 import pytest
 
-from compute_router.actors.messages import (
-    ArmTimer,
-    Cancel,
-    CancelTimer,
-    Chunk,
-    FacilitatorProbed,
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.edge import Chunk, Progress
+from compute_router.actors.messages.job_store import (
     InsertJob,
-    JobCommitted,
     JobEnded,
-    LoadOpenPayments,
-    Message,
-    OutcomeRead,
-    Progress,
     RecordCancelled,
     RecordCompletion,
     RecordFailed,
-    SettleAnswered,
-    StoreRequest,
 )
+from compute_router.actors.messages.matcher import Cancel
+from compute_router.actors.messages.payment_gate import (
+    FacilitatorProbed,
+    JobCommitted,
+    OutcomeRead,
+    SettleAnswered,
+)
+from compute_router.actors.messages.payment_steps import LoadOpenPayments
+from compute_router.actors.messages.store_request import StoreRequest
+from compute_router.actors.messages.timers import ArmTimer, CancelTimer
 from compute_router.actors.payment_gate import PaidWatchers, PaymentGate, Till
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.actors.store_requests import handle

@@ -11,15 +11,13 @@ from typing import Any
 import msgspec
 
 from compute_router.actors.clock import Clock
-from compute_router.actors.messages import (
+from compute_router.actors.messages.base import Message
+from compute_router.actors.messages.job_store import InsertJob, RecordAssigned, RecordCompletion
+from compute_router.actors.messages.stored_earnings import (
     GetEarnings,
-    InsertJob,
     ListPayable,
     LoadOpenPayouts,
-    Message,
     PutPayoutAddress,
-    RecordAssigned,
-    RecordCompletion,
     RecordPayout,
     RecordPayouts,
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from compute_router.actors.messages import LoadOpenPayouts, RecordPayout
+from compute_router.actors.messages.stored_earnings import LoadOpenPayouts, RecordPayout
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import NotSettled, Refused, Settled, StillOpen
 from compute_router.protocol.payout_api import OpenPayout

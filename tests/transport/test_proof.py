@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from nacl.signing import SigningKey
 
-from compute_router.actors.messages import TrustRevoked
+from compute_router.actors.messages.matcher import TrustRevoked
 from compute_router.protocol.messages import SEALED_V1, registration_message
 from compute_router.protocol.units import DurationMs
 from tests.fakes.legacy_worker import legacy_worker

@@ -9,15 +9,9 @@ from typing import Any, Final, Protocol
 import pykka
 
 from compute_router.actors.clock import Clock
-from compute_router.actors.messages import (
-    DropFunds,
-    FindCredit,
-    FindPayment,
-    FundsRefusal,
-    HoldFunds,
-    JobCommitted,
-    JobEnded,
-)
+from compute_router.actors.messages.job_store import JobEnded
+from compute_router.actors.messages.payment_gate import DropFunds, FundsRefusal, HoldFunds, JobCommitted
+from compute_router.actors.messages.stored_earnings import FindCredit, FindPayment
 from compute_router.actors.payment_ports import ChainReader, Facilitator
 from compute_router.actors.runtime import ask
 from compute_router.protocol.credit_token import BadCreditTokenError, credit_token, hash_credit_token

@@ -1,0 +1,124 @@
+"""What the PaymentGate is told and asked, and what it decides for others to carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from compute_router.actors.messages.base import Message
+from compute_router.protocol.jobs import JobType, Tier
+from compute_router.protocol.payments import (
+    NewPayment,
+    NotSettled,
+    Payment,
+    Refused,
+    Settled,
+    StillOpen,
+    Unknown,
+)
+from compute_router.protocol.units import MicroUsd
+
+
+class Admit(Message, frozen=True):
+    """Ask: may this job be stored? Answer: nothing, or a raised error."""
+
+    tier: Tier
+    job_type: JobType
+
+
+class HoldFunds(Message, frozen=True):
+    """Ask: may this payer owe so much more? Answer: None, or the :class:`FundsRefusal`.
+
+    ``balance`` is what the chain says the payer has, None if it cannot be read. Until :class:`JobCommitted`
+    or :class:`DropFunds` names the same job, the amount counts as the payer's debt.
+    """
+
+    job_id: str
+    payment_id: str
+    payer: str
+    amount: MicroUsd
+    balance: MicroUsd | None
+
+
+class FundsRefusal(Enum):
+    """Why a payment cannot be taken: debts exceed the balance, or the limit for when it cannot be read."""
+
+    BALANCE_TOO_LOW = "balance_too_low"
+    TOO_MUCH_UNSETTLED = "too_much_unsettled"
+
+
+class DropFunds(Message, frozen=True):
+    """The job that funds were held for was not stored."""
+
+    job_id: str
+
+
+class JobCommitted(Message, frozen=True):
+    """A job and its payment are stored. Told before the job is submitted to the Matcher."""
+
+    job_id: str
+    payment: NewPayment
+
+
+class AwaitsPayment(Message, frozen=True):
+    """Ask: has this job ended and is not told yet, because its payment is undecided? Answer: bool."""
+
+    job_id: str
+
+
+class PaymentDue(Message, frozen=True):
+    """Time to look at a payment again."""
+
+    payment_id: str
+
+
+class SettleAnswered(Message, frozen=True):
+    """What the facilitator said to a settlement."""
+
+    payment_id: str
+    answer: Settled | Refused | Unknown
+
+
+class OutcomeRead(Message, frozen=True):
+    """What the chain says of a payment; Unknown if it could not be read."""
+
+    payment_id: str
+    outcome: Settled | NotSettled | StillOpen | Unknown
+
+
+class ProbeDue(Message, frozen=True):
+    """Time to see whether the facilitator is well again."""
+
+
+class FacilitatorProbed(Message, frozen=True):
+    """How the facilitator is: None when it is well, else the problem."""
+
+    problem: str | None
+
+
+class DrainPayments(Message, frozen=True):
+    """Call ``on_idle`` when no settlement is under way or due at once."""
+
+    on_idle: Callable[[], None]
+
+
+class AskSettle(Message, frozen=True):
+    """Have the facilitator settle a payment; the answer comes as :class:`SettleAnswered`."""
+
+    payment: Payment
+
+
+class AskOutcome(Message, frozen=True):
+    """Look up on the chain what became of a payment; the answer comes as :class:`OutcomeRead`."""
+
+    payment: Payment
+
+
+class AskHealth(Message, frozen=True):
+    """See how the facilitator is; the answer comes as :class:`FacilitatorProbed`."""
+
+
+class ReportPayments(Message, frozen=True):
+    """A standing problem of payments for the health board, or None any more."""
+
+    problem: str | None
