@@ -1,4 +1,4 @@
-"""What every store must do with API keys; part of the contract in ``contract.py``."""
+"""What every store must do with API keys; part of the contract."""
 
 from __future__ import annotations
 
