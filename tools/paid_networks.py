@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from compute_router.protocol.api_keys import KeyRequest, KeyScope
 from compute_router.protocol.jobs import ProviderType
-from compute_router.protocol.networks import Chain
-from compute_router.protocol.units import MicroUsd
-from compute_router.sdk import ComputeRouter
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.pairing import key_fingerprint
+from compute_router.protocol.units import MicroUsd, UnixMs
+from compute_router.sdk import ComputeRouter, Wallet
 from compute_router.sdk.demo_network import (
     DemoWorker,
     coordinator_command,
@@ -24,45 +26,62 @@ from compute_router.sdk.demo_network import (
     worker_command,
 )
 from compute_router.sdk.demo_processes import Process, Processes
+from compute_router.storage.new_key import make_api_key
+from compute_router.storage.sqlite_store import open_sqlite_store
 from tools.local_chains.evm import LocalEvm
 from tools.local_chains.solana import LocalSolana
 
+PLAY_MONEY: Final = MicroUsd(50_000)
+USER: Final = "demo"
+
 _LISTENING: Final = re.compile(r"listening on (http://[^\s/]+)")
 _START_TIMEOUT_S: Final = 60.0  # the coordinator waits for its facilitator, which imports for seconds
-PLAY_MONEY: Final = MicroUsd(50_000)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Somebody with a key on a chain."""
+
+    key: Path
+    address: str
 
 
 @dataclass(frozen=True)
 class PaidNetwork:
-    """A chain with a seeker, an operator and a worker on it."""
+    """A chain with a seeker, an operator and a worker on it, and the coordinator between them.
+
+    ``router`` is the seeker's client, with his wallet. The operator pays workers from where payments go to.
+    """
 
     chain: Chain
     local: LocalEvm | LocalSolana
-    url: str
-    wallet: Path
-    payer: str
-    operator: str
+    router: ComputeRouter
+    seeker: Account
+    operator: Account
     worker: DemoWorker
+    worker_account: Account
+    admin_key: Path
     database: Path
 
     @property
-    def payer_in_books(self) -> str:
-        """The payer as the ledger writes him: EVM addresses are in small letters there."""
-        return self.payer.lower() if self.chain is Chain.MONAD else self.payer
-
-    def ledger(self) -> dict[str, MicroUsd]:
-        """Balances of all accounts in the coordinator's books, read beside it."""
-        with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True)) as books:
-            sums = books.execute("SELECT account, SUM(amount) FROM ledger GROUP BY account").fetchall()
-        return {account: MicroUsd(amount) for account, amount in sums}
+    def label(self) -> str:
+        """The chain's name."""
+        return NETWORKS[self.chain].label
 
 
 @dataclass(frozen=True)
-class _Accounts:
-    wallet: Path
-    payer: str
-    operator: str
-    facilitator_key: Path
+class _Place:
+    """What exists before the coordinator does."""
+
+    chain: Chain
+    local: LocalEvm | LocalSolana
+    directory: Path
+    seeker: Account
+    operator: Account
+    worker: Account
+    facilitator: Account
+    database: Path
+    admin_key: Path
 
 
 @contextmanager
@@ -72,59 +91,93 @@ def paid_networks(processes: Processes, ollama_url: str) -> Iterator[list[PaidNe
     Raises:
         DemoFailedError: something did not start.
     """
-    with LocalEvm() as evm, LocalSolana() as solana:
-        chains: dict[Chain, LocalEvm | LocalSolana] = {Chain.MONAD: evm, Chain.SOLANA: solana}
-        accounts = {chain: _accounts(processes.directory, chain, local) for chain, local in chains.items()}
-        coordinators = {
-            chain: _start_coordinator(processes, chain, local, accounts[chain])
-            for chain, local in chains.items()
-        }
+    with ExitStack() as stack:
+        places = [
+            _place(processes.directory, Chain.MONAD, stack.enter_context(LocalEvm())),
+            _place(processes.directory, Chain.SOLANA, stack.enter_context(LocalSolana())),
+        ]
+        coordinators = [_start_coordinator(processes, place) for place in places]
         networks = []
-        for chain, local in chains.items():
-            url = coordinators[chain].wait_for_line(_LISTENING, _START_TIMEOUT_S)[1]
-            name = f"{chain.value} worker"
-            worker = make_worker(processes.directory, name, ProviderType.DESKTOP)
-            processes.start(name, worker_command(worker, url, ollama_url, None))
-            own = accounts[chain]
-            database = processes.directory / f"{chain.value}.db"
-            networks.append(
-                PaidNetwork(chain, local, url, own.wallet, own.payer, own.operator, worker, database)
-            )
+        for place, coordinator in zip(places, coordinators, strict=True):
+            url = coordinator.wait_for_line(_LISTENING, _START_TIMEOUT_S)[1]
+            router = stack.enter_context(_client(place, url))
+            networks.append(_start_worker(processes, place, router, ollama_url))
         for network in networks:
-            with ComputeRouter(network.url, chain=network.chain, user_id="demo") as router:
-                wait_until_online(processes, router, 1)
+            wait_until_online(processes, network.router, 1)
         yield networks
 
 
-def _start_coordinator(
-    processes: Processes, chain: Chain, local: LocalEvm | LocalSolana, accounts: _Accounts
-) -> Process:
-    command = coordinator_command(chain, processes.directory)
-    command += ["--payments", "on", "--pay-to", accounts.operator, "--rpc-url", local.rpc_url]
-    command += ["--facilitator", "local", "--facilitator-key", str(accounts.facilitator_key)]
-    return processes.start(f"{chain.value} coordinator", command)
+def _place(directory: Path, chain: Chain, local: LocalEvm | LocalSolana) -> _Place:
+    """Keys of everybody, with what each needs: the seeker money, whoever sends transactions gas."""
+    seeker, operator, worker, facilitator = (
+        _new_account(local, directory / f"{chain.value}-{name}.key")
+        for name in ("seeker", "operator", "payout", "gas")
+    )
+    local.fund(seeker.address, PLAY_MONEY)
+    local.fund(operator.address, MicroUsd(0))
+    local.fund_gas(operator.address)
+    local.fund_gas(facilitator.address)
+    database = directory / f"{chain.value}.db"
+    admin_key = directory / f"{chain.value}-admin.key"
+    _write_private(admin_key, _new_admin_key(database))
+    return _Place(chain, local, directory, seeker, operator, worker, facilitator, database, admin_key)
 
 
-def _accounts(directory: Path, chain: Chain, local: LocalEvm | LocalSolana) -> _Accounts:
-    """Keys of everybody, with what each needs: the seeker money, the facilitator gas."""
-    wallet, facilitator_key = directory / f"{chain.value}-wallet.key", directory / f"{chain.value}-gas.key"
-    payer = _new_key(local, wallet)
-    facilitator = _new_key(local, facilitator_key)
-    operator = _address(local.new_key())
-    local.fund(payer, PLAY_MONEY)
-    local.fund(operator, MicroUsd(0))
-    local.fund_gas(facilitator)
-    return _Accounts(wallet, payer, operator, facilitator_key)
+def _start_coordinator(processes: Processes, place: _Place) -> Process:
+    command = coordinator_command(place.chain, place.directory)
+    command += ["--payments", "on", "--pay-to", place.operator.address, "--rpc-url", place.local.rpc_url]
+    command += ["--facilitator", "local", "--facilitator-key", str(place.facilitator.key)]
+    return processes.start(f"{place.chain.value} coordinator", command)
 
 
-def _new_key(local: LocalEvm | LocalSolana, path: Path) -> str:
-    """Write a new key in its chain's form, for the owner only; gives its address."""
+def _client(place: _Place, url: str) -> ComputeRouter:
+    """The seeker's. Nothing of this machine's settings counts."""
+    return ComputeRouter(
+        url,
+        chain=place.chain,
+        user_id=USER,
+        api_key="",
+        trust_file=place.directory / f"{place.chain.value}-seeker" / "trust.json",
+        wallet=Wallet.from_file(place.seeker.key, chain=place.chain, rpc_url=place.local.rpc_url),
+        require_verified=True,
+    )
+
+
+def _start_worker(processes: Processes, place: _Place, router: ComputeRouter, ollama_url: str) -> PaidNetwork:
+    """One worker, paired with the seeker, so that his PRIVATE jobs can be sealed to it."""
+    name = f"{place.chain.value} worker"
+    worker = make_worker(processes.directory, name, ProviderType.DESKTOP)
+    code = router.create_pairing()
+    command = worker_command(worker, router.base_url, ollama_url, code.pairing_code)
+    processes.start(name, [*command, "--payout-address", place.worker.address])
+    router.await_pairing(code, fingerprint=key_fingerprint(worker.pubkey), timeout_s=_START_TIMEOUT_S)
+    return PaidNetwork(
+        chain=place.chain,
+        local=place.local,
+        router=router,
+        seeker=place.seeker,
+        operator=place.operator,
+        worker=worker,
+        worker_account=place.worker,
+        admin_key=place.admin_key,
+        database=place.database,
+    )
+
+
+def _new_account(local: LocalEvm | LocalSolana, path: Path) -> Account:
+    """Write a new key in its chain's form."""
     key: Any = local.new_key()
-    text = key.key.hex() if isinstance(local, LocalEvm) else json.dumps(list(bytes(key)))
+    _write_private(path, key.key.hex() if isinstance(local, LocalEvm) else json.dumps(list(bytes(key))))
+    return Account(path, str(key.address if isinstance(local, LocalEvm) else key.pubkey()))
+
+
+def _new_admin_key(database: Path) -> str:
+    """What ``compute-router keys create --db`` makes, for a coordinator that was never started."""
+    open_sqlite_store(database).close()
+    wanted = KeyRequest(scope=KeyScope.ADMIN, user_id=None, name="payouts")
+    return make_api_key(database, wanted, UnixMs(time.time_ns() // 1_000_000))
+
+
+def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text + "\n")
-    return _address(key)
-
-
-def _address(key: Any) -> str:
-    return str(key.address if hasattr(key, "address") else key.pubkey())

@@ -138,9 +138,17 @@ async def program(
 
 
 @asynccontextmanager
-async def coordinator_process(directory: Path, *flags: str) -> AsyncIterator[CoordinatorProcess]:
-    """Run a coordinator in a directory and wait until it listens; in the end it is killed."""
-    async with program(run_coordinator(*flags), directory) as process:
+async def coordinator_process(
+    directory: Path, *flags: str, code: str | None = None
+) -> AsyncIterator[CoordinatorProcess]:
+    """Run a coordinator in a directory and wait until it listens; in the end it is killed.
+
+    ``code`` is a program that runs it, in place of the script.
+    """
+    arguments = run_coordinator(*flags)
+    if code is not None:
+        arguments = ["-c", code, *arguments[1:]]
+    async with program(arguments, directory) as process:
         found = _LISTENING.search(await process.line("listening on "))
         assert found is not None, process.stdout
         base_url = f"http://127.0.0.1:{found[2]}"
