@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from tests.chaos.journal import Violation
+from tests.chaos.money_promises import MoneyPromise
 from tests.chaos.runs import LAYERS
 
 _SEEDS_FOR_ONE_OF_PROCESSES: Final = 20
@@ -32,6 +33,8 @@ class Outcome(msgspec.Struct, frozen=True):
     jobs: int = 0
     completions: int = 0
     faults: dict[str, int] = {}
+    looks: dict[str, int] = {}
+    deals: dict[str, int] = {}
     broken: str | None = None
 
 
@@ -44,7 +47,15 @@ def run_seed(layer: str, seed: int) -> Outcome:
             journal = LAYERS[layer](seed, Path(directory))
         except Violation as violation:
             return Outcome(layer, seed, broken=str(violation))
-    return Outcome(layer, seed, journal.jobs, journal.completions, dict(journal.faults))
+    return Outcome(
+        layer,
+        seed,
+        journal.jobs,
+        journal.completions,
+        dict(journal.faults),
+        dict(journal.looks),
+        dict(journal.deals),
+    )
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -60,6 +71,23 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         f"{sum(o.jobs for o in outcomes)} jobs, {sum(o.completions for o in outcomes)} completions, "
         f"{sum(o.broken is not None for o in outcomes)} violations"
     )
+
+
+def money_table(outcomes: Sequence[Outcome]) -> str:
+    """The promises about money as sentences, how often each was looked at, and what was done with money."""
+    looks: Counter[str] = Counter()
+    deals: Counter[str] = Counter()
+    for outcome in outcomes:
+        looks.update(outcome.looks)
+        deals.update(outcome.deals)
+    if not looks:
+        return ""
+    broken = [outcome.broken or "" for outcome in outcomes]
+    lines = ["  looked at   broken   promise about money"]
+    for promise in MoneyPromise:
+        times = sum(f"{promise.value} But" in story for story in broken)
+        lines.append(f"{looks[promise.name]:>11,} {times:>8}   {promise.value}")
+    return "\n".join([*lines, ", ".join(f"{count:,} {kind}" for kind, count in sorted(deals.items()))])
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -100,6 +128,9 @@ def main(argv: Sequence[str]) -> int:
             outcomes.append(future.result())
             if outcomes[-1].broken is not None:
                 _say(outcomes[-1].broken)
+    table = money_table(outcomes)
+    if table:
+        _say(table)
     _say(summary(outcomes))
     return int(any(outcome.broken is not None for outcome in outcomes))
 

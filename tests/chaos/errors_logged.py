@@ -10,7 +10,8 @@ from typing import Final
 import pykka
 
 _EXPLAINED: Final = ("could not be stored before the stop",)
-_OURS: Final = ("compute_router", "pykka")
+# asyncio tells of tasks that were forgotten and of exceptions that nobody looked at.
+_OURS: Final = ("compute_router", "pykka", "asyncio")
 
 
 class _Collector(logging.Handler):

@@ -8,9 +8,11 @@ from typing import Final
 
 from compute_router.protocol.errors import StorageUnavailableError
 from tests.chaos.journal import Journal
-from tests.fakes.chaos_store import CHANGES, MONEY_CHANGES, Killed, Place
+from tests.fakes.chaos_store import CHANGES, MONEY_CHANGES, MONEY_STEPS, Killed, Place
 
-POINTS: Final = (
+Point = tuple[Place, str | None]
+
+POINTS: Final[tuple[Point, ...]] = (
     (Place.BEFORE_BEGIN, None),
     (Place.AFTER_BEGIN, None),
     *((place, call) for call in CHANGES for place in (Place.BEFORE_COMMIT, Place.AFTER_COMMIT)),
@@ -19,12 +21,12 @@ POINTS: Final = (
 """Every named commit point; a call stands for the transactions that make it."""
 
 
-MONEY_POINTS: Final = tuple(
+MONEY_POINTS: Final[tuple[Point, ...]] = tuple(
     (place, call)
-    for call in MONEY_CHANGES
+    for call in (*MONEY_CHANGES, *MONEY_STEPS)
     for place in (Place.BEFORE_COMMIT, Place.AFTER_COMMIT, Place.BEFORE_ANSWERS)
 )
-"""The points of transactions that are about payments."""
+"""The points of transactions that are about payments and payouts."""
 
 
 def point_name(place: Place, call: str | None) -> str:

@@ -34,6 +34,7 @@ from tests.chaos import money
 from tests.chaos.journal import Journal
 from tests.chaos.model import Promises
 from tests.chaos.network import Link
+from tests.chaos.sim_payer import ADMIN_KEY
 from tests.fakes.chaos_actors import StoreMailbox, settle, stepped_wiring
 from tests.fakes.clock import FakeClock
 from tests.fakes.stepped import Mailbox
@@ -106,7 +107,9 @@ class Incarnation:
         self._router = routes(
             self.system,
             self.watch,
-            Authentication(AuthMode.OPEN, KeyRing(()), KeyRates(AddressLimits(), self._clock.steady_ms)),
+            Authentication(
+                AuthMode.OPEN, KeyRing([ADMIN_KEY]), KeyRates(AddressLimits(), self._clock.steady_ms)
+            ),
             shown_limits(self._policy, AddressLimits(), 1024 * 1024),
             Countersigner(_KEY, NETWORKS[Chain.SOLANA].caip2),
             money.checkout(self._line, self.system, _KEY) if self._line else None,
@@ -233,14 +236,18 @@ class Incarnation:
         self.stopping = True
         self.dead.set()
         stopping = asyncio.ensure_future(self.system.stop())
-        while not stopping.done():
-            await settle()
-            # The event loop's own order: one actor's mail after the other's.
-            for name in _LOOP_ACTORS:
-                self._mailboxes[name].run()
-            self.step_store()
-            while self.deliver_answers():
-                pass
+        try:
+            while not stopping.done():
+                await settle()
+                # The event loop's own order: one actor's mail after the other's.
+                for name in _LOOP_ACTORS:
+                    self._mailboxes[name].run()
+                self.step_store()
+                while self.deliver_answers():
+                    pass
+        finally:
+            # A kill may come in the middle.
+            stopping.cancel()
         self.end_of_life()
 
     def end_of_life(self) -> None:

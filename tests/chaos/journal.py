@@ -6,6 +6,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
+from tests.chaos.money_promises import MoneyPromise
+
 _TAIL: Final = 60
 
 
@@ -14,12 +16,17 @@ class Violation(AssertionError):  # noqa: N818 - read as a noun in every report
 
 
 class Journal:
-    """The log of one seed. Only its tail is kept, the counts are of everything."""
+    """The log of one seed. Only its tail is kept, the counts are of everything.
+
+    ``looks`` counts how often each promise about money was checked, ``deals`` what was done with money.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.now_ms: Callable[[], int] = lambda: 0
         self.faults: Counter[str] = Counter()
+        self.looks: Counter[str] = Counter()
+        self.deals: Counter[str] = Counter()
         self.jobs = 0
         self.completions = 0
         self.script: list[str] = []
@@ -46,6 +53,15 @@ class Journal:
             self.note(f"VIOLATION {text}")
             self.broken = self.broken or Violation(text)
             raise self.broken
+
+    def money(self, promise: MoneyPromise, kept: bool, detail: str) -> None:
+        """Check one promise about money; reports count how often each was looked at.
+
+        Raises:
+            Violation: it was broken.
+        """
+        self.looks[promise.name] += 1
+        self.promise(kept, f"{promise.value} But {detail}")
 
     def raise_broken(self) -> None:
         """Raise what was broken inside an actor, which may have kept the exception to itself."""

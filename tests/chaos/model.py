@@ -5,6 +5,7 @@ Seekers report what they were answered, the network what workers were sent, the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -26,8 +27,10 @@ from compute_router.protocol.messages import (
     Register,
 )
 from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentState, advance_payment
+from compute_router.protocol.payments import CREDIT_NETWORK
 from compute_router.storage.interface import Replay
 from tests.chaos.journal import Journal
+from tests.chaos.money_promises import MoneyPromise
 from tests.fakes.chaos_store import MONEY_CHANGES, Change
 
 _EVENTS = {
@@ -82,6 +85,8 @@ class Promises:
         self._newest_of: dict[str, int] = {}
         self.outputs: dict[tuple[str, str, int | None], list[bytes]] = {}
         self.accepted: dict[tuple[str, str], int] = {}
+        self.vouches: Callable[[str, int, str | None], bool] = lambda payer, amount, reference: True
+        """Whether money moved: the chain's own word."""
 
     @property
     def now(self) -> int:
@@ -102,7 +107,9 @@ class Promises:
     def _paid(self, change: Change) -> None:
         """A payment made a step of its table; the table itself is the store's to keep."""
         if change.call == "reserve_payment":
-            self.payments[change.arguments[0].payment_id] = PaymentState.RESERVED
+            new = change.arguments[0]
+            by_credit = new.network == CREDIT_NETWORK
+            self.payments[new.payment_id] = PaymentState.SETTLED if by_credit else PaymentState.RESERVED
         elif change.call == "move_payment" and change.answer:
             payment_id, event = change.arguments[:2]
             before = self.payments[payment_id]
@@ -165,7 +172,7 @@ class Promises:
             body = msgspec.json.encode(shown)
             paid = view["payment"]["state"]
             if view["status"] == "completed":
-                self.journal.promise(paid == "settled", f"{job_id} was given away, its payment is {paid}")
+                self._was_released(job_id, view["payment"])
             if view["status"] == "failed" and view["result"]["error"] == "payment_failed":
                 self.journal.promise(paid == "void", f"{job_id} was withheld, its payment is {paid}")
                 stored = "failed" if stored == "completed" else stored
@@ -178,6 +185,18 @@ class Promises:
                 stored == view["status"],
                 f"{job_id} was answered as {view['status']} and is stored as {stored}",
             )
+
+    def _was_released(self, job_id: str, payment: dict[str, Any]) -> None:
+        """A seeker has a result: its money has moved, or is what a credit held."""
+        state, network = payment["state"], payment["network"]
+        moved = network == CREDIT_NETWORK or self.vouches(
+            payment["payer"], payment["amount"], payment["transaction_ref"]
+        )
+        self.journal.money(
+            MoneyPromise.RELEASED,
+            state == "settled" and moved,
+            f"{job_id} was given away, its payment is {state}, and money moved: {moved}.",
+        )
 
     # Workers
 

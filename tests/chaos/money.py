@@ -1,4 +1,4 @@
-"""Money in the simulation: a bank that is chain and facilitator in one, and wallets.
+"""Money in the simulation: a bank that is chain and facilitator in one.
 
 The bank outlives every coordinator. While it is unlucky it loses answers, refuses, is silent, and lies. But
 it moves the money of one authorization once at most, and never after it expired, as chains do.
@@ -7,19 +7,19 @@ it moves the money of one authorization once at most, and never after it expired
 from __future__ import annotations
 
 import asyncio
-import base64
+import hashlib
 import random
-from typing import Final
+from collections import Counter
+from typing import Any, Final
 
-import apsw
 import msgspec
 from nacl.signing import SigningKey
+from solders.pubkey import Pubkey
 
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.actors.system import Payments, System
 from compute_router.protocol.errors import PaymentExpiredError, PaymentsUnavailableError
 from compute_router.protocol.networks import Chain
-from compute_router.protocol.payment_offer import REQUIRED_HEADER
 from compute_router.protocol.payments import (
     NotSettled,
     Payment,
@@ -30,17 +30,41 @@ from compute_router.protocol.payments import (
     Verified,
 )
 from compute_router.protocol.units import MicroUsd, UnixMs
-from compute_router.transport.http_types import Answer
 from compute_router.transport.payments.authorizations import Authorization
 from compute_router.transport.payments.checkout import Checkout
 from compute_router.transport.payments.offers import Offered, Offers
 from compute_router.transport.payments.quotes import Quotes
 from tests.chaos.journal import Journal
+from tests.chaos.money_books import ChainBook, Transfer
 from tests.fakes.clock import FakeClock
+from tests.fakes.payouts import PlayChain
 
-_LIVES: Final = 45_000
+_LIVES: Final = (21_000, 22_000, 25_000, 45_000)
+"""Most authorizations are settled early, after a few seconds, so that many jobs fail with the money gone."""
 _RICH: Final = MicroUsd(1_000_000_000)
 _SILENCE_SECONDS: Final = 3_600.0
+_LATE_SECONDS: Final = 21.0
+_MISFORTUNES: Final = (
+    "lost",
+    "unheard",
+    "silent",
+    "late",
+    "cut",
+    "refused",
+    "denied",
+    "made up",
+    "twice",
+)
+
+PORT_POINTS: Final = (
+    "verification asked",
+    "verification answered",
+    "settlement asked",
+    "settlement answered",
+    "outcome asked",
+    "outcome answered",
+)
+"""Points between the coordinator and the bank at which it can die."""
 
 
 class _Signed(msgspec.Struct, frozen=True):
@@ -63,41 +87,51 @@ class PlayAuthorizations:
         return Authorization(payment_id, signed.payer, UnixMs(signed.until), payload)
 
 
-class Wallet:
+def play_address(number: int) -> str:
+    """Where a worker of the simulation wants its earnings."""
+    return str(Pubkey.from_bytes(hashlib.sha256(b"wages %d" % number).digest()))
+
+
+class PlaySigner:
     """Signs a new authorization for each offer."""
 
-    def __init__(self, payer: str, clock: FakeClock) -> None:
-        self._payer = payer
-        self._clock = clock
+    def __init__(self, payer: str, bank: Bank) -> None:
+        self.payer = payer
+        self._bank = bank
         self._nonces = 0
 
-    def pay(self, answer: Answer) -> str:
-        """The payment that a 402 asks for, as a header's value."""
-        offer = msgspec.json.decode(base64.b64decode(dict(answer.headers)[REQUIRED_HEADER]))
+    def sign(self, requirement: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        """The inner payload, and the id that the payment has by the facts of its chain."""
         self._nonces += 1
-        payment = {
-            "x402Version": 2,
-            "accepted": offer["accepts"][0],
-            "payload": {
-                "payer": self._payer,
-                "nonce": str(self._nonces),
-                "until": self._clock.unix_ms() + _LIVES,
-            },
-        }
-        return base64.b64encode(msgspec.json.encode(payment)).decode("ascii")
+        nonce, lives = str(self._nonces), self._bank.rng.choice(_LIVES)
+        payment_id = f"play/{self.payer}/{nonce}"
+        self._bank.good_until[payment_id] = self._bank.clock.steady_ms() + lives
+        return {
+            "payer": self.payer,
+            "nonce": nonce,
+            "until": self._bank.clock.unix_ms() + lives,
+        }, payment_id
 
 
 class Bank:
-    """What every life of the coordinator pays into."""
+    """What every life of the coordinator pays into, and workers are paid from."""
 
     def __init__(self, rng: random.Random, journal: Journal, clock: FakeClock) -> None:
         self.rng = rng
         self.journal = journal
         self.clock = clock
         self.unlucky = False
-        self.moved: dict[str, str] = {}
-        self.lied: set[str] = set()
-        """Payments that were called settled and are not."""
+        self.good_until: dict[str, int] = {}
+        """When authorizations expire by the chain's own clock, which nobody sets."""
+        self.moved: dict[str, Transfer] = {}
+        self.gone: Counter[str] = Counter()
+        self.came = 0
+        self.lied: dict[str, str] = {}
+        """Payments that were called settled and are not, by the reference that was made up."""
+        self.wages = PlayChain()
+        self.killed: str | None = None
+        """The point at which the coordinator is to be dead from now on."""
+        self._armed: tuple[str, int] | None = None
         self._line: Line | None = None
 
     def open_line(self) -> Line:
@@ -107,44 +141,70 @@ class Bank:
 
     def cut(self) -> None:
         """That life is over; nothing that it was about to ask comes here any more."""
+        self.killed = None
         if self._line is not None:
             self._line.dead = True
+
+    def arm(self, point: str, countdown: int) -> None:
+        """Kill the coordinator when it has come to a point of its talk with the bank so many times."""
+        self._armed = (point, countdown)
+
+    def calm(self) -> None:
+        """No more faults."""
+        self.unlucky = False
+        self._armed = None
+        self.wages.drops = self.wages.loses_answers = self.wages.fails = self.wages.broken_reads = 0
+
+    async def point(self, name: str) -> None:
+        """The coordinator has come to a point. If it is killed there, nothing goes on from here."""
+        if self._armed is None or self._armed[0] != name:
+            return
+        left = self._armed[1] - 1
+        self._armed = (name, left) if left >= 0 else None
+        if left < 0:
+            self.journal.fault(f"kill {name}")
+            self.killed = name
+            await asyncio.sleep(_SILENCE_SECONDS)
+            raise ConnectionError
 
     def carry_out(self, payment: Payment) -> Settled | Refused:
         """Move the money of an authorization, if it can be moved."""
         if payment.payment_id in self.moved:
             return Refused("it was used")
-        if self.clock.unix_ms() >= payment.expires_at:
+        if self._has_expired(payment):
             return Refused("it has expired")
-        self.moved[payment.payment_id] = f"tx-{len(self.moved)}"
-        return Settled(self.moved[payment.payment_id])
+        reference = f"tx-{len(self.moved)}"
+        self.moved[payment.payment_id] = Transfer(payment.payment_id, payment.amount, reference)
+        self.gone[payment.payer] += payment.amount
+        self.came += payment.amount
+        return Settled(reference)
+
+    def lie(self, payment: Payment) -> Settled:
+        """Say that money moved which did not."""
+        return Settled(self.lied.setdefault(payment.payment_id, f"lie-{len(self.lied)}"))
 
     def outcome(self, payment: Payment) -> Settled | NotSettled | StillOpen:
         """What became of an authorization."""
         if payment.payment_id in self.moved:
-            return Settled(self.moved[payment.payment_id])
-        expired = self.clock.unix_ms() >= payment.expires_at
-        return NotSettled("it has expired") if expired else StillOpen()
+            return Settled(self.moved[payment.payment_id].reference)
+        return NotSettled("it has expired") if self._has_expired(payment) else StillOpen()
 
-    def check(self, connection: apsw.Connection) -> None:
-        """When all is calm: what the file says of each payment, and where its money is."""
-        rows = connection.execute(
-            "SELECT p.payment_id, p.state, p.transaction_ref, j.status"
-            " FROM payments p JOIN jobs j ON j.id = p.job_id"
+    def _has_expired(self, payment: Payment) -> bool:
+        return self.clock.steady_ms() >= self.good_until[payment.payment_id]
+
+    def vouches(self, payer: str, amount: int, reference: str | None) -> bool:
+        """Whether a transaction moved so much; or whether the bank itself lied about that."""
+        signed = f"play/{payer}/"
+        moved = any(
+            (one.reference, one.amount) == (reference, amount) and one.name.startswith(signed)
+            for one in self.moved.values()
         )
-        promise = self.journal.promise
-        known = set()
-        for payment_id, state, reference, status in rows:
-            known.add(payment_id)
-            moved = payment_id in self.moved or (payment_id in self.lied and state in ("settled", "credited"))
-            delivered = status == "completed"
-            wanted = ("settled" if delivered else "credited") if moved else "void"
-            promise(state == wanted, f"{payment_id} of a {status} job is {state}, and should be {wanted}")
-            if payment_id in self.moved:
-                promise(
-                    reference == self.moved[payment_id], f"{payment_id} is said to be moved by {reference}"
-                )
-        promise(set(self.moved) <= known, "money was moved that the file does not know")
+        return moved or reference in self.lied.values()
+
+    def book(self) -> ChainBook:
+        """What the chain says of all of it."""
+        wages = [Transfer(address, amount, ref) for ref, (address, amount) in self.wages.landed.items()]
+        return ChainBook(list(self.moved.values()), wages, self.gone, self.came, self.wages.paid)
 
 
 class Line:
@@ -161,36 +221,48 @@ class Line:
         return None
 
     async def verify(self, payload: bytes, requirements: bytes) -> Verified | Refused:
+        await self._bank.point("verification asked")
         if self._strikes(0.05):
+            self._bank.journal.fault("verification unavailable")
             raise PaymentsUnavailableError("The bank is at lunch.")
+        await self._bank.point("verification answered")
         return Verified(msgspec.json.decode(payload)["payload"]["payer"])
 
     async def settle(self, payment: Payment) -> Settled | Refused | Unknown:
         if self.dead:
             raise ConnectionError
+        await self._bank.point("settlement asked")
+        answer = await self._settled(payment)
+        await self._bank.point("settlement answered")
+        return answer
+
+    async def _settled(self, payment: Payment) -> Settled | Refused | Unknown:
         if not self._strikes(0.5):
             return self._bank.carry_out(payment)
-        what = self._bank.rng.randrange(7)
-        self._bank.journal.fault(
-            "settlement", ("lost", "late", "silent", "cut", "refused", "denied", "made up")[what]
-        )
-        if what == 0:
+        what = self._bank.rng.choice(_MISFORTUNES)
+        self._bank.journal.fault(f"settlement {what}")
+        if what == "lost":
             return Unknown("lost before it came")
-        if what == 1:
-            self._bank.carry_out(payment)
-            return Unknown("lost after it was done")
-        if what == 2:
+        if what == "silent":
             await asyncio.sleep(_SILENCE_SECONDS)
-        if what == 3:
-            self._bank.carry_out(payment)
-            raise ConnectionError
-        if what == 4:
+        if what == "late":
+            # After the coordinator has given up waiting, and before anything expired.
+            await asyncio.sleep(_LATE_SECONDS)
+        if what == "refused":
             return Refused("not in the mood")
-        if what == 5:
-            self._bank.carry_out(payment)
+        if what == "made up":
+            return self._bank.lie(payment)
+        outcome = self._bank.carry_out(payment)
+        if what == "unheard":
+            return Unknown("lost after it was done")
+        if what == "cut":
+            raise ConnectionError
+        if what == "denied":
             return Refused("a lie")
-        self._bank.lied.add(payment.payment_id)
-        return Settled("a lie")
+        if what == "twice":
+            again = self._bank.carry_out(payment)
+            return again if self._bank.rng.random() < 0.5 else outcome
+        return outcome
 
     async def healthy(self) -> str | None:
         return "It is ill." if self._strikes(0.3) else None
@@ -198,7 +270,10 @@ class Line:
     async def outcome(self, payment: Payment) -> Settled | NotSettled | StillOpen:
         if self.dead or self._strikes(0.2):
             raise ConnectionError
-        return self._bank.outcome(payment)
+        await self._bank.point("outcome asked")
+        outcome = self._bank.outcome(payment)
+        await self._bank.point("outcome answered")
+        return outcome
 
     async def balance(self, payer: str) -> MicroUsd:
         if self._strikes(0.1):

@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from compute_router.protocol.job_state import FINAL, JobStatus
-from compute_router.protocol.payment_offer import PAYMENT_HEADER
 from compute_router.transport.http_types import Answer
 from tests.chaos.journal import Journal
+from tests.chaos.purses import Purchase, Purse
 
 Ask = Callable[[str, str, dict[str, str], bytes], Awaitable[Answer]]
 """Sends a request; a ConnectionError means that the answer will never be known."""
@@ -31,14 +31,8 @@ class SeekersWitness(Protocol):
         """A seeker saw a job."""
 
 
-class Pays(Protocol):
-    """Pays for jobs."""
-
-    def pay(self, answer: Answer) -> str:
-        """The payment that a 402 asks for, as a header's value."""
-
-
 _POLL_SECONDS: Final = 2.0
+_EARLY_SECONDS: Final = 10.0
 _GONE: Final = frozenset({503, 429})
 
 
@@ -54,9 +48,9 @@ class SimSeeker:
         promises: SeekersWitness,
         pause: Pause = asyncio.sleep,
         hurry: float = 1.0,
-        wallet: Pays | None = None,
+        purse: Purse | None = None,
     ) -> None:
-        self._wallet = wallet
+        self.purse = purse
         self.user = user
         self._pause = pause
         self._hurry = hurry
@@ -83,14 +77,18 @@ class SimSeeker:
             if job_id is None:
                 continue
             what = self._rng.random()
+            if self.purse and self._rng.random() < 0.5:
+                # Until the payment may have been settled though the job is not done.
+                await self._pause(_EARLY_SECONDS)
             if what < 0.2:
                 await self.cancel(job_id)
             elif what < 0.4:
                 await asyncio.gather(self.cancel(job_id), self.look(job_id, wait=True))
             elif what < 0.7:
                 await self.look(job_id, wait=self._rng.random() < 0.7)
-            if self._known and self._rng.random() < 0.3:
-                await self.look(self._rng.choice(self._known))
+            # Whoever pays asks what became of his money, and of a credit.
+            if self._known and self._rng.random() < (0.7 if self.purse else 0.3):
+                await self.look(self._rng.choice(self._known[-3:]))
 
     async def commit(self, job_type: str | None = None) -> str | None:
         """Commit one job, with a key as a rule, until it is known what became of it; answers its id."""
@@ -103,22 +101,31 @@ class SimSeeker:
         doubles = 2 if key and not self.calm and self._rng.random() < 0.25 else 1
         if doubles == 2:
             self._journal.fault("concurrent commit", key or "")
-        answers = await asyncio.gather(*(self._commit_until_known(body, key) for _ in range(doubles)))
+        # Without a key a commit whose answer is lost leaves it open whether a credit was spent.
+        purchase = self.purse.begin(_kind(body), spend=key is not None) if self.purse else None
+        answers = await asyncio.gather(
+            *(self._commit_until_known(body, key, purchase) for _ in range(doubles))
+        )
         known = [job_id for job_id in answers if job_id]
+        if purchase is not None and not known:
+            purchase.not_taken()
         if key and known and self._rng.random() < 0.15:
             await self._conflict(body, key)
         return known[0] if known else None
 
-    async def _commit_until_known(self, body: dict[str, Any], key: str | None) -> str | None:
-        headers = {"Idempotency-Key": key} if key else {}
-        path = f"/v1/jobs/commit/{'fast' if body['job_type'] == 'LLM_INFER' else 'cheap'}"
+    async def _commit_until_known(
+        self, body: dict[str, Any], key: str | None, purchase: Purchase | None
+    ) -> str | None:
+        named = {"Idempotency-Key": key} if key else {}
+        headers = named | (purchase.first_headers() if purchase else {})
+        path = f"/v1/jobs/commit/{_tier(body)}"
         while True:
             try:
                 answer = await self._ask("POST", path, headers, _json(body))
             except ConnectionError:
                 answer = None
-            if answer is not None and answer.status == 402 and self._wallet is not None:
-                headers = headers | {PAYMENT_HEADER: self._wallet.pay(answer)}
+            if answer is not None and answer.status == 402 and purchase is not None:
+                headers = named | purchase.paying_headers(answer)
                 continue
             if answer is not None and answer.status not in _GONE:
                 break
@@ -131,6 +138,8 @@ class SimSeeker:
             return None
         self._journal.promise(answer.status == 201, f"a commit was answered {answer.status} {answer.body!r}")
         job_id = str(msgspec.json.decode(answer.body)["job_id"])
+        if purchase is not None:
+            purchase.taken(job_id)
         self._promises.was_acknowledged(self.user, key, job_id)
         self._journal.note(f"{self.user} has 201 for {job_id[:8]}")
         self._known.append(job_id)
@@ -161,6 +170,12 @@ class SimSeeker:
                 view = msgspec.json.decode(answer.body)
                 self._journal.promise(view["status"] == "cancelled", f"a cancel was answered {view}")
                 self._promises.was_answered(job_id, view, answer.body)
+                self._sees(view)
+
+    async def look_at_all(self) -> None:
+        """Read every job once more, for the credits that their answers name."""
+        for job_id in self._known:
+            await self.look(job_id)
 
     async def look(self, job_id: str, *, wait: bool = False, until_ended: bool = False) -> None:
         """Read a job, with or without a long poll."""
@@ -176,11 +191,16 @@ class SimSeeker:
                 self._journal.promise(answer.status == 200, f"{job_id} was answered {answer.status}")
                 view = msgspec.json.decode(answer.body)
                 self._promises.was_answered(job_id, view, answer.body)
+                self._sees(view)
                 if not until_ended or JobStatus(view["status"]) in FINAL:
                     return
             elif not until_ended:
                 return
             await self._pause(_POLL_SECONDS)
+
+    def _sees(self, view: dict[str, Any]) -> None:
+        if self.purse is not None and "payment" in view:
+            self.purse.sees(view["payment"])
 
     def _body(self, job_type: str) -> dict[str, Any]:
         body: dict[str, Any] = {"user_id": self.user}
@@ -198,6 +218,15 @@ class SimSeeker:
         if self._rng.random() < 0.2:
             body["deadline_s"] = self._rng.choice([0.5, 15, 300]) * self._hurry
         return body
+
+
+def _tier(body: dict[str, Any]) -> str:
+    return "fast" if body["job_type"] == "LLM_INFER" else "cheap"
+
+
+def _kind(body: dict[str, Any]) -> str:
+    """All that the price of a job depends on."""
+    return f"{body['job_type']} {_tier(body)}"
 
 
 def _json(body: dict[str, Any]) -> bytes:

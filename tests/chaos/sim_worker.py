@@ -81,7 +81,9 @@ class SimWorker:
         promises: WorkersWitness,
         connect: Connect,
         beat_every_ms: int = 10_000,
+        payout_address: str | None = None,
     ) -> None:
+        self.payout_address = payout_address if proven else None
         self.name = name
         self.proven = proven
         self.slots = slots
@@ -240,11 +242,14 @@ class SimWorker:
             slots=self.slots,
         )
         if self.proven:
-            message = registration_message(challenge.network, challenge.nonce, self.pubkey)
+            message = registration_message(
+                challenge.network, challenge.nonce, self.pubkey, self.payout_address
+            )
             frame = msgspec.structs.replace(
                 frame,
                 nonce=challenge.nonce,
                 signature=sign_base64(self.key, message),
+                payout_address=self.payout_address,
                 active_jobs=[HeldJob(*at) for at in sorted(self.running | set(self.undelivered))],
             )
         self._send(frame)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from unittest import mock
 from uuid import UUID
 
@@ -26,12 +27,16 @@ from compute_router.storage.interface import Store
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport import commit
 from compute_router.transport.http_types import Answer
-from tests.chaos.faults import MONEY_POINTS, POINTS, StoreFaults
+from tests.chaos.faults import MONEY_POINTS, POINTS, Point, StoreFaults
 from tests.chaos.incarnation import Incarnation
 from tests.chaos.journal import Journal
 from tests.chaos.model import Promises
-from tests.chaos.money import Bank, Wallet
+from tests.chaos.money import PORT_POINTS, Bank, PlaySigner, play_address
+from tests.chaos.money_books import Books, WorkersBook
+from tests.chaos.money_promises import MoneyPromise
 from tests.chaos.network import Link
+from tests.chaos.purses import Purse
+from tests.chaos.sim_payer import SimPayer
 from tests.chaos.sim_seeker import SimSeeker
 from tests.chaos.sim_worker import SimWorker
 from tests.fakes.chaos_actors import settle
@@ -60,6 +65,7 @@ class Simulation:
         self.life: Incarnation | None = None
         self.store: Store | None = None
         self.stopping: asyncio.Task[None] | None = None
+        self.paying: asyncio.Task[None] | None = None
         self.up = asyncio.Event()
         self.links: list[tuple[SimWorker, Link]] = []
         self.workers = [
@@ -71,6 +77,7 @@ class Simulation:
                 journal=self.journal,
                 promises=self.promises,
                 connect=self._connect,
+                payout_address=play_address(number) if self.bank and number % 3 != 2 else None,
             )
             for number in range(self.rng.randint(1, 4))
         ]
@@ -81,10 +88,13 @@ class Simulation:
                 self.rng,
                 self.journal,
                 self.promises,
-                wallet=Wallet(user, self.clock) if self.bank else None,
+                purse=Purse(PlaySigner(user, self.bank), self.journal) if self.bank else None,
             )
             for user in ("alice", "bob", "carol")
         ]
+        self.payer = SimPayer(self._ask, self.rng, self.journal, self.bank.wages) if self.bank else None
+        if self.bank is not None:
+            self.promises.vouches = self.bank.vouches
         self.seed = seed
         self.unlucky = False
 
@@ -97,14 +107,15 @@ class Simulation:
         await self._boot()
         tasks = await self._begin()
         try:
-            points = MONEY_POINTS + POINTS if self.bank else POINTS
-            place, call = points[self.seed // 2 % len(points)]
-            self.faults.arm(place, call, self.rng.randint(0, 4))
+            points = (*PORT_POINTS, *MONEY_POINTS, *POINTS) if self.bank else POINTS
+            self._arm(points[self.seed // 2 % len(points)], self.rng.randint(0, 4))
             with mock.patch.object(commit, "uuid", self):
                 for _ in range(_STEPS):
                     await self._step()
                 await self._calm(tasks)
         finally:
+            if self.paying is not None:
+                tasks.append(self.paying)
             for task in tasks:
                 task.cancel()
             if self.stopping is not None:
@@ -112,6 +123,8 @@ class Simulation:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._end_life()
             await settle()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        self.journal.promise(not left, f"tasks were left behind: {left}")
         self._check_file()
 
     def uuid4(self) -> UUID:
@@ -125,6 +138,8 @@ class Simulation:
             await self._one_of_many()
             await asyncio.sleep(0)
             self.journal.raise_broken()
+            if self.bank is not None and self.bank.killed is not None:
+                raise Killed
             if self.stopping is not None and self.stopping.done():
                 stopped, self.stopping = self.stopping, None
                 stopped.result()
@@ -280,9 +295,16 @@ class Simulation:
             self.journal.fault("wall clock steps")
             self.clock.step_wall(self.rng.choice([-3_600_000, -5_000, 5_000, 60_000]))
         elif what == 8:
-            self.faults.arm(*self.rng.choice(POINTS), self.rng.randint(0, 3))
+            points = (*PORT_POINTS, *MONEY_POINTS, *POINTS) if self.bank else POINTS
+            self._arm(self.rng.choice(points), self.rng.randint(0, 3))
         elif (said := worker.misbehave()) is not None:
             self.journal.fault("misbehaving worker", said)
+
+    def _arm(self, point: Point | str, countdown: int) -> None:
+        if isinstance(point, tuple):
+            self.faults.arm(*point, countdown)
+        elif self.bank is not None:
+            self.bank.arm(point, countdown)
 
     def _before_answers(self) -> None:
         self.faults.at(Place.BEFORE_ANSWERS, self.faults.calls_of_last_commit)
@@ -355,6 +377,7 @@ class Simulation:
         self.unlucky = True
         if self.bank is not None:
             self.bank.unlucky = True
+            self.paying = asyncio.ensure_future(self.payer.live()) if self.payer else None
         return [asyncio.ensure_future(seeker.live(self.rng.randint(2, 6))) for seeker in self.seekers]
 
     # The calm
@@ -363,7 +386,9 @@ class Simulation:
         """No more faults: everything that was promised must come true by itself."""
         self.unlucky = False
         if self.bank is not None:
-            self.bank.unlucky = False
+            self.bank.calm()
+        if self.payer is not None:
+            self.payer.calm = True
         self.faults.calm()
         self.journal.note("all faults end")
         for worker in self.workers:
@@ -382,7 +407,35 @@ class Simulation:
             self.journal.promise(task.done(), "a seeker was never answered")
             task.result()
         self.promises.check_the_end()
+        if self.bank is not None:
+            await self._done(seeker.look_at_all() for seeker in self.seekers)
         await self._every_slot_is_free()
+        if self.payer is not None:
+            await self._pay_all_workers(self.payer)
+
+    async def _done(self, work: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Have time pass until something is done."""
+        done = asyncio.gather(*work)
+        for _ in range(_CALM_SECONDS):
+            if done.done():
+                break
+            await self._quiet_while(1_000)
+        self.journal.promise(done.done(), "a request is not answered when all is calm")
+        done.result()
+
+    async def _pay_all_workers(self, payer: SimPayer) -> None:
+        """What the last runs left open comes to its end, and everybody is paid what is owed."""
+
+        async def pay() -> None:
+            for _ in range(2):
+                report = await payer.run()
+            self.journal.money(
+                MoneyPromise.DECIDED, report is not None and not report.open, f"payouts end with {report}."
+            )
+
+        if self.paying is not None:
+            await self._done([_ended(self.paying)])
+        await self._done([pay()])
 
     def _all_ended(self) -> bool:
         return not self.promises.unfinished and not self.promises.undecided
@@ -447,7 +500,7 @@ class Simulation:
         try:
             found = list(problems(connection, lambda done, of: None))
             if self.bank is not None:
-                self.bank.check(connection)
+                self._compare_books(self.bank, connection)
             rows = list(connection.execute("SELECT id, status, attempt, CAST(result AS BLOB) FROM jobs"))
         finally:
             connection.close()
@@ -457,3 +510,14 @@ class Simulation:
             job_id: (job.status.value, job.attempt, job.result) for job_id, job in self.promises.kept.items()
         }
         self.journal.promise(stored == kept, "the file holds something else than was committed")
+
+    def _compare_books(self, bank: Bank, file: apsw.Connection) -> None:
+        purses = [seeker.purse for seeker in self.seekers if seeker.purse is not None]
+        accepted = {job_id: pubkey for job_id, pubkey in self.promises.accepted}
+        addresses = {one.pubkey: one.payout_address for one in self.workers if one.payout_address is not None}
+        workers = WorkersBook(accepted, addresses)
+        Books(self.journal, file, purses, bank.book(), workers, frozenset(bank.lied)).compare()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])

@@ -13,6 +13,8 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
+from compute_router.protocol.payment_state import PaymentEvent
+from compute_router.protocol.payout_state import PayoutEvent
 from compute_router.storage.interface import Store
 
 
@@ -39,8 +41,22 @@ CHANGES: Final = (
 """Calls that change a job: a point is named by a place and one of these that the transaction made."""
 
 
-MONEY_CHANGES: Final = ("reserve_payment", "move_payment", "put_credit", "post")
-"""Calls that change a payment or what follows from it."""
+MONEY_CHANGES: Final = (
+    "reserve_payment",
+    "move_payment",
+    "put_credit",
+    "spend_credit",
+    "post",
+    "put_payout",
+    "move_payout",
+)
+"""Calls that change a payment, a payout or what follows from them."""
+
+MONEY_STEPS: Final = (
+    *(f"move_payment {event.value}" for event in PaymentEvent),
+    *(f"move_payout {event.value}" for event in PayoutEvent),
+)
+"""Steps of payments and payouts, by which a point can be named, too."""
 
 
 class Killed(BaseException):
@@ -96,6 +112,8 @@ class FaultyStore:
             self._plan.before(name)
             answer = call(*arguments, **named)
             self._calls.add(name)
+            if name in ("move_payment", "move_payout"):
+                self._calls.add(f"{name} {arguments[1].value}")
             if name in CHANGES or name in MONEY_CHANGES:
                 self._changes.append(Change(name, (*arguments, *named.values()), answer))
             return answer
