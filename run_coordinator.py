@@ -474,14 +474,9 @@ async def _serve(settings: Settings, opened: OpenedPayments | None) -> int:
             asyncio.get_running_loop().add_signal_handler(number, on_signal)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"{network.label} coordinator listening on http://{host}:{port}", flush=True)
-        payments = f"payments {settings.payments.value}"
-        print(f"  network {network.caip2}, database {settings.db.resolve()}, {payments}", flush=True)
+        print(f"  network {network.caip2}, database {settings.db.resolve()}", flush=True)
         print(f"  countersigns receipts as {countersigner.pubkey} ({settings.key})", flush=True)
-        if opened is not None:
-            print(
-                f"  USDC goes to {settings.pay_to}, by {settings.facilitator or 'a local facilitator'}",
-                flush=True,
-            )
+        print(f"  {_payments_line(settings)}", flush=True)
         if settings.auth is AuthMode.KEYS:
             print("  API keys are needed", flush=True)
         exit_code = await ended
@@ -494,6 +489,14 @@ async def _serve(settings: Settings, opened: OpenedPayments | None) -> int:
         await system.stop()
     # A part may also die while the others drain.
     return EXIT_FAILED if failed.is_set() else exit_code
+
+
+def _payments_line(settings: Settings) -> str:
+    if settings.payments is PaymentMode.OFF:
+        return "payments off: every job is free"
+    facilitator = settings.facilitator or "a local facilitator"
+    share = f"{settings.fee_bps / 100:g} % of each price"
+    return f"payments on: USDC goes to {settings.pay_to}, settled by {facilitator}; {share} is the operator's"
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -338,7 +338,8 @@ def _add_wallet(commands: _Commands, common: argparse.ArgumentParser) -> None:
         ("show", "print address and chain, and the credits at a coordinator"),
         ("balance", "ask the chain how much USDC a wallet has"),
     ):
-        action = actions.add_parser(name, help=what, description=f"{what.capitalize()}.", parents=[common])
+        sentence = f"{what[0].upper()}{what[1:]}."
+        action = actions.add_parser(name, help=what, description=sentence, parents=[common])
         _add_wallet_options(action)
         if name == "show":
             action.add_argument(

@@ -56,7 +56,8 @@ class ComputeRouter:
     """Runs jobs on the network from blocking code. Threads may share one client.
 
     Args:
-        base_url: address of the coordinator; else ``COMPUTE_ROUTER_URL``, else the chain's local address.
+        base_url: address of the coordinator; else ``COMPUTE_ROUTER_URL``, else the local address of the
+            chain, or of the wallet's.
         chain: ``"solana"`` or ``"monad"``. When given, a coordinator of another network is refused.
         user_id: for whom jobs run; else ``COMPUTE_ROUTER_USER_ID``. PRIVATE jobs and pairings need one.
         api_key: for a coordinator that wants one; else ``COMPUTE_ROUTER_API_KEY``. It is sent to the
@@ -101,7 +102,9 @@ class ComputeRouter:
         jitter: Jitter = random.random,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        settings = resolve_settings(base_url, chain, user_id, api_key=api_key)
+        opened = open_wallet(wallet)
+        wallet_chain = None if opened is None else opened.chain
+        settings = resolve_settings(base_url, chain, user_id, api_key=api_key, wallet_chain=wallet_chain)
         self.base_url = settings.base_url
         self._sleep = sleep
         self._core = ClientCore(
@@ -113,7 +116,7 @@ class ComputeRouter:
             require_verified=require_verified,
             fallback=fallback,
             trust_file=open_trust_file(trust_file),
-            wallet=open_wallet(wallet),
+            wallet=opened,
             spending=Spending(spending or SpendingCaps(), before_payment),
         )
         options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}

@@ -10,6 +10,7 @@ from compute_router.protocol.payment_offer import (
     QUOTE_HEADER,
     REQUIRED_HEADER,
     RESPONSE_HEADER,
+    RESPONSE_HEADER_V1,
 )
 from compute_router.protocol.payments import CREDIT_HEADER
 from compute_router.transport.http_types import Answer, Request
@@ -19,9 +20,14 @@ _ALLOWED: Final = ", ".join(
     (
         *("Content-Type", "Authorization", "Idempotency-Key"),
         *(PAYMENT_HEADER, PAYMENT_HEADER_V1, CREDIT_HEADER, QUOTE_HEADER),
+        # A header of answers, which x402's clients for TypeScript send in requests, too.
+        "Access-Control-Expose-Headers",
     )
 )
-_EXPOSED: Final = ("Access-Control-Expose-Headers", f"{REQUIRED_HEADER}, {RESPONSE_HEADER}, {QUOTE_HEADER}")
+_EXPOSED: Final = (
+    "Access-Control-Expose-Headers",
+    ", ".join((REQUIRED_HEADER, RESPONSE_HEADER, RESPONSE_HEADER_V1, QUOTE_HEADER)),
+)
 """Without them a page of a named origin could not read what it has to pay."""
 
 _MAX_AGE_SECONDS: Final = "600"

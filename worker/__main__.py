@@ -87,6 +87,8 @@ def _run(settings: Settings, key: SigningKey) -> int:
         settings.coordinator,
         ollama,
     )
+    if settings.payout_address is not None:
+        _log.info("Earnings are to be paid to %s.", settings.payout_address)
     system = WorkerSystem(settings, key, notices)
     system.start()
     ending = _wait_for_ending(system, notices)

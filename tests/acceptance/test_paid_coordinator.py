@@ -49,7 +49,7 @@ async def test_with_payments_off_nothing_of_the_chains_is_even_imported(tmp_path
 
 async def test_without_payments_it_says_so(tmp_path: Path) -> None:
     async with coordinator_process(tmp_path) as router:
-        await router.process.line("payments off")
+        await router.process.line("payments off: every job is free")
 
 
 @both_chains
@@ -58,8 +58,8 @@ async def test_with_payments_it_says_where_money_goes_and_asks_for_it(tmp_path: 
         facilitator_server(PlayChain(chain)) as facilitator,
         coordinator_process(tmp_path, *flags(chain, facilitator.url)) as router,
     ):
-        await router.process.line("payments on")
-        assert PAY_TO[chain] in await router.process.line("USDC goes to")
+        said = await router.process.line("payments on")
+        assert f"USDC goes to {PAY_TO[chain]}, settled by {facilitator.url}; 5 % of each price" in said
         answer = await router.http.post("/v1/jobs/commit/cheap", json=TASK)
         assert required(answer)["accepts"][0]["payTo"] == PAY_TO[chain]
         assert (await router.http.get("/.well-known/x402")).status_code == 200
@@ -117,6 +117,7 @@ async def test_it_starts_without_its_facilitator_says_so_and_recovers(tmp_path: 
             while health["status"] == "ok":
                 health = (await router.http.get("/v1/health")).json()
             assert health["problems"][0].startswith("facilitator: ")
+            await router.process.line("paid jobs are refused for now: The facilitator")
             answer = await router.http.post("/v1/jobs/commit/cheap", json=TASK)
             assert (answer.status_code, answer.json()["error"]) == (503, "payments_unavailable")
             assert (await router.http.get("/v1/quote?job_type=TASK")).status_code == 200
@@ -124,6 +125,7 @@ async def test_it_starts_without_its_facilitator_says_so_and_recovers(tmp_path: 
             while (await router.http.get("/v1/health")).json()["status"] != "ok":
                 pass
             assert (await router.http.post("/v1/jobs/commit/cheap", json=TASK)).status_code == 402
+            await router.process.line("the facilitator is well again")
 
 
 def test_the_list_of_heavy_packages_is_that_of_packages_that_exist() -> None:

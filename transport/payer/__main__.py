@@ -22,6 +22,7 @@ from compute_router.protocol.log_format import log_to_stderr
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.protocol.payout_api import MOST_PAYOUTS, PayoutPlan
+from compute_router.protocol.recursion_limit import kept_recursion_limit
 from compute_router.protocol.units import MicroUsd, format_usd
 from compute_router.storage.file_lock import FileLock
 from compute_router.transport.payer.coordinator_book import CoordinatorBook
@@ -183,7 +184,8 @@ def open_purse(chain: Chain, key: bytes, rpc_url: str) -> EvmPurse | SolanaPurse
     rpc = JsonRpc(rpc_url, _NODE_SECONDS)
     try:
         if chain is Chain.MONAD:
-            from compute_router.transport.payer.evm_purse import EvmPurse
+            with kept_recursion_limit():
+                from compute_router.transport.payer.evm_purse import EvmPurse
 
             return EvmPurse(key, rpc)
         from compute_router.transport.payer.solana_purse import SolanaPurse
@@ -197,7 +199,7 @@ def open_purse(chain: Chain, key: bytes, rpc_url: str) -> EvmPurse | SolanaPurse
 async def show_plan(settings: Settings) -> int:
     """Print who would be paid."""
     async with CoordinatorBook(settings.url, settings.api_key, NETWORKS[settings.chain].caip2) as book:
-        _print_plan(await book.plan(settings.threshold, settings.limit))
+        _print_plan(await book.plan(settings.threshold, settings.limit), settings.threshold)
     return 0
 
 
@@ -216,7 +218,7 @@ async def execute(settings: Settings, key: bytes) -> int:
     return 1 if report.refused or report.open else 0
 
 
-def _print_plan(plan: PayoutPlan) -> None:
+def _print_plan(plan: PayoutPlan, threshold: MicroUsd) -> None:
     for one in plan.payable:
         print(f"would pay {format_usd(one.amount)} to {one.address} for {one.provider_pubkey}")
     for payout in plan.open:
@@ -226,6 +228,9 @@ def _print_plan(plan: PayoutPlan) -> None:
         )
     total = MicroUsd(sum(one.amount for one in plan.payable))
     print(f"{len(plan.payable)} to pay, {format_usd(total)} in all; {len(plan.open)} open from before")
+    if not plan.payable:
+        least = format_usd(threshold)
+        print(f"Nobody with a payout address and no open payout is owed {least} or more; see --threshold.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

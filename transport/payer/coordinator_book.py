@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -40,6 +41,8 @@ class CoordinatorBook:
     def __init__(self, url: str, api_key: str, network: str) -> None:
         """``network`` is the CAIP-2 id of the chain that the coordinator must serve."""
         self._network = network
+        # A URL may hold a password.
+        self._place = urlsplit(url).netloc.rpartition("@")[2]
         self._client = httpx.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {api_key}"},
@@ -105,7 +108,10 @@ class CoordinatorBook:
                 headers={"Content-Type": "application/json"} if body is not None else {},
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise BookError(f"The coordinator cannot be asked ({type(error).__name__}).") from None
+            raise BookError(
+                f"The coordinator at {self._place} cannot be asked ({type(error).__name__}). Is it running,"
+                " and is --url its address?"
+            ) from None
         if answer.is_success:
             return answer
         refusal = _refusal(answer)

@@ -70,8 +70,14 @@ class OpenedPayments:
             await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _watch(self, system: System) -> None:
+        known: str | None = None
         while True:
             problem = await self._facilitator.healthy()
+            if problem is not None and problem != known:
+                logger.warning("paid jobs are refused for now: %s", problem)
+            elif problem is None and known is not None:
+                logger.info("the facilitator is well again")
+            known = problem
             system.health.report("facilitator", problem)
             await asyncio.sleep(_LOOK_SECONDS if problem is None else _LOOK_AGAIN_SECONDS)
 

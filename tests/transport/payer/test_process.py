@@ -79,6 +79,9 @@ async def test_an_operator_looks_pays_and_looks_again(tmp_path: Path, solana: Lo
         assert (found["paid_out"], found["pending"]) == (5_000, 0)
         code, out, _ = await payout(*usual, "--dry-run")
         assert "0 to pay, $0.000 in all; 0 open from before" in out
+        assert (
+            "Nobody with a payout address and no open payout is owed $0.005 or more; see --threshold." in out
+        )
         assert there.admin[-20:] not in out + err
 
 
