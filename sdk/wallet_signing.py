@@ -7,6 +7,7 @@ from typing import Any, Final
 import httpx
 
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.recursion_limit import kept_recursion_limit
 from compute_router.sdk.chain_node import ChainNode
 from compute_router.sdk.errors import WalletError
 from compute_router.sdk.wallet import Signer
@@ -31,9 +32,11 @@ def open_signer(chain: Chain, key: bytes, rpc_url: str) -> Signer:
 
 class _EvmSigner:
     def __init__(self, key: bytes) -> None:
-        from eth_account import Account
-        from x402.mechanisms.evm import EthAccountSigner
-        from x402.mechanisms.evm.exact import ExactEvmClientScheme
+        # The program that has a wallet reads JSON of its own.
+        with kept_recursion_limit():
+            from eth_account import Account
+            from x402.mechanisms.evm import EthAccountSigner
+            from x402.mechanisms.evm.exact import ExactEvmClientScheme
 
         account = Account.from_key(key)
         self.address: str = account.address

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compute_router.protocol.networks import Chain
+from compute_router.protocol.recursion_limit import kept_recursion_limit
 
 if TYPE_CHECKING:
     from compute_router.transport.facilitator.evm_side import EvmSide
@@ -20,7 +21,8 @@ def open_chain_side(
         ValueError: the key is none of this chain.
     """
     if chain is Chain.MONAD:
-        from compute_router.transport.facilitator.evm_side import EvmSide
+        with kept_recursion_limit():
+            from compute_router.transport.facilitator.evm_side import EvmSide
 
         return EvmSide(key, rpc_url, confirm_seconds=confirm_seconds)
     from compute_router.transport.facilitator.solana_side import SolanaSide
