@@ -82,9 +82,7 @@ class AsyncComputeRouter:
         jitter: Jitter = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        opened = open_wallet(wallet)
-        wallet_chain = None if opened is None else opened.chain
-        settings = resolve_settings(base_url, chain, user_id, api_key=api_key, wallet_chain=wallet_chain)
+        settings = resolve_settings(base_url, chain, user_id, api_key=api_key)
         self.base_url = settings.base_url
         self._sleep = sleep
         self._core = ClientCore(
@@ -96,7 +94,7 @@ class AsyncComputeRouter:
             require_verified=require_verified,
             fallback=fallback,
             trust_file=open_trust_file(trust_file),
-            wallet=opened,
+            wallet=open_wallet(wallet),
             spending=Spending(spending or SpendingCaps(), before_payment),
         )
         options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}

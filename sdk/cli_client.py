@@ -34,26 +34,22 @@ def open_paying_client(arguments: argparse.Namespace, longest_wait_s: int = LONG
 
 def open_client(arguments: argparse.Namespace) -> ComputeRouter:
     """A client for a command that waits, and neither runs nor pays for jobs."""
-    return _unpaid_client(arguments, _REQUEST_TIMEOUT_S, None)
+    return _unpaid_client(arguments, _REQUEST_TIMEOUT_S)
 
 
-def open_asking_client(arguments: argparse.Namespace, wallet: Wallet | None = None) -> ComputeRouter:
-    """A client for single questions, whose time-out is that of one answer.
-
-    With a wallet it asks at the usual address of the wallet's chain, unless another is named.
-    """
-    timeout_s = _REQUEST_TIMEOUT_S if arguments.timeout is None else arguments.timeout
-    return _unpaid_client(arguments, timeout_s, wallet)
+def open_asking_client(arguments: argparse.Namespace) -> ComputeRouter:
+    """A client for single questions, whose time-out is that of one answer."""
+    return _unpaid_client(arguments, _REQUEST_TIMEOUT_S if arguments.timeout is None else arguments.timeout)
 
 
-def _unpaid_client(arguments: argparse.Namespace, timeout_s: float, wallet: Wallet | None) -> ComputeRouter:
+def _unpaid_client(arguments: argparse.Namespace, timeout_s: float) -> ComputeRouter:
     return ComputeRouter(
         arguments.url,
         chain=arguments.chain,
         user_id=getattr(arguments, "user", None),
         api_key=_api_key(arguments),
         trust_file=trust_file_path(getattr(arguments, "trust_file", None)),
-        wallet=wallet or "",
+        wallet="",
         request_timeout_s=timeout_s,
     )
 

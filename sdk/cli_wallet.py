@@ -40,7 +40,7 @@ def create(arguments: argparse.Namespace) -> ExitCode:
 def show(arguments: argparse.Namespace) -> ExitCode:
     """Print where a wallet's money is, and which credits there are beside it."""
     wallet = _wallet(arguments)
-    with open_asking_client(arguments, wallet) as router:
+    with open_asking_client(arguments) as router:
         credit = MicroUsd(sum(router.credits()))
         url = router.base_url
     if arguments.json:

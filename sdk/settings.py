@@ -57,19 +57,18 @@ def resolve_settings(
     environ: Mapping[str, str] | None = None,
     *,
     api_key: str | None = None,
-    wallet_chain: Chain | None = None,
 ) -> Settings:
     """Combine arguments with the environment (``os.environ`` unless given). Empty variables count as unset.
 
     A URL from either place wins over the chain's default address; a chain that was named is then still
-    checked against what the coordinator says. Without both, the wallet's chain has the default address.
+    checked against what the coordinator says.
 
     Raises:
         InvalidArgumentError: no such chain, not an http(s) URL, not a usable user id, or not an API key.
     """
     environ = os.environ if environ is None else environ
     named = _chain(chain)
-    url = base_url or environ.get(URL_VARIABLE) or _default_url(named or wallet_chain or Chain.SOLANA)
+    url = base_url or environ.get(URL_VARIABLE) or _default_url(named or Chain.SOLANA)
     return Settings(
         base_url=checked_url(url),
         expected_network=NETWORKS[named].caip2 if named else None,

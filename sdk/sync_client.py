@@ -56,8 +56,7 @@ class ComputeRouter:
     """Runs jobs on the network from blocking code. Threads may share one client.
 
     Args:
-        base_url: address of the coordinator; else ``COMPUTE_ROUTER_URL``, else the local address of the
-            chain, or of the wallet's.
+        base_url: address of the coordinator; else ``COMPUTE_ROUTER_URL``, else the chain's local address.
         chain: ``"solana"`` or ``"monad"``. When given, a coordinator of another network is refused.
         user_id: for whom jobs run; else ``COMPUTE_ROUTER_USER_ID``. PRIVATE jobs and pairings need one.
         api_key: for a coordinator that wants one; else ``COMPUTE_ROUTER_API_KEY``. It is sent to the
@@ -102,9 +101,7 @@ class ComputeRouter:
         jitter: Jitter = random.random,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        opened = open_wallet(wallet)
-        wallet_chain = None if opened is None else opened.chain
-        settings = resolve_settings(base_url, chain, user_id, api_key=api_key, wallet_chain=wallet_chain)
+        settings = resolve_settings(base_url, chain, user_id, api_key=api_key)
         self.base_url = settings.base_url
         self._sleep = sleep
         self._core = ClientCore(
@@ -116,7 +113,7 @@ class ComputeRouter:
             require_verified=require_verified,
             fallback=fallback,
             trust_file=open_trust_file(trust_file),
-            wallet=opened,
+            wallet=open_wallet(wallet),
             spending=Spending(spending or SpendingCaps(), before_payment),
         )
         options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from compute_router.protocol.networks import Chain
 from compute_router.sdk import ComputeRouter, InvalidArgumentError
 from compute_router.sdk.http import coordinator_options
 from compute_router.sdk.settings import is_loopback, private_environment, resolve_settings
@@ -17,15 +16,6 @@ def test_without_any_setting_the_local_solana_coordinator_is_used() -> None:
 @pytest.mark.parametrize(("chain", "port"), [("solana", 4020), ("monad", 4010)])
 def test_the_chain_chooses_the_local_coordinator(chain: str, port: int) -> None:
     assert resolve_settings(None, chain, None, NOTHING).base_url == f"http://127.0.0.1:{port}"
-
-
-def test_without_a_named_chain_the_local_coordinator_is_that_of_the_wallet() -> None:
-    settings = resolve_settings(None, None, None, NOTHING, wallet_chain=Chain.MONAD)
-    assert (settings.base_url, settings.expected_network) == ("http://127.0.0.1:4010", None)
-    named = resolve_settings(None, "solana", None, NOTHING, wallet_chain=Chain.MONAD)
-    assert named.base_url == "http://127.0.0.1:4020"
-    environ = {"COMPUTE_ROUTER_URL": "http://from.env"}
-    assert resolve_settings(None, None, None, environ, wallet_chain=Chain.MONAD).base_url == "http://from.env"
 
 
 def test_an_argument_wins_over_the_environment_and_that_over_the_chain() -> None:
