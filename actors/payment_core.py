@@ -87,17 +87,19 @@ class _Busy(Enum):
 class _Open:
     """A payment that is not at its end. ``ended`` is how its job ended, None while it has not.
 
-    ``said`` is the facilitator's answer while the chain is asked about it. ``view`` is kept only of a job
-    without a result, which may be told before its payment is decided; ``told`` says that it was.
+    ``said`` is the facilitator's answer while the chain is asked about it, and ``named`` the transaction that
+    it named last. ``view`` is kept only of a job without a result, which may be told before its payment is
+    decided; ``told`` says that it was.
     """
 
-    __slots__ = ("armed", "busy", "ended", "payment", "resting", "said", "told", "tries", "view")
+    __slots__ = ("armed", "busy", "ended", "named", "payment", "resting", "said", "told", "tries", "view")
 
     def __init__(self, payment: Payment, ended: JobStatus | None) -> None:
         self.payment = payment
         self.ended = ended
         self.busy: _Busy | None = None
         self.said: Settled | Refused | None = None
+        self.named: str | None = None
         self.view: JobView | None = None
         self.told = False
         self.resting = False
@@ -262,6 +264,8 @@ class PaymentCore:
             self._confirm(one, event.answer)
         else:
             one.said = event.answer
+            if isinstance(event.answer, Settled):
+                one.named = event.answer.transaction_ref
             one.tries = 0
             self._ask_outcome(one)
 
@@ -374,7 +378,7 @@ class PaymentCore:
 
     def _ask_outcome(self, one: _Open) -> None:
         one.busy = _Busy.CHAIN
-        self._out.append(AskOutcome(one.payment))
+        self._out.append(AskOutcome(msgspec.structs.replace(one.payment, transaction_ref=one.named)))
 
     def _rest(self, one: _Open) -> None:
         """Leave a payment alone for a while, longer each time."""

@@ -25,8 +25,8 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     early: DurationMs = DurationMs(15_000)
     settle_timeout: DurationMs = DurationMs(20_000)
     read_timeout: DurationMs = DurationMs(10_000)
-    settlements_at_once: int = 16
-    reads_at_once: int = 8
+    settlements_at_once: int = 64
+    reads_at_once: int = 32
     retry_backoff: DurationMs = DurationMs(1_000)
     max_backoff: DurationMs = DurationMs(60_000)
     max_nap: DurationMs = DurationMs(60_000)

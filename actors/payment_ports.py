@@ -37,7 +37,11 @@ class ChainReader(Protocol):
     """Reads a chain; changes nothing. Any exception means that it could not be read."""
 
     async def outcome(self, payment: Payment) -> Settled | NotSettled | StillOpen:
-        """What became of an authorization, whoever settled it."""
+        """What became of an authorization, whoever settled it.
+
+        ``payment.transaction_ref`` is the transaction that the facilitator named, if it did. It is where to
+        look first, and proves nothing.
+        """
 
     async def balance(self, payer: str) -> MicroUsd:
         """What a payer has of the asset that is paid with."""

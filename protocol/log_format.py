@@ -19,7 +19,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 _QUOTELESS_MODULES: Final = frozenset({"apsw"})
 
 # They log URLs, which may hold the key of a node.
-_TALKATIVE: Final = ("httpx", "httpcore", "urllib3", "web3")
+_TALKATIVE: Final = ("aiohttp", "httpx", "httpcore", "urllib3", "web3")
 
 
 def describe(error: BaseException) -> str:

@@ -109,7 +109,10 @@ class AskSettle(Message, frozen=True):
 
 
 class AskOutcome(Message, frozen=True):
-    """Look up on the chain what became of a payment; the answer comes as :class:`OutcomeRead`."""
+    """Look up on the chain what became of a payment; the answer comes as :class:`OutcomeRead`.
+
+    Its ``transaction_ref`` is the one that the facilitator named, if it did.
+    """
 
     payment: Payment
 

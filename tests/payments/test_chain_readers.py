@@ -14,7 +14,7 @@ import pytest
 
 from compute_router.protocol.chain_addresses import keccak_256
 from compute_router.protocol.networks import Chain
-from compute_router.protocol.payments import PAYMENT_NETWORKS, NotSettled, Settled, StillOpen
+from compute_router.protocol.payments import PAYMENT_NETWORKS, NotSettled, Payment, Settled, StillOpen
 from compute_router.protocol.units import MicroUsd
 from compute_router.transport.payments import evm_chain_reader
 from compute_router.transport.payments.chain_readers import open_chain_reader
@@ -98,6 +98,59 @@ def test_a_nonce_that_was_used_to_pay_somebody_else_is_no_settlement(on_evm: Evm
         assert facilitator.settle(on_evm.body(other, payTo=elsewhere)).success
         assert facilitator.settle(on_evm.body(inner)).error_reason == "invalid_exact_evm_nonce_already_used"
     assert on_evm.outcome(on_evm.payment(inner)) == NotSettled("authorization_used_for_another_payment")
+
+
+# The facilitator names a transaction: that is where to look first, and no more.
+
+
+def named(payment: Payment, reference: str) -> Payment:
+    return msgspec.structs.replace(payment, transaction_ref=reference)
+
+
+def test_a_named_transaction_is_believed_when_the_chain_shows_the_payment_in_it(scene: Scene) -> None:
+    inner = scene.signed()
+    with scene.facilitator() as facilitator:
+        ended = facilitator.settle(scene.body(inner))
+    assert scene.outcome(named(scene.payment(inner), ended.transaction)) == Settled(ended.transaction)
+
+
+def test_a_named_transaction_that_settled_another_payment_proves_nothing(scene: Scene) -> None:
+    first, second, unused = scene.signed(), scene.signed(), scene.signed()
+    with scene.facilitator() as facilitator:
+        one, two = (facilitator.settle(scene.body(inner)) for inner in (first, second))
+    assert scene.outcome(named(scene.payment(unused), one.transaction)) == StillOpen()
+    assert scene.outcome(named(scene.payment(second), one.transaction)) == Settled(two.transaction)
+
+
+def test_a_named_transaction_that_there_is_not_proves_nothing(scene: Scene) -> None:
+    inner, unused = scene.signed(), scene.signed()
+    with scene.facilitator() as facilitator:
+        ended = facilitator.settle(scene.body(inner))
+    for nonsense in ("0x" + "5" * 64, "5" * 88, "nothing"):
+        assert scene.outcome(named(scene.payment(inner), nonsense)) == Settled(ended.transaction)
+        assert scene.outcome(named(scene.payment(unused), nonsense)) == StillOpen()
+
+
+def test_a_named_transaction_that_paid_somebody_else_is_no_settlement(
+    on_evm: EvmScene, evm: LocalEvm
+) -> None:
+    inner = on_evm.signed()
+    elsewhere = evm.new_key().address
+    other = on_evm.signed(to=elsewhere, nonce=inner["authorization"]["nonce"])
+    with on_evm.facilitator() as facilitator:
+        ended = facilitator.settle(on_evm.body(other, payTo=elsewhere))
+    outcome = on_evm.outcome(named(on_evm.payment(inner), ended.transaction))
+    assert outcome == NotSettled("authorization_used_for_another_payment")
+
+
+def test_a_named_transaction_that_failed_did_not_settle(on_solana: SolanaScene) -> None:
+    inner = on_solana.signed()
+    on_solana.local.faults.revert_transactions = 1
+    with on_solana.facilitator() as facilitator:
+        ended = facilitator.settle(on_solana.body(inner))
+    assert ended.transaction
+    outcome = on_solana.outcome(named(on_solana.payment(inner), ended.transaction))
+    assert outcome == NotSettled("transaction_failed")
 
 
 def test_a_blockhash_that_a_node_does_not_know_yet_is_not_taken_for_an_old_one(
@@ -185,8 +238,8 @@ def node(**methods: Callable[..., Any]) -> Iterator[str]:
         server.close()
 
 
-def read(url: str, scene: EvmScene) -> Settled | NotSettled | StillOpen:
-    payment = scene.payment(scene.signed())
+def read(url: str, scene: EvmScene, payment: Payment | None = None) -> Settled | NotSettled | StillOpen:
+    payment = payment or scene.payment(scene.signed())
 
     async def ask() -> Settled | NotSettled | StillOpen:
         reader = EvmChainReader(JsonRpc(url), PAYMENT_NETWORKS[Chain.MONAD].asset)
@@ -216,6 +269,45 @@ def test_a_used_authorization_without_a_log_is_unreadable_and_neither_settled_no
         pytest.raises(ChainUnreadableError, match="no log"),
     ):
         read(url, on_evm)
+
+
+def test_a_named_transaction_counts_when_its_block_is_final(on_evm: EvmScene) -> None:
+    payment = on_evm.payment(on_evm.signed())
+    said = json.loads(payment.payload)["payload"]["authorization"]
+    payer, to = (one.removeprefix("0x").lower().rjust(64, "0") for one in (said["from"], said["to"]))
+    token = PAYMENT_NETWORKS[Chain.MONAD].asset
+    logs = [
+        {"address": token, "topics": [evm_chain_reader.AUTHORIZATION_USED, f"0x{payer}", said["nonce"]]},
+        {
+            "address": token,
+            "topics": [evm_chain_reader.TRANSFER, f"0x{payer}", f"0x{to}"],
+            "data": hex(payment.amount),
+        },
+    ]
+
+    def receipt_in(block: int) -> Callable[..., Any]:
+        return lambda *_: {"blockNumber": hex(block), "logs": logs}
+
+    final, unused = int(BLOCK["number"], 16), "0x" + "0" * 64
+    for block, outcome in ((final, Settled(ONE)), (final + 1, StillOpen())):
+        with node(
+            eth_getBlockByNumber=lambda *_: BLOCK,
+            eth_call=lambda *_: unused,
+            eth_getTransactionReceipt=receipt_in(block),
+        ) as url:
+            assert read(url, on_evm, named(payment, ONE)) == outcome
+
+
+@pytest.mark.parametrize(
+    "nonsense", [5, {}, {"logs": 1}, {"blockNumber": "0x1", "logs": [{}]}, {"blockNumber": {}}]
+)
+def test_nonsense_about_a_named_transaction_proves_nothing(on_evm: EvmScene, nonsense: Any) -> None:
+    with node(
+        eth_getBlockByNumber=lambda *_: BLOCK,
+        eth_call=lambda *_: "0x" + "0" * 64,
+        eth_getTransactionReceipt=lambda *_: nonsense,
+    ) as url:
+        assert read(url, on_evm, named(on_evm.payment(on_evm.signed()), ONE)) == StillOpen()
 
 
 def test_a_node_that_knows_nothing_of_finality_is_asked_for_its_newest_block(on_evm: EvmScene) -> None:

@@ -74,7 +74,12 @@ class EvmChainReader:
             ChainUnreadableError: the chain cannot be read, or its logs do not reach back far enough.
         """
         transfer = msgspec.json.decode(payment.payload, type=_Payload).payload.authorization
-        block = await self._last_block()
+        if payment.transaction_ref is None:
+            block = await self._last_block()
+        else:
+            block, receipt = await asyncio.gather(self._last_block(), self._receipt(payment.transaction_ref))
+            if receipt is not None and self._settles(receipt, payment, transfer, _number(block.number)):
+                return Settled(payment.transaction_ref)
         # Of that very block, so that a node behind a balancer mixes in no younger or older one.
         used = await self._ask_token(
             AUTHORIZATION_STATE + _word(transfer.sender) + _word(transfer.nonce), block.number
@@ -123,6 +128,27 @@ class EvmChainReader:
             return Settled(reference)
         return NotSettled("authorization_used_for_another_payment")
 
+    async def _receipt(self, reference: str) -> dict[str, Any] | None:
+        """The receipt of a transaction that somebody named; None when there is none that could help."""
+        try:
+            receipt = await self._rpc.call("eth_getTransactionReceipt", reference)
+        except ChainUnreadableError:
+            return None
+        return receipt if isinstance(receipt, dict) else None
+
+    def _settles(self, receipt: dict[str, Any], payment: Payment, transfer: _Transfer, newest: int) -> bool:
+        """Whether a transaction is the settlement, and final. If not, the whole truth must be sought."""
+        try:
+            used = [AUTHORIZATION_USED, "0x" + _word(transfer.sender), "0x" + _word(transfer.nonce)]
+            logs = receipt["logs"]
+            return (
+                _number(receipt["blockNumber"]) <= newest
+                and any(self._is_of_token(log) and _topics(log) == used for log in logs)
+                and any(self._is_the_transfer(log, payment) for log in logs)
+            )
+        except (ChainUnreadableError, LookupError, TypeError):
+            return False
+
     async def _log_of_use(self, transfer: _Transfer, newest: int, not_before: int) -> dict[str, Any]:
         topics = [
             [AUTHORIZATION_USED, AUTHORIZATION_CANCELED],
@@ -148,12 +174,14 @@ class EvmChainReader:
         return [log for log in logs if not log.get("removed")]
 
     def _is_the_transfer(self, log: dict[str, Any], payment: Payment) -> bool:
-        topics = [str(topic).lower() for topic in log["topics"]]
         return (
-            str(log["address"]).lower() == self._asset.lower()
-            and topics == [TRANSFER, "0x" + _word(payment.payer), "0x" + _word(payment.pay_to)]
+            self._is_of_token(log)
+            and _topics(log) == [TRANSFER, "0x" + _word(payment.payer), "0x" + _word(payment.pay_to)]
             and _number(log["data"]) == payment.amount
         )
+
+    def _is_of_token(self, log: dict[str, Any]) -> bool:
+        return str(log["address"]).lower() == self._asset.lower()
 
 
 def _spans_back_from(newest: int) -> Iterator[list[tuple[int, int]]]:
@@ -165,6 +193,10 @@ def _spans_back_from(newest: int) -> Iterator[list[tuple[int, int]]]:
             spans.append((max(0, last - _BLOCKS_AT_ONCE + 1), last))
             last -= _BLOCKS_AT_ONCE
         yield spans
+
+
+def _topics(log: dict[str, Any]) -> list[str]:
+    return [str(topic).lower() for topic in log["topics"]]
 
 
 def _word(value: str) -> str:

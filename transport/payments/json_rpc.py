@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from typing import Any, Final
 
-import httpx
 import msgspec
 
 from compute_router.protocol.errors import UnavailableError
+from compute_router.transport.payments.peer import NoAnswerError, Peer, TooSlowError
 
 _LARGEST_ANSWER: Final = 8 * 1024 * 1024
 _CONNECTIONS: Final = 32
@@ -40,6 +39,9 @@ class _Answer(msgspec.Struct, frozen=True):
     error: _Error | None = None
 
 
+_ANSWERS: Final = msgspec.json.Decoder(_Answer)
+
+
 class JsonRpc:
     """One node. Its URL may hold an API key, so no error names it."""
 
@@ -48,11 +50,7 @@ class JsonRpc:
         self._url = url
         self._seconds = seconds
         self._numbers = itertools.count(1)
-        self._client = httpx.AsyncClient(
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-        )
+        self._peer = Peer(connections=_CONNECTIONS, largest_answer=_LARGEST_ANSWER)
 
     async def call(self, method: str, *params: Any) -> Any:
         """The result of a method.
@@ -63,13 +61,13 @@ class JsonRpc:
         """
         asked = {"jsonrpc": "2.0", "id": next(self._numbers), "method": method, "params": params}
         try:
-            answer = msgspec.json.decode(await self._post(msgspec.json.encode(asked)), type=_Answer)
-        except (TimeoutError, httpx.TimeoutException):
+            # Some nodes send errors of JSON-RPC with another status; a body that is none is nonsense anyway.
+            _, body = await self._peer.ask("POST", self._url, msgspec.json.encode(asked), self._seconds)
+            answer = _ANSWERS.decode(body)
+        except TooSlowError:
             raise ChainUnreadableError(f"The chain's node gave no answer to {method} in time.") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ChainUnreadableError(
-                f"The chain's node cannot be asked for {method} ({type(error).__name__})."
-            ) from None
+        except NoAnswerError as error:
+            raise ChainUnreadableError(f"The chain's node cannot be asked for {method} ({error}).") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ChainUnreadableError(f"The chain's node answered {method} with nonsense.") from None
         if answer.error is not None:
@@ -78,20 +76,4 @@ class JsonRpc:
 
     async def close(self) -> None:
         """Give up the connections."""
-        await self._client.aclose()
-
-    async def _post(self, body: bytes) -> bytes:
-        headers = {"Content-Type": "application/json"}
-        async with (
-            asyncio.timeout(self._seconds),
-            self._client.stream(
-                "POST", self._url, content=body, headers=headers, timeout=self._seconds
-            ) as response,
-        ):
-            whole = bytearray()
-            async for piece in response.aiter_bytes():
-                whole += piece
-                if len(whole) > _LARGEST_ANSWER:
-                    raise httpx.DecodingError("the answer is too long")
-            # Some nodes send errors of JSON-RPC with another status; a body that is none is nonsense anyway.
-            return bytes(whole)
+        await self._peer.close()

@@ -7,22 +7,21 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-import httpx
 import msgspec
 
 from compute_router.actors.clock import SteadyMs
-from compute_router.protocol.errors import PaymentsUnavailableError, UnavailableError
+from compute_router.protocol.errors import PaymentsUnavailableError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import Payment, Refused, Settled, Unknown, Verified
 from compute_router.transport.payments import facilitator_answers
 from compute_router.transport.payments.breaker import Breaker
+from compute_router.transport.payments.peer import NoAnswerError, Peer
 
 logger = logging.getLogger(__name__)
 
 _LARGEST_ANSWER: Final = 256 * 1024
 _CONNECTIONS: Final = 64
 _KIND_LIVES_MS: Final = 300_000
-_JSON: Final = {"Content-Type": "application/json"}
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -33,12 +32,6 @@ class Patience(msgspec.Struct, frozen=True):
     supported: float = 5.0
     tries: int = 3
     pause: float = 0.1
-
-
-class _NoAnswerError(UnavailableError):
-    """Nothing came back that is of use."""
-
-    code = "facilitator_silent"
 
 
 class RemoteFacilitator:
@@ -59,15 +52,11 @@ class RemoteFacilitator:
         self._breaker = Breaker(now)
         self._fee_payer: str | None = None
         self._fee_payer_until = 0
-        self._client = httpx.AsyncClient(
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-        )
+        self._peer = Peer(connections=_CONNECTIONS, largest_answer=_LARGEST_ANSWER)
 
     async def close(self) -> None:
         """Give up the connections."""
-        await self._client.aclose()
+        await self._peer.close()
 
     def check_available(self) -> None:
         """Whether it makes sense to ask for a payment now.
@@ -100,7 +89,7 @@ class RemoteFacilitator:
             raise self._unavailable()
         try:
             status, body = await self._patiently("POST", "/verify", _asked(payload, requirements))
-        except _NoAnswerError as error:
+        except NoAnswerError as error:
             self._breaker.failed()
             logger.warning("the facilitator did not verify a payment: %s", error)
             raise self._unavailable() from None
@@ -117,7 +106,7 @@ class RemoteFacilitator:
         body = _asked(payment.payload, payment.requirements)
         try:
             status, answer = await self._once("POST", "/settle", body, self._patience.settle)
-        except _NoAnswerError as error:
+        except NoAnswerError as error:
             self._breaker.failed()
             return Unknown(str(error))
         outcome = facilitator_answers.settled(answer, payment, self._chain)
@@ -141,7 +130,7 @@ class RemoteFacilitator:
     async def _learn(self) -> str | None:
         try:
             status, body = await self._patiently("GET", "/supported", None)
-        except _NoAnswerError as error:
+        except NoAnswerError as error:
             return f"The facilitator {self.url} does not answer: {error}."
         fee_payer = facilitator_answers.fee_payer(body, self._network, self._fee_payer)
         if status != 200 or fee_payer is None or (self._chain is Chain.SOLANA and not fee_payer):
@@ -153,38 +142,22 @@ class RemoteFacilitator:
     async def _patiently(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         """Ask what may be asked twice. That it is overloaded or broken counts as no answer."""
         seconds = self._patience.verify if method == "POST" else self._patience.supported
-        problem = _NoAnswerError("not asked")
+        problem = NoAnswerError("not asked")
         for attempt in range(self._patience.tries):
             if attempt:
                 await asyncio.sleep(self._patience.pause * 2 ** (attempt - 1))
             try:
                 status, answer = await self._once(method, path, body, seconds)
-            except _NoAnswerError as error:
+            except NoAnswerError as error:
                 problem = error
                 continue
             if status < 500 and status != 429:
                 return status, answer
-            problem = _NoAnswerError(f"status {status}")
+            problem = NoAnswerError(f"status {status}")
         raise problem
 
     async def _once(self, method: str, path: str, body: bytes | None, seconds: float) -> tuple[int, bytes]:
-        try:
-            async with (
-                asyncio.timeout(seconds),
-                self._client.stream(
-                    method, self.url + path, content=body, headers=_JSON if body else None, timeout=seconds
-                ) as response,
-            ):
-                whole = bytearray()
-                async for piece in response.aiter_bytes():
-                    whole += piece
-                    if len(whole) > _LARGEST_ANSWER:
-                        raise _NoAnswerError("the answer is too long")
-                return response.status_code, bytes(whole)
-        except (TimeoutError, httpx.TimeoutException):
-            raise _NoAnswerError(f"no answer within {seconds:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _NoAnswerError(type(error).__name__) from None
+        return await self._peer.ask(method, self.url + path, body, seconds)
 
     def _unavailable(self) -> PaymentsUnavailableError:
         seconds = max(-(-self._breaker.wait_ms // 1000), 1)

@@ -86,6 +86,10 @@ class SolanaChainReader:
         """
         text = msgspec.json.decode(payment.payload, type=_Payload).payload.transaction
         message = VersionedTransaction.from_bytes(base64.b64decode(text)).message
+        if payment.transaction_ref is not None:
+            named = await self._named(payment.transaction_ref, to_bytes_versioned(message))
+            if named is not None:
+                return named
         # In this order: what may land no more has landed before it is looked for, or never will.
         over = await self._is_over(payment, str(message.recent_blockhash))
         found = await self._landed(payment, message)
@@ -138,18 +142,36 @@ class SolanaChainReader:
             raise ChainUnreadableError("The chain's node answered getSignaturesForAddress with nonsense.")
         return page
 
-    async def _has_message(self, signature: str, wanted: bytes) -> bool:
+    async def _named(self, signature: str, wanted: bytes) -> Settled | NotSettled | None:
+        """What became of a transaction that somebody named, if it is the one that is looked for."""
+        try:
+            answer = await self._transaction(signature)
+            if answer is None or _message(answer) != wanted:
+                return None
+            return Settled(signature) if answer["meta"]["err"] is None else NotSettled("transaction_failed")
+        except (ChainUnreadableError, LookupError, TypeError):
+            # Then it is looked for where it must be.
+            return None
+
+    async def _transaction(self, signature: str) -> Any:
         options = {**_CONFIRMED, "encoding": "base64", "maxSupportedTransactionVersion": 0}
-        answer = await self._rpc.call("getTransaction", signature, options)
+        return await self._rpc.call("getTransaction", signature, options)
+
+    async def _has_message(self, signature: str, wanted: bytes) -> bool:
+        answer = await self._transaction(signature)
         if answer is None:
             # Listed, and not to be had yet: it may be ours.
             raise ChainUnreadableError("The chain's node does not show a transaction that it lists.")
-        try:
-            transaction = VersionedTransaction.from_bytes(base64.b64decode(answer["transaction"][0]))
-        # solders has several errors of its own for bytes that are no transaction.
-        except Exception:
-            raise ChainUnreadableError("The chain's node answered with what is no transaction.") from None
-        return to_bytes_versioned(transaction.message) == wanted
+        return _message(answer) == wanted
+
+
+def _message(answer: Any) -> bytes:
+    try:
+        raw = base64.b64decode(answer["transaction"][0])
+        return to_bytes_versioned(VersionedTransaction.from_bytes(raw).message)
+    # solders has several errors of its own for bytes that are no transaction.
+    except Exception:
+        raise ChainUnreadableError("The chain's node answered with what is no transaction.") from None
 
 
 def _memo(message: MessageV0) -> str | None:
