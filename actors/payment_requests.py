@@ -137,11 +137,22 @@ def _record(
         if event is PaymentEvent.CREDIT:
             _keep_credit(store, before, now)
         _follow(store, before, after_step(before, event, status), now)
+        if job is not None and event is PaymentEvent.CONFIRM and status is JobStatus.COMPLETED:
+            assert transaction_ref is not None, "what is confirmed has a transaction"
+            job = _named(store, job, transaction_ref)
     after = store.payment(payment_id)
     assert after is not None
     if job is None or status not in FINAL:
         return PaymentRecorded(payment_id, after.view())
     return PaymentRecorded(payment_id, after.view(), msgspec.structs.replace(job, payment=after.view()))
+
+
+def _named(store: Store, job: JobView, transaction_ref: str) -> JobView:
+    """Write a settlement on the job's receipt, if there is one already."""
+    if job.receipt is None or not store.name_settlement(job.job_id, transaction_ref):
+        return job
+    receipt = msgspec.structs.replace(job.receipt, payment_ref=transaction_ref)
+    return msgspec.structs.replace(job, receipt=receipt)
 
 
 def _sensible(event: PaymentEvent, job: JobStatus) -> bool:

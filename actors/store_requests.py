@@ -180,6 +180,8 @@ def _record_completion(store: Store, clock: Clock, request: RecordCompletion) ->
         return CompletionRecorded(request.worker_id, job_id, attempt, None, reason=reason)
     view = store.complete_job(job_id, attempt, request.pubkey, output, now)
     if view is not None and receipt is not None:
+        if view.payment is not None:
+            receipt = msgspec.structs.replace(receipt, payment_ref=view.payment.transaction_ref)
         store.put_receipt(job_id, receipt, now)
         view = msgspec.structs.replace(view, receipt=receipt)
     if view is not None and view.payment is not None:
@@ -262,6 +264,7 @@ def _keep_receipt(store: Store, clock: Clock, request: KeepReceipt) -> Deliver |
             receipt_json=request.receipt,
             signature=request.signature,
             verified=verified,
+            payment_ref=None if view.payment is None else view.payment.transaction_ref,
         ),
         clock.unix_ms(),
     )

@@ -122,7 +122,8 @@ class ReceiptAnswer(msgspec.Struct, frozen=True):
     """Answer of ``GET /v1/receipts/{job_id}``; see ``docs/receipts.md``.
 
     ``receipt`` and ``statement`` are the exact texts that were signed. ``receipt`` and ``signature`` are None
-    when the worker sent no receipt; ``provider_pubkey`` is the key that it went by.
+    when the worker sent no receipt; ``provider_pubkey`` is the key that it went by. ``payment_ref`` is the
+    settlement of the job's payment, which nobody signed; it is there for paid jobs only.
     """
 
     job_id: str
@@ -134,6 +135,7 @@ class ReceiptAnswer(msgspec.Struct, frozen=True):
     statement: str
     coordinator_signature: str
     coordinator_pubkey: str
+    payment_ref: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class CoordinatorAnswer(msgspec.Struct, frozen=True):

@@ -10,7 +10,14 @@ from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.sealing import is_sealed_result
 from compute_router.protocol.units import format_usd
 from compute_router.sdk.cli_client import open_asking_client, reply_key_files
-from compute_router.sdk.cli_output import pretty_json, print_json, printable, say, write_bytes
+from compute_router.sdk.cli_output import (
+    payment_line,
+    pretty_json,
+    print_json,
+    printable,
+    say,
+    write_bytes,
+)
 from compute_router.sdk.errors import JobFailedError
 from compute_router.sdk.exit_codes import ExitCode
 from compute_router.sdk.reply_key_files import ReplyKeyFiles
@@ -67,6 +74,8 @@ def _describe(snapshot: JobSnapshot, reply_keys: ReplyKeyFiles) -> None:
     print(f"created    {printable(answer.created_at)}")
     if answer.completed_at is not None:
         print(f"completed  {printable(answer.completed_at)}")
+    if snapshot.payment is not None:
+        print(f"payment    {printable(payment_line(snapshot.payment))}")
     if snapshot.status is JobStatus.COMPLETED:
         _describe_result(snapshot, reply_keys)
     elif snapshot.ended:

@@ -102,6 +102,13 @@ def _paid(payment: JobPayment | None) -> str:
     return f" paid by {payment.transaction_ref}" if payment.transaction_ref else f" {payment.state.value}"
 
 
+def payment_line(payment: JobPayment) -> str:
+    """Where the payment of a job stands, and by which transaction."""
+    where = "from a credit" if payment.network == CREDIT_NETWORK else f"on {payment.network}"
+    by = f" by {payment.transaction_ref}" if payment.transaction_ref else ""
+    return f"{format_usd(payment.amount)} {payment.state.value} {where}{by}"
+
+
 def result_document(result: LlmResult | TaskResult) -> dict[str, Any]:
     """The result with its provenance, for programs."""
     fields = msgspec.structs.asdict(result)

@@ -87,6 +87,7 @@ def _print_json(document: ProofDocument, judgement: Judgement) -> None:
         "receipt": judgement.receipt,
         "checks": {check.name: check.verdict is Verdict.PASSED for check in judgement.checks},
         "sentences": {check.name: check.sentence for check in judgement.checks},
+        "payment_ref": document.payment_ref,
     }
     print_json(answer | ({"hint": judgement.hint} if judgement.hint else {}))
 
@@ -97,6 +98,8 @@ def _print(document: ProofDocument, judgement: Judgement) -> None:
         print(f"job {printable(job_id)}")
     for check in judgement.checks:
         print(f"  {check.verdict.value:<11}  {check.name:<9}  {printable(check.sentence)}")
+    if document.payment_ref is not None:
+        print(f"  paid by {printable(document.payment_ref)}, says the coordinator: look it up on the chain")
     if judgement.hint is not None:
         print(judgement.hint)
     if judgement.error is not None:

@@ -34,7 +34,8 @@ class ProofDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What a document carries; None for what it does not.
 
     ``unreadable`` says why the receipt could not be taken out. ``output_json`` is the result in a job
-    answer. ``reformatted`` says that its bytes are not those that came from a coordinator.
+    answer. ``reformatted`` says that its bytes are not those that came from a coordinator. ``payment_ref`` is
+    the transaction that the coordinator names as the job's payment; nobody signed that.
     """
 
     job_id: str | None = None
@@ -47,6 +48,7 @@ class ProofDocument(msgspec.Struct, frozen=True, kw_only=True):
     countersign: Countersign | None = None
     status: JobStatus = JobStatus.COMPLETED
     reformatted: bool = False
+    payment_ref: str | None = None
 
 
 class _Texts(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ class _Texts(msgspec.Struct, frozen=True):
     statement: str | None = None
     coordinator_signature: str | None = None
     coordinator_pubkey: str | None = None
+    payment_ref: str | None = None
 
 
 def read_document(data: bytes) -> ProofDocument:
@@ -98,6 +101,7 @@ def document_of(answer: JobAnswer) -> ProofDocument:
         output_json=result,
         status=answer.status,
         reformatted=is_reformatted(receipt_json),
+        payment_ref=answer.payment_ref if isinstance(answer.payment_ref, str) else None,
     )
 
 
@@ -153,6 +157,7 @@ def _from_texts(data: bytes) -> ProofDocument:
         signed=signed,
         countersign=countersign,
         reformatted=not raw.startswith(b'"') and is_reformatted(raw),
+        payment_ref=texts.payment_ref,
     )
 
 

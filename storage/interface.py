@@ -110,12 +110,16 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's receipt: its exact bytes, the signature, and whether our own check passed."""
+    """A worker's receipt: its exact bytes, the signature, and whether our own check passed.
+
+    ``payment_ref`` is the settlement of the job's payment: our word, not the worker's; None before there is one.
+    """
 
     provider_pubkey: str
     receipt_json: bytes
     signature: str
     verified: bool
+    payment_ref: str | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

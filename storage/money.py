@@ -53,6 +53,9 @@ class MoneyStore(Protocol):
         What is None leaves as it is what was kept before.
         """
 
+    def name_settlement(self, job_id: str, transaction_ref: str) -> bool:
+        """Write the settlement of a job's payment on its receipt; False if there is no receipt yet."""
+
     def open_payments(self) -> tuple[tuple[Payment, JobStatus], ...]:
         """Every payment that is not at its end, and where its job stands, first to expire first.
 

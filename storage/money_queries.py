@@ -56,6 +56,9 @@ WHERE payment_id = ?1 AND state IN {_literals(payment_sources(event))}
 }
 """Make a step of a payment."""
 
+# Name the settlement of a job on its receipt.
+NAME_SETTLEMENT: Final = "UPDATE receipts SET payment_ref = ?2 WHERE job_id = ?1"
+
 # The payments whose money may still move, and where their jobs stand.
 OPEN_PAYMENTS_OF_JOBS: Final = f"""
 SELECT job.status, {_PAYMENT} FROM payments AS payment INDEXED BY payments_open

@@ -104,7 +104,7 @@ RETURNING created_at, user_id, paid
 JOB_VIEW: Final = """
 SELECT job.status, CAST(job.result AS BLOB), job.created_at, job.completed_at,
     receipt.provider_pubkey, CAST(receipt.receipt_json AS BLOB), receipt.signature, receipt.verified,
-    job.user_id, job.paid
+    receipt.payment_ref, job.user_id, job.paid
 FROM jobs AS job LEFT JOIN receipts AS receipt ON receipt.job_id = job.id
 WHERE job.id = ?1
 """
@@ -154,11 +154,11 @@ DELETE FROM evidence WHERE id IN (
 # Keep a job's receipt; an unverified one gives way to a verified one, nothing else does. The id begins with
 # the time, so that its index grows at the end: a random id would dirty a page of its own each time.
 PUT_RECEIPT: Final = """
-INSERT INTO receipts (id, job_id, provider_pubkey, receipt_json, signature, verified, created_at)
-VALUES (printf('%012x', ?7) || lower(hex(randomblob(10))), ?1, ?2, CAST(?3 AS TEXT), ?4, ?5, ?6)
+INSERT INTO receipts (id, job_id, provider_pubkey, receipt_json, signature, verified, created_at, payment_ref)
+VALUES (printf('%012x', ?7) || lower(hex(randomblob(10))), ?1, ?2, CAST(?3 AS TEXT), ?4, ?5, ?6, ?8)
 ON CONFLICT (job_id) DO UPDATE SET provider_pubkey = excluded.provider_pubkey,
     receipt_json = excluded.receipt_json, signature = excluded.signature, verified = excluded.verified,
-    created_at = excluded.created_at
+    created_at = excluded.created_at, payment_ref = coalesce(excluded.payment_ref, receipts.payment_ref)
 WHERE receipts.verified = 0 AND excluded.verified = 1
 """
 

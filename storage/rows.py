@@ -21,7 +21,9 @@ from compute_router.storage.interface import (
     WorkerRecord,
 )
 
-JobViewRow = tuple[str, bytes | None, str, str | None, str | None, bytes, str, int, str, int]
+JobViewRow = tuple[
+    str, bytes | None, str, str | None, str | None, bytes, str, int, str | None, str, int
+]  # fmt: skip
 ApiKeyRow = tuple[
     str, str, str, str, str | None, int | None, int | None, int | None, int, int | None
 ]  # fmt: skip
@@ -131,7 +133,7 @@ def evidence(worker_pubkey: str, row: EvidenceRow) -> Evidence:
 
 def _job_view(job_id: str, row: JobViewRow) -> JobView:
     status, result, created_at, completed_at = row[:4]
-    provider_pubkey, receipt_json, signature, verified, user_id = row[4:9]
+    provider_pubkey, receipt_json, signature, verified, payment_ref, user_id = row[4:10]
     return JobView(
         job_id=job_id,
         user_id=user_id,
@@ -146,6 +148,7 @@ def _job_view(job_id: str, row: JobViewRow) -> JobView:
             receipt_json=receipt_json,
             signature=signature,
             verified=bool(verified),
+            payment_ref=payment_ref,
         ),
     )
 

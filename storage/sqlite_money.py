@@ -77,6 +77,9 @@ class SqliteMoney(MoneyStore):
             queries.MOVE_PAYMENT[event], (payment_id, _PAYMENT_TARGETS[event], now, transaction_ref, reason)
         )
 
+    def name_settlement(self, job_id: str, transaction_ref: str) -> bool:
+        return self._session.change(queries.NAME_SETTLEMENT, (job_id, transaction_ref))
+
     def open_payments(self) -> tuple[tuple[Payment, JobStatus], ...]:
         found = self._session.rows(queries.OPEN_PAYMENTS_OF_JOBS)
         found += self._session.rows(queries.EARLY_PAYMENTS_OF_JOBS)

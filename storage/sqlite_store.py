@@ -215,6 +215,7 @@ class SqliteStore(SqliteMoney, Store):
                 receipt.verified,
                 iso_from_unix_ms(created_at),
                 created_at,
+                receipt.payment_ref,
             ),
         )
 

@@ -31,7 +31,7 @@ from compute_router.storage.interface import ApiKey, JobView
 from compute_router.transport.authentication import Authentication, only_user
 from compute_router.transport.http_types import Answer, Request, json_answer
 from compute_router.transport.job_watch import JobWatch
-from compute_router.transport.paid_jobs import payment_answer, settlement_headers, shown_view
+from compute_router.transport.paid_jobs import payment_answer, payment_ref, settlement_headers, shown_view
 
 MAX_WAIT_SECONDS: Final = 60.0
 _CANCEL_SECONDS: Final = 10.0
@@ -146,7 +146,5 @@ def job_answer(view: JobView, credit_secret: bytes | None = None) -> JobAnswer:
         created_at=iso_from_unix_ms(view.created_at),
         completed_at=None if view.completed_at is None else iso_from_unix_ms(view.completed_at),
         payment=msgspec.UNSET if payment is None else payment_answer(payment, credit_secret),
-        payment_ref=msgspec.UNSET
-        if payment is None or payment.transaction_ref is None
-        else payment.transaction_ref,
+        payment_ref=payment_ref(view),
     )

@@ -53,6 +53,13 @@ def payment_answer(payment: PaymentView, secret: bytes | None) -> PaymentAnswer:
     )
 
 
+def payment_ref(view: JobView) -> str | msgspec.UnsetType:
+    """The settlement of a job's payment on its chain; unset for a free job, and before it is settled."""
+    if view.payment is None or view.payment.transaction_ref is None:
+        return msgspec.UNSET
+    return view.payment.transaction_ref
+
+
 def settlement_headers(view: JobView) -> tuple[tuple[str, str], ...]:
     """The headers of both versions of x402 that tell how a payment went; none if it is not over."""
     payment = view.payment

@@ -13,7 +13,7 @@ from compute_router.protocol.receipts import RECEIPT_VERSION, SignedReceipt
 from compute_router.transport.authentication import Authentication, only_user
 from compute_router.transport.http_types import Answer, Request, json_answer
 from compute_router.transport.job import checked_view
-from compute_router.transport.paid_jobs import shown_view
+from compute_router.transport.paid_jobs import payment_ref, shown_view
 
 
 class ReceiptResource:
@@ -63,6 +63,7 @@ class ReceiptResource:
                 statement=countersigned.statement,
                 coordinator_signature=countersigned.signature,
                 coordinator_pubkey=self._countersigner.pubkey,
+                payment_ref=payment_ref(view),
             )
         )
 

@@ -1,6 +1,9 @@
 -- Whether a job is paid for, so that the steps of a free one need not look for its payment.
 ALTER TABLE jobs ADD COLUMN paid INTEGER NOT NULL DEFAULT 0;
 
+-- The settlement of the job's payment, written with whichever comes later. No worker signed it.
+ALTER TABLE receipts ADD COLUMN payment_ref TEXT;
+
 -- One row for each authorization that a job was taken in for, or for a spent credit (network 'credit').
 -- Rows outlive their jobs: an authorization that was used once must never be taken again.
 CREATE TABLE payments (

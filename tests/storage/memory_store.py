@@ -231,7 +231,16 @@ class MemoryStore(MemoryMoney, Store):
             raise BrokenConstraintError(job_id)
         if job.receipt is not None and (job.receipt.verified or not receipt.verified):
             return False
-        job.receipt = receipt
+        named = None if job.receipt is None else job.receipt.payment_ref
+        job.receipt = msgspec.structs.replace(receipt, payment_ref=receipt.payment_ref or named)
+        return True
+
+    def name_settlement(self, job_id: str, transaction_ref: str) -> bool:
+        self._need_transaction()
+        job = self._tables.jobs.get(job_id)
+        if job is None or job.receipt is None:
+            return False
+        job.receipt = msgspec.structs.replace(job.receipt, payment_ref=transaction_ref)
         return True
 
     def unfinished_jobs(self) -> Iterator[UnfinishedJob]:

@@ -57,6 +57,24 @@ class ReceiptContract:
             )
         assert view(store).receipt == first
 
+    def test_a_settlement_is_named_on_the_receipt_that_is_there(self, store: Store) -> None:
+        bring_to(store, JobStatus.COMPLETED)
+        with store.transaction():
+            assert not store.name_settlement("job-1", "0xearly"), "there is none yet"
+            store.put_receipt("job-1", a_receipt(verified=False), later(6))
+            assert store.name_settlement("job-1", "0xabc")
+        assert view(store).receipt == a_receipt(verified=False, payment_ref="0xabc")
+        with store.transaction():
+            store.put_receipt("job-1", a_receipt(), later(7))
+        assert view(store).receipt == a_receipt(payment_ref="0xabc"), "a better receipt keeps it"
+
+    def test_a_receipt_that_comes_after_its_settlement_names_it_from_the_start(self, store: Store) -> None:
+        bring_to(store, JobStatus.COMPLETED)
+        receipt = a_receipt(payment_ref="0xabc")
+        with store.transaction():
+            store.put_receipt("job-1", receipt, later(6))
+        assert view(store).receipt == receipt
+
     def test_a_receipt_of_an_unknown_job_is_refused(self, store: Store) -> None:
         with pytest.raises(self.constraint_error), store.transaction():
             store.put_receipt("nobody", a_receipt(), NOON)

@@ -13,6 +13,7 @@ from x402.schemas import PaymentRequired
 from x402.schemas.v1 import PaymentRequiredV1
 
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.receipts import verify_signature
 from tests.fakes.signed_payments import v2_headers
 from tests.transport.harness import coordinator
 from tests.transport.payments.till import DOLLAR, PAY_TO, PRICE, both_chains, paid, required, told
@@ -61,6 +62,11 @@ async def test_a_paid_job_is_charged_when_it_is_done_and_then_its_result_is_give
         older = json.loads(base64.b64decode(answer.headers["x-payment-response"]))
         assert older["transaction"] == job["payment_ref"]
         assert till.facilitator.count("/settle") == 1
+        kept = (await till.router.http.get(f"/v1/receipts/{job_id}")).json()
+        assert kept["payment_ref"] == job["payment_ref"]
+        assert json.loads(kept["receipt"])["payment_ref"] is None, "what the worker signed stays as it is"
+        verify_signature(kept["provider_pubkey"], kept["receipt"].encode(), kept["signature"])
+        assert till.router.query("SELECT payment_ref FROM receipts") == [(job["payment_ref"],)]
 
 
 @both_chains
