@@ -112,14 +112,14 @@ def _jobs_of_the_x402_client(network: PaidNetwork) -> list[MicroUsd]:
     prices = []
     url, rpc_url = network.router.base_url, network.local.rpc_url
     with X402Seeker(url, network.chain, network.seeker.key, rpc_url) as seeker:
-        for version, header in PAYMENT_HEADERS.items():
+        for version in PAYMENT_HEADERS:
             done = seeker.run(_CHEAP, job, version)
             payment = done.payment
             settled = payment.state is PaymentState.SETTLED and payment.transaction_ref is not None
             if done.status is not JobStatus.COMPLETED or not settled:
                 became = f"{done.status.value}, {payment.state.value}"
                 raise DemoFailedError(f"The job {done.id} should be done and settled: {became}.")
-            what = f"extract, {header}"
+            what = f"extract, x402 version {version}"
             prices.append(_paid(what, MicroUsd(payment.amount), str(payment.transaction_ref)))
     return prices
 

@@ -58,7 +58,7 @@ def test_the_paid_demo_pays_for_finished_jobs_and_for_nothing_else(tmp_path: Pat
         assert shown == 2 * [before, then, in_the_end], who
     assert said.count("so its payment of $0.010 is void") == 2
     assert said.count("classify, PRIVATE, sealed") == 2
-    assert said.count("extract, PAYMENT-SIGNATURE") == said.count("extract, X-PAYMENT") == 2
+    assert said.count("extract, x402 version 1") == said.count("extract, x402 version 2") == 2
     assert len(re.findall(r"settled by 0x[0-9a-f]{64}\n", said)) == 4
     assert len(re.findall(r"settled by [1-9A-HJ-NP-Za-km-z]{80,90}\n", said)) == 4
     assert said.count("would pay $0.0038 to ") == 2
