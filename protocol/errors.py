@@ -131,6 +131,13 @@ class JobFinishedError(RequestError):
     http_status = 409
 
 
+class PaymentInProgressError(RequestError):
+    """The job is done and its payment is being settled: it can be cancelled no more, and has no result yet."""
+
+    code = "payment_in_progress"
+    http_status = 409
+
+
 class PayoutConflictError(RequestError):
     """The payout is not where this step of it begins: somebody else was first, or it has ended."""
 
@@ -263,7 +270,7 @@ class CreditRefusedError(PaymentRequiredError):
 
 
 class QuoteRefusedError(PaymentRequiredError):
-    """The signed quote is not of this coordinator, is for another job, or has expired."""
+    """The signed quote is not of this coordinator, is for another job or money elsewhere, or has expired."""
 
     code = "quote_refused"
 

@@ -21,6 +21,7 @@ from compute_router.protocol.errors import (
     NotFoundError,
     NoTrustedWorkerError,
     PayloadTooLargeError,
+    PaymentInProgressError,
     PermissionDeniedError,
     RequestError,
     UnsupportedMediaTypeError,
@@ -57,6 +58,7 @@ _BY_CODE: Final[dict[str, type[RequestError]]] = {
         JobUnfinishedError,
         NotFoundError,
         PayloadTooLargeError,
+        PaymentInProgressError,
         PermissionDeniedError,
         UnsupportedMediaTypeError,
     )

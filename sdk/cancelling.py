@@ -24,6 +24,7 @@ def cancel_job(job_id: str, retries: Retries, request_timeout_s: float) -> Flow[
 
     Raises:
         JobFinishedError: the job ended otherwise; the error carries the job.
+        PaymentInProgressError: the job is done and is being paid for; wait for its result.
         UnexpectedAnswerError: the coordinator contradicts itself about the end of the job.
         ComputeRouterError: the coordinator does not know the job, cannot cancel, or cannot be reached.
     """

@@ -112,7 +112,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's receipt: its exact bytes, the signature, and whether our own check passed.
 
-    ``payment_ref`` is the settlement of the job's payment: our word, not the worker's; None before there is one.
+    ``payment_ref`` is the settlement of the job's payment, None before there is one: our word, not its.
     """
 
     provider_pubkey: str

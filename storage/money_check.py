@@ -148,9 +148,11 @@ MONEY_RULES: Final = (
     ),
     (
         "The receipt of job {} names the settlement {}, and payment {} was settled by {}.",
-        "SELECT receipts.job_id, receipts.payment_ref, payment_id, transaction_ref FROM receipts "
-        "JOIN payments ON payments.job_id = receipts.job_id "
-        "WHERE receipts.payment_ref IS NOT payments.transaction_ref",
+        """
+        SELECT receipts.job_id, receipts.payment_ref, payment_id, transaction_ref
+        FROM receipts JOIN payments ON payments.job_id = receipts.job_id
+        WHERE receipts.payment_ref IS NOT payments.transaction_ref
+        """,
     ),
     (
         "Payment {} is credited and there is no credit of it.",

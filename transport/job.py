@@ -19,6 +19,7 @@ from compute_router.actors.system import System
 from compute_router.protocol.errors import (
     JobFinishedError,
     NotFoundError,
+    PaymentInProgressError,
     RequestError,
     StorageUnavailableError,
     UnavailableError,
@@ -31,7 +32,13 @@ from compute_router.storage.interface import ApiKey, JobView
 from compute_router.transport.authentication import Authentication, only_user
 from compute_router.transport.http_types import Answer, Request, json_answer
 from compute_router.transport.job_watch import JobWatch
-from compute_router.transport.paid_jobs import payment_answer, payment_ref, settlement_headers, shown_view
+from compute_router.transport.paid_jobs import (
+    awaits_payment,
+    payment_answer,
+    payment_ref,
+    settlement_headers,
+    shown_view,
+)
 
 MAX_WAIT_SECONDS: Final = 60.0
 _CANCEL_SECONDS: Final = 10.0
@@ -75,9 +82,7 @@ class JobResource:
             if await ask(self._system.matcher, Cancel(job_id, whose)):
                 view = await self._watch.ended(ended, _CANCEL_SECONDS)
                 if view is None:
-                    raise StorageUnavailableError(
-                        "The cancel could not be stored yet; ask for the job to see what became of it."
-                    )
+                    view = await self._cancelled_unpaid(job_id, whose)
                 if view.status is JobStatus.CANCELLED:
                     return json_answer(job_answer(view, self._credit_secret))
         finally:
@@ -86,7 +91,24 @@ class JobResource:
         if view.status in UNFINISHED:
             # Between being stored and being known to the Matcher; a matter of microseconds.
             raise UnavailableError("The job is just being taken in; try again.")
-        raise JobFinishedError(f"The job is {view.status.value} already.")
+        if awaits_payment(view):
+            raise PaymentInProgressError("The job is done and its payment is being settled, so it stays.")
+        raise JobFinishedError(f"The job is {shown_view(view).status.value} already.")
+
+    async def _cancelled_unpaid(self, job_id: str, whose: str | None) -> JobView:
+        """A job whose cancel was not told in time: what is stored of it, if that says how it ended.
+
+        Raises:
+            StorageUnavailableError: the cancel is not stored yet.
+        """
+        view = checked_view(await ask(self._system.store, GetJob(job_id)), whose)
+        if view.status in UNFINISHED:
+            raise StorageUnavailableError(
+                "The cancel could not be stored yet; ask for the job to see what became of it."
+            )
+        # The end is durable. It is only not told because a settlement is under way, whose money, if it comes,
+        # becomes a credit; the answer says that the payment is not decided.
+        return view
 
     async def _when_ended(self, job_id: str, wait_seconds: float, caller: ApiKey | None) -> JobView | None:
         # The watch begins before the question, so that an end in between is not missed.

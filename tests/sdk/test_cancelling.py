@@ -62,6 +62,13 @@ def test_a_job_that_finished_first_cannot_be_cancelled_and_comes_with_the_error(
     assert isinstance(error.value, protocol_errors.JobFinishedError)
 
 
+def test_a_job_that_is_being_paid_for_is_told_from_one_that_has_ended() -> None:
+    in_progress = refused(409, "payment_in_progress", message="Its payment is being settled.")
+    coordinator = FakeCoordinator([RUNNING], cancel=in_progress)
+    with blocking(coordinator) as router, pytest.raises(protocol_errors.PaymentInProgressError):
+        router.cancel(JOB_ID)
+
+
 def test_a_job_that_was_cancelled_before_is_cancelled_still() -> None:
     coordinator = FakeCoordinator([CANCELLED], cancel=FINISHED)
     with blocking(coordinator) as router:

@@ -203,8 +203,10 @@ SPOILED = [
         ),
     ),
     (
-        "INSERT INTO receipts (id, job_id, provider_pubkey, receipt_json, signature, created_at, payment_ref) "
-        "VALUES ('r', 'job-done', 'p', '{}', 's', '2026-02-09T12:00:05.000Z', '0xother')",
+        """
+        INSERT INTO receipts (id, job_id, provider_pubkey, receipt_json, signature, created_at, payment_ref)
+        VALUES ('r', 'job-done', 'p', '{}', 's', '2026-02-09T12:00:05.000Z', '0xother')
+        """,
         "The receipt of job job-done names the settlement 0xother, and payment done was settled by None.",
     ),
     ("DELETE FROM credits", "Payment credited is credited and there is no credit of it."),

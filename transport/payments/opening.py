@@ -18,6 +18,7 @@ from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.actors.system import Payments, System
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
+from compute_router.protocol.signed_quotes import PaidAt
 from compute_router.protocol.units import MicroUsd
 from compute_router.transport.payments.authorizations import ReadsAuthorizations
 from compute_router.transport.payments.chain_readers import open_chain_reader
@@ -87,9 +88,11 @@ def make_checkout(
 ) -> Checkout:
     """The edge of a started system that is paid by its ``payments``."""
     assert system.payments is not None, "a system without payments needs no checkout"
+    offers = Offers(settings.chain, settings.pay_to)
+    where = PaidAt(offers.network, offers.facts.asset, offers.pay_to)
     return Checkout(
-        offers=Offers(settings.chain, settings.pay_to),
-        quotes=Quotes(key, system.network.caip2, system.clock),
+        offers=offers,
+        quotes=Quotes(key, where, system.clock),
         authorizations=_authorizations(settings.chain),
         facilitator=facilitator,
         reader=system.payments.chain,

@@ -11,7 +11,7 @@ from compute_router.protocol.errors import PaymentMalformedError, QuoteRefusedEr
 from compute_router.protocol.jobs import JobType, Tier
 from compute_router.protocol.payment_offer import QUOTE_HEADER
 from compute_router.protocol.pricing import price
-from compute_router.protocol.signed_quotes import quote_ends, read_quote, sign_quote
+from compute_router.protocol.signed_quotes import PaidAt, quote_ends, read_quote, sign_quote
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.transport.http_types import Request
 
@@ -21,20 +21,20 @@ QUOTE_LIVES: Final = DurationMs(300_000)
 class Quotes:
     """Gives the coordinator's word for a price, and keeps it."""
 
-    def __init__(self, key: SigningKey, network: str, clock: Clock) -> None:
+    def __init__(self, key: SigningKey, where: PaidAt, clock: Clock) -> None:
         self._key = key
-        self._network = network
+        self._where = where
         self._clock = clock
 
     def __repr__(self) -> str:
         """Nothing of the key."""
-        return f"Quotes({self._network})"
+        return f"Quotes({self._where.network})"
 
     def give(self, tier: Tier, job_type: JobType) -> tuple[str, UnixMs]:
         """A signed quote for a job, and when it expires."""
         expires_at = UnixMs(self._clock.unix_ms() + QUOTE_LIVES)
         amount = price(tier, job_type)
-        return sign_quote(self._key, self._network, tier, job_type, amount, expires_at), expires_at
+        return sign_quote(self._key, self._where, tier, job_type, amount, expires_at), expires_at
 
     @staticmethod
     def listed(tier: Tier, job_type: JobType) -> MicroUsd:
@@ -46,14 +46,15 @@ class Quotes:
 
         Raises:
             PaymentMalformedError: several quotes came.
-            QuoteRefusedError: the quote is not this coordinator's, or for another job, or has expired.
+            QuoteRefusedError: the quote is not this coordinator's, for another job, for money elsewhere, or has
+            expired.
         """
         if QUOTE_HEADER not in request.headers:
             return price(tier, job_type)
         given = request.headers.get_list(QUOTE_HEADER)
         if len(given) > 1:
             raise PaymentMalformedError(f"Send one {QUOTE_HEADER}.")
-        quote = read_quote(self._key.verify_key, given[0], self._network)
+        quote = read_quote(self._key.verify_key, given[0], self._where)
         if (quote.tier, quote.job_type) != (tier, job_type):
             raise QuoteRefusedError("This quote is for another kind of job.")
         if quote_ends(quote) <= self._clock.unix_ms():

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from nacl.signing import SigningKey
+from solders.keypair import Keypair
 
 from compute_router.actors.payment_policy import PaymentPolicy
+from compute_router.protocol.chain_addresses import evm_checksum
 from compute_router.protocol.jobs import JobType, Tier
 from compute_router.protocol.networks import NETWORKS, Chain
-from compute_router.protocol.payments import CREDIT_HEADER
-from compute_router.protocol.signed_quotes import sign_quote
+from compute_router.protocol.payments import CREDIT_HEADER, PAYMENT_NETWORKS
+from compute_router.protocol.signed_quotes import PaidAt, sign_quote
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs, unix_ms_from_iso
 from tests.fakes.signed_payments import v2_headers
 from tests.transport.payments.till import DOLLAR, PAY_TO, PRICE, Paid, both_chains, paid, required, told
@@ -28,11 +30,12 @@ def quote(
     amount: int = 700,
     expires_at: int = 4_000_000_000_000,
     network: str = NETWORKS[Chain.MONAD].caip2,
+    asset: str = PAYMENT_NETWORKS[Chain.MONAD].asset,
+    pay_to: str = PAY_TO[Chain.MONAD],
 ) -> dict[str, str]:
-    signing = SigningKey(key)
-    return {
-        "Payment-Quote": sign_quote(signing, network, tier, job_type, MicroUsd(amount), UnixMs(expires_at))
-    }
+    where = PaidAt(network, asset, pay_to)
+    text = sign_quote(SigningKey(key), where, tier, job_type, MicroUsd(amount), UnixMs(expires_at))
+    return {"Payment-Quote": text}
 
 
 @both_chains
@@ -66,6 +69,8 @@ async def test_the_price_of_a_quote_is_kept_whatever_the_list_says(tmp_path: Pat
         quote(job_type=JobType.LLM_INFER),
         quote(expires_at=1),
         quote(network=NETWORKS[Chain.SOLANA].caip2),
+        quote(asset="0x" + "11" * 20),
+        quote(pay_to="0x" + "22" * 20),
         {"Payment-Quote": ""},
         {"Payment-Quote": "."},
         {"Payment-Quote": "a.b"},
@@ -81,6 +86,22 @@ async def test_a_quote_that_is_not_good_is_refused_with_the_price_of_today(
         answer = await till.post(await till.payment() | bad)
         assert told(answer) == (402, "quote_refused")
         assert required(answer)["accepts"][0]["amount"] == str(PRICE)
+        assert till.router.count("jobs") == 0
+
+
+@both_chains
+async def test_a_quote_given_before_the_operator_moved_his_money_is_refused(
+    tmp_path: Path, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with paid(tmp_path, chain) as till:
+        given = (await till.router.http.get("/v1/quote?job_type=TASK")).json()["signed_quote"]
+    another = evm_checksum("0x" + "cd" * 20) if chain is Chain.MONAD else str(Keypair().pubkey())
+    monkeypatch.setitem(PAY_TO, chain, another)
+    async with paid(tmp_path, chain) as till:
+        answer = await till.post(await till.payment() | {"Payment-Quote": given})
+        assert told(answer) == (402, "quote_refused")
+        assert "another address" in answer.json()["message"]
+        assert required(answer)["accepts"][0]["payTo"] == another
         assert till.router.count("jobs") == 0
 
 
