@@ -70,7 +70,7 @@ _GC_THRESHOLDS = (20_000, 20, 20)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an operator can choose."""
+    """Everything an operator can choose. ``unused`` are variables of payments that are set while they are off."""
 
     chain: Chain
     host: str
@@ -79,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key: Path
     log_level: str
     payments: PaymentMode
+    unused: tuple[str, ...]
     pay_to: str | None
     facilitator: str | None
     facilitator_key: Path | None
@@ -113,7 +114,7 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         parser.error("say which chain to serve: --chain solana or --chain monad")
     network = NETWORKS[given.chain]
     try:
-        check_payment_flags(given, argv)
+        unused = check_payment_settings(given, argv, environ)
     except ConfigurationError as error:
         parser.error(str(error))
     money = PAYMENT_NETWORKS[given.chain]
@@ -126,6 +127,7 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         key=_key_beside(database) if given.key is None else given.key,
         log_level=given.log_level,
         payments=given.payments,
+        unused=unused,
         pay_to=given.pay_to,
         facilitator=None if given.facilitator == LOCAL else given.facilitator or money.default_facilitator,
         facilitator_key=given.facilitator_key,
@@ -158,12 +160,14 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         prog="run_coordinator.py",
         description="Run a Compute Router coordinator: HTTP API and worker WebSocket on one port.",
         epilog="Each flag can be set by the environment variable named with it; the flag wins.",
+        # Half a word must not be taken for a flag about money.
+        allow_abbrev=False,
     )
 
     def option(
         flag: str, read: Callable[[str], Any], default: str | None, text: str, variable: str | None = None
     ) -> None:
-        name = "COMPUTE_ROUTER_" + (variable or flag.lstrip("-").replace("-", "_").upper())
+        name = f"COMPUTE_ROUTER_{variable}" if variable else _variable(flag)
         shown = "" if not default else f" Default: {default}."
         # argparse passes defaults that are text through ``type``, so the environment is checked like flags.
         parser.add_argument(
@@ -175,7 +179,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         )
 
     def switch(flag: str, text: str) -> None:
-        name = "COMPUTE_ROUTER_" + flag.lstrip("-").replace("-", "_").upper()
+        name = _variable(flag)
         parser.add_argument(
             flag,
             type=_yes_or_no,
@@ -332,17 +336,30 @@ def _dollars(text: str) -> MicroUsd:
     return MicroUsd(int(whole) * 1_000_000 + int(fraction.ljust(6, "0")))
 
 
-def check_payment_flags(given: argparse.Namespace, argv: Sequence[str]) -> None:
-    """Whether the flags of payments fit each other; ``pay_to`` gets its one form.
+def check_payment_settings(
+    given: argparse.Namespace, argv: Sequence[str], environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Whether the settings of payments fit each other; ``pay_to`` gets its one form.
+
+    Returns the variables that are set for nothing, because payments were turned off in so many words.
 
     Raises:
-        ConfigurationError: they do not. The sentence says what to change.
+        ConfigurationError: they do not fit. The sentence says what to change.
     """
     if given.payments is PaymentMode.OFF:
         for flag in _PAYMENT_FLAGS:
-            if any(argument == flag or argument.startswith(f"{flag}=") for argument in argv):
+            if _is_given(flag, argv):
                 raise ConfigurationError(f"{flag} is for --payments on, and payments are off")
-        return
+        unused = tuple(_variable(flag) for flag in _PAYMENT_FLAGS if environ.get(_variable(flag)))
+        said = _is_given("--payments", argv) or environ.get(_variable("--payments"))
+        # Wallets on this machine use the node as well, so that one says nothing about what the operator wants.
+        meant = [name for name in unused if name != _variable("--rpc-url")]
+        if meant and not said:
+            raise ConfigurationError(
+                f"{meant[0]} is set, and payments are not turned on: "
+                f"set {_variable('--payments')} to on, or to off if every job shall be free"
+            )
+        return unused
     if not given.pay_to:
         raise ConfigurationError("--payments on needs --pay-to ADDRESS: where shall the money go?")
     try:
@@ -353,6 +370,15 @@ def check_payment_flags(given: argparse.Namespace, argv: Sequence[str]) -> None:
         raise ConfigurationError("--facilitator local needs --facilitator-key PATH: it pays for transactions")
     if given.facilitator != LOCAL and given.facilitator_key is not None:
         raise ConfigurationError("--facilitator-key is for --facilitator local")
+    return ()
+
+
+def _is_given(flag: str, argv: Sequence[str]) -> bool:
+    return any(argument == flag or argument.startswith(f"{flag}=") for argument in argv)
+
+
+def _variable(flag: str) -> str:
+    return "COMPUTE_ROUTER_" + flag.lstrip("-").replace("-", "_").upper()
 
 
 def _log_level(text: str) -> str:
@@ -493,7 +519,8 @@ async def _serve(settings: Settings, opened: OpenedPayments | None) -> int:
 
 def _payments_line(settings: Settings) -> str:
     if settings.payments is PaymentMode.OFF:
-        return "payments off: every job is free"
+        unused = f"; not used: {', '.join(settings.unused)}" if settings.unused else ""
+        return f"payments off: every job is free{unused}"
     facilitator = settings.facilitator or "a local facilitator"
     share = f"{settings.fee_bps / 100:g} % of each price"
     return f"payments on: USDC goes to {settings.pay_to}, settled by {facilitator}; {share} is the operator's"

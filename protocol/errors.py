@@ -132,7 +132,7 @@ class JobFinishedError(RequestError):
 
 
 class PaymentInProgressError(RequestError):
-    """The job is done and its payment is being settled: it can be cancelled no more, and has no result yet."""
+    """The job is done and its payment is being settled: it cannot be cancelled, and has no result yet."""
 
     code = "payment_in_progress"
     http_status = 409

@@ -75,7 +75,7 @@ def read_quote(key: VerifyKey, text: str, where: PaidAt) -> SignedQuote:
     """A quote that this key signed for money at this place; whether it has expired is not looked at.
 
     Raises:
-        QuoteRefusedError: it is none, or for money on another network, in another asset or to another address.
+        QuoteRefusedError: it is none, or for money on another network, in another asset or to somebody else.
     """
     try:
         if len(text) > LONGEST_QUOTE:

@@ -46,8 +46,8 @@ class Quotes:
 
         Raises:
             PaymentMalformedError: several quotes came.
-            QuoteRefusedError: the quote is not this coordinator's, for another job, for money elsewhere, or has
-            expired.
+            QuoteRefusedError: the quote is not this coordinator's, or for another job or money elsewhere, or
+                has expired.
         """
         if QUOTE_HEADER not in request.headers:
             return price(tier, job_type)
