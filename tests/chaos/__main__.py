@@ -19,7 +19,7 @@ from tests.chaos.journal import Violation
 from tests.chaos.money_promises import MoneyPromise
 from tests.chaos.runs import LAYERS
 
-_SEEDS_FOR_ONE_OF_PROCESSES: Final = 20
+_SEEDS_FOR_ONE: Final = {"simulation": 1, "processes": 20, "paid": 40}
 # A kill of a process does not lose what a disk would; waiting for a real one only costs time.
 _MEMORY: Final = Path("/dev/shm")
 _FIXED_HASHES: Final = {"PYTHONHASHSEED": "0"}
@@ -97,6 +97,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--process-seeds", type=int, help="how many of the processes; default: a 20th of them"
     )
+    parser.add_argument(
+        "--paid-seeds", type=int, help="how many of the processes that are paid; default: a 40th of them"
+    )
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this seed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="seeds at once")
@@ -104,10 +107,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _plan(given: argparse.Namespace) -> list[tuple[str, int]]:
-    counts = {"simulation": given.seeds, "processes": given.process_seeds}
-    if counts["processes"] is None:
-        alone = given.layer == "processes"
-        counts["processes"] = given.seeds if alone else -(-given.seeds // _SEEDS_FOR_ONE_OF_PROCESSES)
+    if given.layer:
+        counts = {given.layer: given.seeds}
+    else:
+        counts = {layer: -(-given.seeds // share) for layer, share in _SEEDS_FOR_ONE.items()}
+        for layer, wanted in (("processes", given.process_seeds), ("paid", given.paid_seeds)):
+            if wanted is not None:
+                counts[layer] = wanted
     layers = [given.layer] if given.layer else sorted(LAYERS)
     if given.seed is not None:
         return [(layer, given.seed) for layer in layers]

@@ -8,7 +8,7 @@ from typing import Final
 
 from compute_router.protocol.errors import StorageUnavailableError
 from tests.chaos.journal import Journal
-from tests.fakes.chaos_store import CHANGES, MONEY_CHANGES, MONEY_STEPS, Killed, Place
+from tests.fakes.chaos_store import CHANGES, MONEY_CHANGES, MONEY_STEPS, Killed, Place, point_name
 
 Point = tuple[Place, str | None]
 
@@ -27,11 +27,6 @@ MONEY_POINTS: Final[tuple[Point, ...]] = tuple(
     for place in (Place.BEFORE_COMMIT, Place.AFTER_COMMIT, Place.BEFORE_ANSWERS)
 )
 """The points of transactions that are about payments and payouts."""
-
-
-def point_name(place: Place, call: str | None) -> str:
-    """How reports name a point."""
-    return place.value if call is None else f"{place.value}:{call}"
 
 
 class StoreFaults:

@@ -5,7 +5,6 @@ Seekers report what they were answered, the network what workers were sent, the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -30,7 +29,7 @@ from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentState, a
 from compute_router.protocol.payments import CREDIT_NETWORK
 from compute_router.storage.interface import Replay
 from tests.chaos.journal import Journal
-from tests.chaos.money_promises import MoneyPromise
+from tests.chaos.released import Vouches, check_release, is_withheld, without_payment
 from tests.fakes.chaos_store import MONEY_CHANGES, Change
 
 _EVENTS = {
@@ -85,8 +84,7 @@ class Promises:
         self._newest_of: dict[str, int] = {}
         self.outputs: dict[tuple[str, str, int | None], list[bytes]] = {}
         self.accepted: dict[tuple[str, str], int] = {}
-        self.vouches: Callable[[str, int, str | None], bool] = lambda payer, amount, reference: True
-        """Whether money moved: the chain's own word."""
+        self.vouches: Vouches = lambda payer, amount, reference: True
 
     @property
     def now(self) -> int:
@@ -167,14 +165,9 @@ class Promises:
         ended = JobStatus(view["status"]) in FINAL
         stored = self.kept[job_id].status.value
         if "payment" in view:
-            # What may still change when the job has ended.
-            shown = {name: value for name, value in view.items() if name not in ("payment", "payment_ref")}
-            body = msgspec.json.encode(shown)
-            paid = view["payment"]["state"]
-            if view["status"] == "completed":
-                self._was_released(job_id, view["payment"])
-            if view["status"] == "failed" and view["result"]["error"] == "payment_failed":
-                self.journal.promise(paid == "void", f"{job_id} was withheld, its payment is {paid}")
+            check_release(self.journal, job_id, view, self.vouches)
+            body = without_payment(view)
+            if is_withheld(view):
                 stored = "failed" if stored == "completed" else stored
         earlier = self.answered.get(job_id)
         if earlier is not None:
@@ -185,18 +178,6 @@ class Promises:
                 stored == view["status"],
                 f"{job_id} was answered as {view['status']} and is stored as {stored}",
             )
-
-    def _was_released(self, job_id: str, payment: dict[str, Any]) -> None:
-        """A seeker has a result: its money has moved, or is what a credit held."""
-        state, network = payment["state"], payment["network"]
-        moved = network == CREDIT_NETWORK or self.vouches(
-            payment["payer"], payment["amount"], payment["transaction_ref"]
-        )
-        self.journal.money(
-            MoneyPromise.RELEASED,
-            state == "settled" and moved,
-            f"{job_id} was given away, its payment is {state}, and money moved: {moved}.",
-        )
 
     # Workers
 

@@ -29,6 +29,7 @@ from compute_router.protocol.payments import (
     Unknown,
     Verified,
 )
+from compute_router.protocol.signed_quotes import PaidAt
 from compute_router.protocol.units import MicroUsd, UnixMs
 from compute_router.transport.payments.authorizations import Authorization
 from compute_router.transport.payments.checkout import Checkout
@@ -291,9 +292,11 @@ def payments(line: Line) -> Payments:
 
 def checkout(line: Line, system: System, key: SigningKey) -> Checkout:
     """The edge of that coordinator."""
+    offers = Offers(Chain.SOLANA, "operator")
+    where = PaidAt(offers.network, offers.facts.asset, offers.pay_to)
     return Checkout(
-        offers=Offers(Chain.SOLANA, "operator"),
-        quotes=Quotes(key, system.network.caip2, system.clock),
+        offers=offers,
+        quotes=Quotes(key, where, system.clock),
         authorizations=PlayAuthorizations(),
         facilitator=line,
         reader=line,

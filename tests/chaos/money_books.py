@@ -43,7 +43,7 @@ class ChainBook(msgspec.Struct, frozen=True):
 
 
 class WorkersBook(msgspec.Struct, frozen=True):
-    """``accepted``: job ids to the key that was told so. ``addresses``: keys to where they want their money."""
+    """``accepted``: job ids to the key that was told so. ``addresses``: keys to where their money goes."""
 
     accepted: Mapping[str, str]
     addresses: Mapping[str, str]
@@ -118,7 +118,7 @@ class Books:
         names = Counter(transfer.name for transfer in self._chain.payments)
         for name, times in names.items():
             self._check(promise, times == 1, f"{name} moved money {times} times.")
-        price = {}
+        price: dict[str, int] = {}
         for purchase in (one for purse in self._purses for one in purse.purchases):
             charged = [name for name in purchase.signed if name in names]
             self._check(promise, len(charged) < 2, f"{purchase.job_id} was paid for by {charged}.")

@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +22,12 @@ import httpx
 import msgspec
 
 from compute_router.protocol.messages import Frame
+from compute_router.protocol.networks import Chain
 from compute_router.transport.http_types import Answer
 from tests.chaos.errors_logged import is_explained
-from tests.chaos.faults import POINTS, point_name
+from tests.chaos.faults import POINTS, Point
 from tests.chaos.journal import Journal
+from tests.chaos.purses import Purse
 from tests.chaos.sim_seeker import SimSeeker
 from tests.chaos.sim_worker import SimWorker, Wire
 from tests.chaos.wire_link import WireLink
@@ -33,11 +35,13 @@ from tests.chaos.wire_model import WirePromises
 from tests.fakes.chaos_coordinator import Plan
 
 ROOT: Final = Path(__file__).parents[2]
+USERS: Final = ("alice", "bob", "carol")
+WORKERS: Final = 3
 _FAULTS_END_MS: Final = 5_000
 _FAULT_EVERY_MS: Final = 120
 _STEP_SECONDS: Final = 0.02
 _PATIENCE_SECONDS: Final = 40.0
-_HURRY: Final = 0.02
+HURRY: Final = 0.02
 _ERROR: Final = re.compile(r" (ERROR|CRITICAL) |Traceback")
 _LISTENING: Final = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 
@@ -56,6 +60,8 @@ class ProcessRun:
         self.seed = seed
         self.lives = 0
         self.stops = 0
+        self.kills = 0
+        self.plan = Plan()
         self.port = 0
         self.calm = False
         self._next_fault_at = 0
@@ -76,13 +82,59 @@ class ProcessRun:
                 promises=self.promises,
                 connect=self._connect,
                 beat_every_ms=1_000,
+                payout_address=self._payout_address(number),
             )
-            for number in range(3)
+            for number in range(WORKERS)
         ]
         self.seekers = [
-            SimSeeker(user, self._ask, self.rng, self.journal, self.promises, pause=self._pause, hurry=_HURRY)
-            for user in ("alice", "bob", "carol")
+            SimSeeker(
+                user,
+                self._ask,
+                self.rng,
+                self.journal,
+                self.promises,
+                pause=self._pause,
+                hurry=HURRY,
+                purse=self._purse(number),
+            )
+            for number, user in enumerate(USERS)
         ]
+
+    # What a coordinator that is paid has more
+
+    chain = Chain.SOLANA
+    points: Sequence[Point | str] = POINTS
+    longest_countdown = 6
+
+    def _payout_address(self, number: int) -> str | None:
+        """Where a worker wants its earnings."""
+        return None
+
+    def _purse(self, number: int) -> Purse | None:
+        """What a seeker pays with."""
+        return None
+
+    def _money_flags(self) -> Sequence[str]:
+        """Flags of the coordinator about payments."""
+        return ()
+
+    async def _before(self) -> None:
+        """Before the first life of the coordinator."""
+
+    async def _money_fault(self) -> None:
+        """Something about money goes wrong, perhaps."""
+
+    async def _tick(self) -> None:
+        """A moment has passed."""
+
+    def _calm_money(self) -> None:
+        """No more faults about money."""
+
+    async def _settle_all(self) -> None:
+        """When everything else is calm: payments and payouts come to their end."""
+
+    def _check_money(self) -> None:
+        """After the last stop."""
 
     async def run(self) -> None:
         """Live through the faults, then through the calm, and check what is left.
@@ -91,6 +143,7 @@ class ProcessRun:
             Violation: a promise was broken.
         """
         try:
+            await self._before()
             await self._start_coordinator(Plan())
             await self._start_worker_process()
             await self.seekers[0].pair(self.workers[0].pubkey)
@@ -103,9 +156,10 @@ class ProcessRun:
                 for task in seekers:
                     task.cancel()
                 await asyncio.gather(*seekers, return_exceptions=True)
+            self.promises.check_the_file(self.database)
+            self._check_money()
         finally:
             await self._end()
-        self.promises.check_the_file(self.database)
         log = (self.directory / "coordinator.log").read_text("utf-8").splitlines()
         errors = [line for line in log if _ERROR.search(line) and not is_explained(line)]
         self.journal.promise(not errors, f"errors were logged: {errors}")
@@ -115,10 +169,12 @@ class ProcessRun:
     async def _step(self) -> None:
         self.journal.raise_broken()
         await self._revive()
+        await self._tick()
         self.rng.choice(self.workers).act(self.journal.now_ms())
         if self.journal.now_ms() >= self._next_fault_at:
             self._next_fault_at = self.journal.now_ms() + self.rng.randint(1, 2 * _FAULT_EVERY_MS)
             await self._fault()
+            await self._money_fault()
         self.news.clear()
         try:
             async with asyncio.timeout(_STEP_SECONDS):
@@ -149,7 +205,7 @@ class ProcessRun:
             worker.drop()
         elif what == 5 and self.worker_process is not None:
             self.journal.fault("kill worker process")
-            _send(self.worker_process, signal.SIGKILL)
+            send(self.worker_process, signal.SIGKILL)
         elif (said := worker.misbehave()) is not None:
             self.journal.fault("misbehaving worker", said)
 
@@ -158,7 +214,8 @@ class ProcessRun:
     def _signal(self, number: int) -> None:
         assert self.coordinator is not None
         self.stops += number == signal.SIGTERM
-        _send(self.coordinator, number)
+        self.kills += number == signal.SIGKILL
+        send(self.coordinator, number)
 
     def _kill(self) -> None:
         self._signal(signal.SIGKILL)
@@ -170,9 +227,13 @@ class ProcessRun:
             plan = Plan(well_commits=self.rng.randint(1, 12), ill_commits=self.rng.randint(1, 3))
             self.journal.fault("storage error", str(plan))
             return plan
-        place, call = POINTS[(self.seed * 5 + self.lives) % len(POINTS)]
-        plan = Plan(place, call, countdown=self.rng.randint(0, 6))
-        self.journal.script.append(f"life {self.lives} is to end at {point_name(place, call)}")
+        point = self.points[(self.seed * 5 + self.lives) % len(self.points)]
+        countdown = self.rng.randint(0, self.longest_countdown)
+        if isinstance(point, str):
+            plan = Plan(countdown=countdown, port=point)
+        else:
+            plan = Plan(*point, countdown=countdown)
+        self.journal.script.append(f"life {self.lives} is to end at {plan.name}")
         return plan
 
     async def _revive(self) -> None:
@@ -180,7 +241,9 @@ class ProcessRun:
         if self.coordinator.returncode is not None:
             code = self.coordinator.returncode
             if code == -signal.SIGKILL:
-                self.journal.fault("death of the coordinator", f"of life {self.lives}")
+                self.journal.note(f"life {self.lives} of the coordinator was killed")
+                if not self.kills:
+                    self.journal.fault(f"kill {self.plan.name}")
             # The second of two SIGTERMs may find that the first has done everything but end the process.
             ends = {0, -signal.SIGKILL} | ({-signal.SIGTERM} if self.stops > 1 else set())
             self.journal.promise(code in ends, f"the coordinator ended with {code}")
@@ -190,14 +253,16 @@ class ProcessRun:
 
     async def _start_coordinator(self, plan: Plan) -> None:
         self.lives += 1
-        self.stops = 0
+        self.stops = self.kills = 0
+        self.plan = plan
         self.coordinator = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "tests.fakes.chaos_coordinator",
             msgspec.json.encode(plan).decode(),
-            *("--chain", "solana", "--port", str(self.port), "--db", str(self.database)),
+            *("--chain", self.chain.value, "--port", str(self.port), "--db", str(self.database)),
             *("--queue-window-seconds", "3", "--drain-seconds", "0.5"),
+            *self._money_flags(),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=(self.directory / "coordinator.log").open("ab"),
@@ -265,13 +330,13 @@ class ProcessRun:
         except httpx.TransportError as error:
             raise ConnectionError(str(error)) from error
         self.news.set()
-        return Answer(answer.status_code, answer.content)
+        return Answer(answer.status_code, answer.content, tuple(answer.headers.items()))
 
     async def _pause(self, seconds: float) -> None:
         """Until something happens; at most as long as asked for, in the hurried time of this layer."""
         self.news.clear()
         try:
-            async with asyncio.timeout(max(seconds * _HURRY, 0.01)):
+            async with asyncio.timeout(max(seconds * HURRY, 0.01)):
                 await self.news.wait()
         except TimeoutError:
             return
@@ -281,6 +346,7 @@ class ProcessRun:
     async def _calm(self, seekers: list[asyncio.Task[None]]) -> None:
         self.calm = True
         self.journal.note("all faults end")
+        self._calm_money()
         for worker in self.workers:
             worker.honest = True
             worker.drop()
@@ -298,6 +364,7 @@ class ProcessRun:
             await self._until(looking.done, f"{job_id} was acknowledged and does not end")
             looking.result()
         await self._every_slot_is_free()
+        await self._settle_all()
         self._signal(signal.SIGTERM)
         async with asyncio.timeout(_PATIENCE_SECONDS):
             code = await self.coordinator.wait()
@@ -315,7 +382,8 @@ class ProcessRun:
     async def _step_quietly(self) -> None:
         self.journal.raise_broken()
         await self._revive()
-        await self._pause(_STEP_SECONDS / _HURRY)
+        await self._tick()
+        await self._pause(_STEP_SECONDS / HURRY)
 
     async def _every_slot_is_free(self) -> None:
         """As many fresh jobs as the fakes have slots go out before any of them is done."""
@@ -341,7 +409,7 @@ class ProcessRun:
     async def _end(self) -> None:
         for process in (self.coordinator, self.worker_process):
             if process is not None:
-                _send(process, signal.SIGKILL)
+                send(process, signal.SIGKILL)
                 await process.wait()
         for link in self.links:
             link.destroy()
@@ -351,7 +419,7 @@ class ProcessRun:
         await self.http.aclose()
 
 
-def _send(process: asyncio.subprocess.Process, number: int) -> None:
+def send(process: asyncio.subprocess.Process, number: int) -> None:
     """Send a signal, if the process is still there.
 
     Not with its own method: that looks for the exit code first, and takes it from the event loop.

@@ -20,13 +20,21 @@ from tests.chaos.money_promises import MoneyPromise
 _PATIENCE = 30
 
 
+class UnsignedError(Exception):
+    """Nothing was signed, because the chain's node does not answer."""
+
+
 class Signs(Protocol):
     """Signs an authorization for a requirement."""
 
     payer: str
 
     def sign(self, requirement: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        """The inner payload, and the id that the payment has by the facts of its chain."""
+        """The inner payload, and the id that the payment has by the facts of its chain.
+
+        Raises:
+            UnsignedError: it needs the chain's node, which is down.
+        """
 
 
 class Token(msgspec.Struct):
@@ -54,7 +62,11 @@ class Purchase:
         return {} if self.token is None else {CREDIT_HEADER: self.token.text}
 
     def paying_headers(self, answer: Answer) -> dict[str, str]:
-        """What a 402 asks for."""
+        """What a 402 asks for.
+
+        Raises:
+            UnsignedError: it cannot be signed now.
+        """
         code = msgspec.json.decode(answer.body)["error"]
         self._refusals += 1
         self._purse.journal.promise(self._refusals < _PATIENCE, f"payments are refused for ever: {code}")
@@ -65,7 +77,8 @@ class Purchase:
                 f"a token of {self.payer} with {self.token.left + self.price} left was refused",
             )
             self.token = None
-        offer = msgspec.json.decode(base64.b64decode(dict(answer.headers)[REQUIRED_HEADER]))
+        headers = {name.lower(): value for name, value in answer.headers}
+        offer = msgspec.json.decode(base64.b64decode(headers[REQUIRED_HEADER.lower()]))
         requirement = offer["accepts"][0]
         self.price = self._purse.prices[self._kind] = int(requirement["amount"])
         inner, payment_id = self._purse.signer.sign(requirement)

@@ -38,19 +38,38 @@ def processes(seed: int, directory: Path) -> Journal:
     Raises:
         Violation: a promise was broken.
     """
+    return _live("processes", ProcessRun, seed, directory)
 
+
+def paid_processes(seed: int, directory: Path) -> Journal:
+    """One seed with real processes that are paid on a local chain.
+
+    Raises:
+        Violation: a promise was broken.
+    """
+    # Its chains cost imports that the other layers do without.
+    from tests.chaos.paid_processes import PaidRun
+
+    return _live("paid", PaidRun, seed, directory)
+
+
+def _live(layer: str, kind: type[ProcessRun], seed: int, directory: Path) -> Journal:
     async def live() -> Journal:
-        world = ProcessRun(seed, directory)
+        world = kind(seed, directory)
         try:
             await world.run()
         except Exception as error:
-            raise _told(world.journal, "processes", error) from error
+            raise _told(world.journal, layer, error) from error
         return world.journal
 
     return asyncio.run(live())
 
 
-LAYERS: Final[dict[str, Run]] = {"simulation": simulation, "processes": processes}
+LAYERS: Final[dict[str, Run]] = {
+    "simulation": simulation,
+    "processes": processes,
+    "paid": paid_processes,
+}
 
 
 def _told(journal: Journal, layer: str, error: Exception) -> Violation:

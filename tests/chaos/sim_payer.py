@@ -22,13 +22,13 @@ from tests.chaos.journal import Journal
 from tests.chaos.sim_seeker import Ask
 from tests.fakes.payouts import Fuse, Killed, PlayChain, PlayPurse
 
-_ADMIN: Final = f"crk_{'a' * 12}_{'A' * 43}"
+ADMIN: Final = f"crk_{'a' * 12}_{'A' * 43}"
 _MOST_POINTS: Final = 40
 _ROUNDS: Final = 5
 
 ADMIN_KEY: Final = ApiKey(
-    key_id=str(key_id_of(_ADMIN)),
-    key_hash=hash_api_key(_ADMIN),
+    key_id=str(key_id_of(ADMIN)),
+    key_hash=hash_api_key(ADMIN),
     name="payouts",
     scope=KeyScope.ADMIN,
     user_id=None,
@@ -71,7 +71,7 @@ class AskedBook:
     async def _call(self, method: str, target: str, body: msgspec.Struct | None = None) -> Answer:
         sent = b"" if body is None else msgspec.json.encode(body)
         try:
-            answer = await self._ask(method, target, {"Authorization": f"Bearer {_ADMIN}"}, sent)
+            answer = await self._ask(method, target, {"Authorization": f"Bearer {ADMIN}"}, sent)
         except ConnectionError:
             raise BookError("The coordinator cannot be asked.") from None
         if answer.status >= 400 and answer.status != 409:

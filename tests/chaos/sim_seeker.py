@@ -12,7 +12,7 @@ import msgspec
 from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.transport.http_types import Answer
 from tests.chaos.journal import Journal
-from tests.chaos.purses import Purchase, Purse
+from tests.chaos.purses import Purchase, Purse, UnsignedError
 
 Ask = Callable[[str, str, dict[str, str], bytes], Awaitable[Answer]]
 """Sends a request; a ConnectionError means that the answer will never be known."""
@@ -125,7 +125,11 @@ class SimSeeker:
             except ConnectionError:
                 answer = None
             if answer is not None and answer.status == 402 and purchase is not None:
-                headers = named | purchase.paying_headers(answer)
+                try:
+                    headers = named | purchase.paying_headers(answer)
+                except UnsignedError:
+                    headers = named
+                    await self._pause(_POLL_SECONDS)
                 continue
             if answer is not None and answer.status not in _GONE:
                 break

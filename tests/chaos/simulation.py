@@ -16,6 +16,7 @@ from uuid import UUID
 
 import apsw
 
+from compute_router.actors import payment_requests
 from compute_router.actors.messages.worker_registry import CountWorkers
 from compute_router.actors.policy import MatchingPolicy
 from compute_router.actors.runtime import ask
@@ -107,9 +108,12 @@ class Simulation:
         await self._boot()
         tasks = await self._begin()
         try:
-            points = (*PORT_POINTS, *MONEY_POINTS, *POINTS) if self.bank else POINTS
+            points = self._points
             self._arm(points[self.seed // 2 % len(points)], self.rng.randint(0, 4))
-            with mock.patch.object(commit, "uuid", self):
+            with (
+                mock.patch.object(commit, "uuid", self),
+                mock.patch.object(payment_requests, "uuid", self),
+            ):
                 for _ in range(_STEPS):
                     await self._step()
                 await self._calm(tasks)
@@ -128,7 +132,7 @@ class Simulation:
         self._check_file()
 
     def uuid4(self) -> UUID:
-        """Ids of jobs decide in which order things are done, so they belong to the seed, too."""
+        """Ids of jobs and payouts decide in which order things are done, so they belong to the seed, too."""
         return UUID(int=self.rng.getrandbits(128), version=4)
 
     # One step
@@ -295,10 +299,14 @@ class Simulation:
             self.journal.fault("wall clock steps")
             self.clock.step_wall(self.rng.choice([-3_600_000, -5_000, 5_000, 60_000]))
         elif what == 8:
-            points = (*PORT_POINTS, *MONEY_POINTS, *POINTS) if self.bank else POINTS
-            self._arm(self.rng.choice(points), self.rng.randint(0, 3))
+            self._arm(self.rng.choice(self._points), self.rng.randint(0, 3))
         elif (said := worker.misbehave()) is not None:
             self.journal.fault("misbehaving worker", said)
+
+    @property
+    def _points(self) -> tuple[Point | str, ...]:
+        """Where the coordinator may be killed; those of money only if it is paid."""
+        return (*PORT_POINTS, *MONEY_POINTS, *POINTS) if self.bank else POINTS
 
     def _arm(self, point: Point | str, countdown: int) -> None:
         if isinstance(point, tuple):
@@ -513,7 +521,7 @@ class Simulation:
 
     def _compare_books(self, bank: Bank, file: apsw.Connection) -> None:
         purses = [seeker.purse for seeker in self.seekers if seeker.purse is not None]
-        accepted = {job_id: pubkey for job_id, pubkey in self.promises.accepted}
+        accepted = {job_id: pubkey for (job_id, pubkey), _ in self.promises.accepted.items()}
         addresses = {one.pubkey: one.payout_address for one in self.workers if one.payout_address is not None}
         workers = WorkersBook(accepted, addresses)
         Books(self.journal, file, purses, bank.book(), workers, frozenset(bank.lied)).compare()

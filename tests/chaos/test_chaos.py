@@ -22,10 +22,12 @@ from compute_router.storage.interface import IdempotencyKey, Replay
 from compute_router.storage.sqlite_store import SqliteStore
 from compute_router.transport import paid_jobs
 from tests.chaos.journal import Violation
+from tests.chaos.money_promises import MoneyPromise
 from tests.chaos.runs import simulation
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 240
+_KILLED_IN_A_STOP = 502
 
 
 def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +54,21 @@ def test_real_processes_that_are_killed_keep_every_promise() -> None:
     ran = chaos("--layer", "processes", "--seeds", "6", "--jobs", "3")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert " 0 violations" in ran.stdout
+
+
+@pytest.mark.acceptance
+def test_real_processes_that_are_paid_keep_every_promise_about_money() -> None:
+    # The last of them is on the EVM chain.
+    ran = chaos("--layer", "paid", "--seeds", "4", "--jobs", "4")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert " 0 violations" in ran.stdout
+    for promise in MoneyPromise:
+        assert promise.value in ran.stdout
+
+
+def test_a_kill_in_the_middle_of_a_stop_leaves_no_task_behind(tmp_path: Path) -> None:
+    journal = simulation(_KILLED_IN_A_STOP, tmp_path)
+    assert journal.faults["SIGTERM"]
 
 
 def test_a_seed_repeats_itself() -> None:
@@ -150,7 +167,7 @@ def test_a_receipt_that_does_not_prove_its_result_is_found(
 @pytest.mark.usefixtures("quiet")
 def test_a_result_that_is_given_away_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(paid_jobs, "awaits_payment", lambda view: False)
-    assert "was given away" in first_violation(tmp_path)
+    assert MoneyPromise.RELEASED.value in first_violation(tmp_path)
 
 
 @pytest.mark.usefixtures("quiet")
@@ -172,7 +189,7 @@ def test_a_refusal_that_is_believed_without_a_look_at_the_chain_is_found(
             self.outcome_read(OutcomeRead(event.payment_id, StillOpen()), now)
 
     monkeypatch.setattr(PaymentCore, "settle_answered", gullible)
-    assert "should be" in first_violation(tmp_path)
+    assert MoneyPromise.DELIVERED.value in first_violation(tmp_path)
 
 
 def _fields(struct: Any) -> dict[str, Any]:

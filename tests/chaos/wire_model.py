@@ -12,6 +12,7 @@ from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.messages import Frame, JobAck, JobAssign
 from compute_router.storage.check import problems
 from tests.chaos.journal import Journal
+from tests.chaos.released import Vouches, check_release, is_withheld, without_payment
 
 
 class WirePromises:
@@ -25,6 +26,7 @@ class WirePromises:
         self.assigned: dict[tuple[str, int], str] = {}
         self.accepted: dict[str, tuple[str, int | None]] = {}
         self.outputs: dict[tuple[str, str], list[bytes]] = {}
+        self.vouches: Vouches = lambda payer, amount, reference: True
 
     def was_acknowledged(self, user: str, key: str | None, job_id: str) -> None:
         """A seeker saw a 201."""
@@ -35,6 +37,9 @@ class WirePromises:
 
     def was_answered(self, job_id: str, view: dict[str, Any], body: bytes) -> None:
         """A seeker saw a job; once it has ended, every later answer must be the same to the byte."""
+        if "payment" in view:
+            check_release(self.journal, job_id, view, self.vouches)
+            body = without_payment(view)
         earlier = self.answered.get(job_id)
         self.journal.promise(earlier is None or earlier[0] == body, f"the answer about {job_id} changed")
         if JobStatus(view["status"]) in FINAL:
@@ -98,6 +103,9 @@ class WirePromises:
             )
         for job_id, (_, view) in self.answered.items():
             status, _, _, result = jobs[job_id]
+            if is_withheld(view):
+                promise(status == "completed", f"{job_id} was withheld and is {status}")
+                continue
             promise(
                 (view["status"], view["result"]) == (status, msgspec.json.decode(result)),
                 f"{job_id} was answered as {view}, stored is {status} {result!r}",

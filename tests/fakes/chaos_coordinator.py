@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,8 @@ from compute_router.protocol.errors import StorageUnavailableError
 from compute_router.protocol.units import DurationMs
 from compute_router.storage.interface import Store
 from compute_router.storage.sqlite_store import open_sqlite_store
-from tests.fakes.chaos_store import Place, faulty
+from tests.fakes.chaos_payments import hurried_payments
+from tests.fakes.chaos_store import Place, faulty, point_name
 
 HURRIED: Final = partial(
     MatchingPolicy,
@@ -47,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True):
     """When to die: at the ``countdown``-th passing of a place by a transaction with this call.
 
     The disk fails for ``ill_commits`` transactions in a row, after ``well_commits`` that went well.
+    ``port`` is a point of the talks with facilitator and chain, passed ``countdown`` times before, too.
     """
 
     place: Place | None = None
@@ -54,6 +57,14 @@ class Plan(msgspec.Struct, frozen=True):
     countdown: int = 0
     well_commits: int = 0
     ill_commits: int = 0
+    port: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How reports name the point."""
+        if self.port is not None or self.place is None:
+            return self.port or "nowhere"
+        return point_name(self.place, self.call)
 
 
 class Doom:
@@ -90,12 +101,15 @@ class Doom:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the coordinator with the plan; returns its exit code, if it lives to have one."""
-    doom = Doom(msgspec.json.decode(arguments[0], type=Plan))
+    plan = msgspec.json.decode(arguments[0], type=Plan)
+    doom = Doom(plan)
+    paid = "--payments" in arguments
 
     def open_store(path: Path) -> Store:
         return faulty(open_sqlite_store(path), doom, lambda changes: None)
 
     with (
+        hurried_payments(plan.port, plan.countdown) if paid else nullcontext(),
         mock.patch.object(run_coordinator, "open_sqlite_store", open_store),
         mock.patch.object(run_coordinator, "MatchingPolicy", HURRIED),
         # The only place between a commit and what follows from it.

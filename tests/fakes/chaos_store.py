@@ -28,6 +28,11 @@ class Place(Enum):
     BEFORE_ANSWERS = "before_answers"
 
 
+def point_name(place: Place, call: str | None) -> str:
+    """How reports name a point."""
+    return place.value if call is None else f"{place.value}:{call}"
+
+
 CHANGES: Final = (
     "insert_job",
     "assign_job",
