@@ -22,6 +22,7 @@ from compute_router.actors.clock import SystemClock
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import Refused, Settled, Unknown, Verified
+from compute_router.storage.settlement_book import SettlementBook
 from compute_router.transport.payments.local_facilitator import LocalFacilitator, Restarts
 from compute_router.transport.payments.remote_facilitator import RemoteFacilitator
 from tests.payments.paying import PRICE, EvmScene, Scene, SolanaScene
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from tools.local_chains.evm import LocalEvm
 
 PATIENCE_SECONDS = 30.0
+BLOCK_PATIENCE_SECONDS = 30.0
+"""How long a settlement waits for its block, if nothing else is said."""
+_SENDS = {Chain.MONAD: "eth_sendRawTransaction", Chain.SOLANA: "sendTransaction"}
 
 
 @pytest.fixture(params=["evm", "solana"])
@@ -177,13 +181,12 @@ def test_killed_between_broadcast_and_answer_the_outcome_is_found_and_nothing_is
     inner = scene.signed()
     scene.local.faults.hold_transactions = True
     first = start()
-    sends = "eth_sendRawTransaction" if scene.chain is Chain.MONAD else "sendTransaction"
     asking = subprocess.Popen(
         [sys.executable, "-c", _ASK, first.url + "/settle", scene.body(inner).decode()],
         stderr=subprocess.DEVNULL,
     )
     try:
-        _until(lambda: scene.local.requests.get(sends, 0) > 0)
+        _until(lambda: scene.local.requests.get(_SENDS[scene.chain], 0) > 0)
         first.end(signal.SIGKILL)
     finally:
         asking.wait(PATIENCE_SECONDS)
@@ -303,10 +306,69 @@ def test_it_ends_when_its_parent_is_killed(scene: Scene, tmp_path: Path) -> None
         text=True,
     )
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    child = int(parent.stdout.readline().split()[0])
     parent.kill()
     parent.communicate()
     _until(lambda: not _lives(child))
+
+
+def test_when_its_parent_is_killed_it_leaves_its_book_to_the_next_at_once_whatever_waits_for_a_block(
+    scene: Scene, tmp_path: Path
+) -> None:
+    body, key = scene.body(), key_file(scene, tmp_path)
+    scene.local.faults.hold_transactions = True
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT, scene.chain.value, str(key), scene.local.rpc_url],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    child, url = parent.stdout.readline().split()
+    asking = subprocess.Popen(
+        [sys.executable, "-c", _ASK, url + "/settle", body.decode()], stderr=subprocess.DEVNULL
+    )
+    try:
+        _until(lambda: scene.local.requests.get(_SENDS[scene.chain], 0) > 0)
+    finally:
+        parent.kill()
+        parent.communicate()
+    killed = time.monotonic()
+    _until(lambda: not _lives(int(child)))
+    assert time.monotonic() - killed < BLOCK_PATIENCE_SECONDS / 3
+    asking.wait(PATIENCE_SECONDS)
+    scene.local.release()
+
+    async def next_one() -> None:
+        facilitator = LocalFacilitator(scene.chain, key, scene.local.rpc_url)
+        await facilitator.start()
+        async with httpx.AsyncClient(timeout=PATIENCE_SECONDS, trust_env=False) as client:
+            assert (await client.post(facilitator.url + "/settle", content=body, headers=JSON)).json()[
+                "success"
+            ]
+        await facilitator.stop()
+
+    asyncio.run(next_one())
+    assert scene.paid == PRICE
+
+
+def test_a_facilitator_of_a_coordinator_waits_for_the_one_before_it_to_give_up_the_book(
+    scene: Scene, tmp_path: Path
+) -> None:
+    key = key_file(scene, tmp_path)
+    before = SettlementBook(key.with_name("gas.key.book"))
+    command = [sys.executable, "-m", "compute_router.transport.facilitator", "--chain", scene.chain.value]
+    command += ["--key", str(key), "--port", "0", "--supervised"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(scene.local.rpc_url + "\n")
+        process.stdin.flush()
+        assert "waiting for the facilitator" in process.stderr.readline()
+        before.close()
+        assert "listening on" in process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 _ASK = """
@@ -317,11 +379,12 @@ _PARENT = """
 import asyncio, sys
 from pathlib import Path
 from compute_router.protocol.networks import Chain
+from compute_router.storage.settlement_book import SettlementBook
 from compute_router.transport.payments.local_facilitator import LocalFacilitator
 async def main():
     facilitator = LocalFacilitator(Chain(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
     await facilitator.start()
-    print(facilitator.pid, flush=True)
+    print(facilitator.pid, facilitator.url, flush=True)
     await asyncio.sleep(600)
 asyncio.run(main())
 """

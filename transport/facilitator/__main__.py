@@ -8,6 +8,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from compute_router.protocol.chain_key_file import read_chain_key
-from compute_router.protocol.errors import ComputeRouterError, ConfigurationError
+from compute_router.protocol.errors import ComputeRouterError, ConfigurationError, DatabaseInUseError
 from compute_router.protocol.log_format import log_to_stderr
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
@@ -26,6 +28,9 @@ logger = logging.getLogger("compute_router.facilitator")
 
 DEFAULT_PORTS: Final = {Chain.MONAD: 4011, Chain.SOLANA: 4021}
 _LONGEST_URL: Final = 4096
+_BOOK_PAUSE_SECONDS: Final = 0.1
+_BOOK_PATIENCE_SECONDS: Final = 30.0
+"""How long a facilitator of a coordinator waits for the book: the one before it may still be ending."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +143,7 @@ async def serve(settings: Settings) -> None:
     from compute_router.transport.facilitator.server import FacilitatorServer
     from compute_router.transport.facilitator.settling import Settling
 
-    book = SettlementBook(settings.db)
+    book = await _open_book(settings.db, _BOOK_PATIENCE_SECONDS if settings.supervised else 0.0)
     try:
         side = open_chain_side(
             settings.chain, key, settings.rpc_url, confirm_seconds=settings.confirm_seconds
@@ -154,7 +159,7 @@ async def serve(settings: Settings) -> None:
         print(f"{label} facilitator listening on http://{host}:{port}", flush=True)
         print(f"  pays fees as {side.address}, asks {urlsplit(settings.rpc_url).hostname}", flush=True)
         await server.problem()  # which writes what it finds to the log
-        await _told_to_stop(settings.supervised)
+        await _told_to_stop()
         logger.info("stopping: settlements under way are brought to an end")
         await server.stop()
     finally:
@@ -162,20 +167,38 @@ async def serve(settings: Settings) -> None:
         book.close()
 
 
-async def _told_to_stop(supervised: bool) -> None:
+async def _open_book(path: Path, patience: float) -> SettlementBook:
+    deadline = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            return SettlementBook(path)
+        except DatabaseInUseError:
+            if time.monotonic() >= deadline:
+                raise
+        if not told:
+            logger.warning("waiting for the facilitator that uses %s to end", path)
+            told = True
+        await asyncio.sleep(_BOOK_PAUSE_SECONDS)
+
+
+async def _told_to_stop() -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    if supervised:
-        # Whoever started this holds the other end of the pipe; it closes however he ends.
-        def read() -> None:
-            if not os.read(0, 4096):
-                loop.remove_reader(0)
-                told.set()
-
-        loop.add_reader(0, read)
     await told.wait()
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of standard input, and end this process at once.
+
+    Whoever started it holds the other end of the pipe; it closes however he ends. His next facilitator needs
+    the book, and finds in it what was sent: nothing is gained by waiting for blocks that nobody asks about.
+    """
+    while os.read(0, 4096):
+        pass
+    os._exit(0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,6 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Requests to the node, whose URL may hold an API key, are nobody's business.
     for chatty in ("httpx", "httpx2", "httpcore", "urllib3", "web3", "solana"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    if settings.supervised:
+        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         asyncio.run(serve(settings))
     except ComputeRouterError as error:
