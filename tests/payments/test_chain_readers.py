@@ -231,7 +231,7 @@ BLOCK = {"number": "0x64", "timestamp": "0x1"}
 
 @contextmanager
 def node(**methods: Callable[..., Any]) -> Iterator[str]:
-    server = RpcServer(methods, Faults())
+    server = RpcServer({"eth_chainId": lambda: hex(10143)} | methods, Faults())
     try:
         yield server.url
     finally:
@@ -318,6 +318,49 @@ def test_a_node_that_knows_nothing_of_finality_is_asked_for_its_newest_block(on_
 
     with node(eth_getBlockByNumber=block, eth_call=lambda *_: "0x" + "0" * 64) as url:
         assert read(url, on_evm) == StillOpen()
+
+
+def test_an_error_about_the_last_final_block_is_no_reason_to_believe_a_newer_one(on_evm: EvmScene) -> None:
+    asked: list[str] = []
+    errors = [RpcError(-32005, "limit exceeded"), RpcError(-32000, "header not found")]
+
+    def block(tag: str, _: bool) -> Any:
+        asked.append(tag)
+        if errors:
+            raise errors.pop()
+        return BLOCK
+
+    with node(eth_getBlockByNumber=block, eth_call=lambda *_: "0x" + "0" * 64) as url:
+        for _ in range(2):
+            with pytest.raises(NodeError):
+                read(url, on_evm)
+        assert read(url, on_evm) == StillOpen()
+    assert set(asked) == {"finalized"}
+
+
+def test_a_node_that_knew_a_final_block_is_never_asked_for_a_newer_one(on_evm: EvmScene) -> None:
+    answers: list[Any] = [BLOCK, RpcError(-32602, "unknown block tag"), BLOCK]
+    asked: list[str] = []
+
+    def block(tag: str, _: bool) -> Any:
+        asked.append(tag)
+        answer = answers.pop(0)
+        if isinstance(answer, RpcError):
+            raise answer
+        return answer
+
+    async def scenario(url: str) -> None:
+        reader = EvmChainReader(JsonRpc(url), PAYMENT_NETWORKS[Chain.MONAD].asset)
+        payment = on_evm.payment(on_evm.signed())
+        assert await reader.outcome(payment) == StillOpen()
+        with pytest.raises(NodeError):
+            await reader.outcome(payment)
+        assert await reader.outcome(payment) == StillOpen()
+        await reader.close()
+
+    with node(eth_getBlockByNumber=block, eth_call=lambda *_: "0x" + "0" * 64) as url:
+        asyncio.run(scenario(url))
+    assert asked == ["finalized"] * 3
 
 
 @pytest.mark.parametrize("nonsense", [None, 5, "0x", "0xzz", [], {}, {"number": 1}, "0x" + "g" * 64])

@@ -226,7 +226,19 @@ def test_a_transfer_in_a_block_is_not_owed_again_however_late_it_is_asked_about(
     scene.both_were_paid_once()
 
 
-def test_a_database_that_forgot_that_it_paid_does_not_pay_again(on_evm: Scene) -> None:
+def test_a_transfer_of_a_killed_run_is_settled_by_the_next_one_days_later(on_evm: Scene) -> None:
+    on_evm.run(rounds=0)
+    on_evm.local.chain.mine_empty(20_000)
+    on_evm.local.advance(2 * 86_400)
+    on_evm.local.chain.mine_empty(31_000)
+    on_evm.local.requests.clear()
+    assert on_evm.run() == Report(settled=2, refused=0, open=0)
+    on_evm.both_were_paid_once()
+    assert on_evm.local.requests["eth_getLogs"] == 0
+
+
+@pytest.mark.parametrize("blocks", [0, 20_000])
+def test_a_database_that_forgot_that_it_paid_does_not_pay_again(on_evm: Scene, blocks: int) -> None:
     """The payout is there, its transfer is not: as after a restored backup."""
     with contextlib.suppress(Killed):
         on_evm.run(Fuse(3))
@@ -239,6 +251,8 @@ def test_a_database_that_forgot_that_it_paid_does_not_pay_again(on_evm: Scene) -
             await purse.send(prepared.transaction_data)
 
     on_evm.with_purse(pay_behind_its_back)
+    on_evm.local.advance(blocks)
+    on_evm.local.chain.mine_empty(blocks)
     assert on_evm.run() == Report(settled=2, refused=0, open=0)
     on_evm.both_were_paid_once()
 

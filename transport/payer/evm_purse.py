@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -39,8 +40,8 @@ CHAIN_ID: Final = int(NETWORK.caip2.partition(":")[2])
 AUTHORIZATION_LIVES: Final = 3600
 """Seconds. As long as this a payout that went wrong on the chain stays open before it is owed again."""
 
-_SEARCH_SECONDS: Final = 30 * 86_400
-"""How far back a transfer is looked for that a restored database has forgotten."""
+_CLOCKS_DIFFER_SECONDS: Final = 3600
+"""Before a payout was recorded it was not carried out; but the coordinator's clock is not the chain's."""
 
 _TRANSFER: Final = keccak_256(
     b"transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)"
@@ -60,7 +61,10 @@ _TYPES: Final = {
 
 
 class _Transfer(msgspec.Struct, frozen=True):
-    """What is recorded of a signed transfer."""
+    """What is recorded of a signed transfer.
+
+    ``signed_since``: seconds since 1970 by the chain's clock; before them the payout was surely not carried out.
+    """
 
     chain: str
     sender: str
@@ -68,6 +72,7 @@ class _Transfer(msgspec.Struct, frozen=True):
     authorization: str
     valid_before: int
     raw: str
+    signed_since: int
 
 
 _TRANSFERS: Final = msgspec.json.Decoder(_Transfer)
@@ -116,14 +121,18 @@ class EvmPurse:
             PurseError: the fees cannot be paid.
             ChainUnreadableError: the node cannot be asked.
         """
-        valid_before = await self._chain_time() + AUTHORIZATION_LIVES
+        newest = await self._newest_time()
+        # This machine's clock may be behind; so is a chain that is idle.
+        valid_before = max(int(self._now()), newest) + AUTHORIZATION_LIVES
         authorization = authorization_nonce(payout.payout_id)
         data = self._call_data(payout, valid_before, authorization)
         call = {"from": self.address, "to": FACTS.asset, "data": data}
         gas = _GAS_WITHOUT_ESTIMATE
         # A payout of a restored database may have been carried out before. Then this transfer must be
         # recorded though the token will not take it: the outcome shows the one that was.
-        if not await self._is_used(authorization):
+        if await self._is_used(authorization):
+            newest = int(datetime.fromisoformat(payout.created_at).timestamp()) - _CLOCKS_DIFFER_SECONDS
+        else:
             try:
                 gas = _number(await self._rpc.call("eth_estimateGas", call)) * 5 // 4
             except NodeError as error:
@@ -153,6 +162,7 @@ class EvmPurse:
             authorization,
             valid_before,
             "0x" + bytes(signed.raw_transaction).hex(),
+            newest,
         )
         return Prepared(msgspec.json.encode(transfer).decode(), "0x" + bytes(signed.hash).hex())
 
@@ -180,16 +190,16 @@ class EvmPurse:
         transfer = _transfer(payout.transaction_data)
         if transfer.chain != NETWORK.caip2:
             raise PurseError(f"Payout {payout.payout_id} was signed for {transfer.chain[:64]}.")
-        return await self._reader.outcome(_as_payment(payout, transfer))
+        return await self._reader.outcome(_as_payment(payout, transfer), transfer.signed_since)
 
     async def _is_used(self, authorization: str) -> bool:
         data = AUTHORIZATION_STATE + self.address[2:].lower().rjust(64, "0") + authorization[2:]
         return bool(_number(await self._rpc.call("eth_call", {"to": FACTS.asset, "data": data}, "latest")))
 
-    async def _chain_time(self) -> int:
-        """Seconds since 1970. This machine's clock may be behind; so is a chain that is idle."""
+    async def _newest_time(self) -> int:
+        """Seconds since 1970 of the newest block."""
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        return max(int(self._now()), _number(block.get("timestamp") if isinstance(block, dict) else None))
+        return _number(block.get("timestamp") if isinstance(block, dict) else None)
 
     async def _gas_money(self) -> int:
         return _number(await self._rpc.call("eth_getBalance", self.address, "latest"))
@@ -268,8 +278,9 @@ def _as_payment(payout: OpenPayout, transfer: _Transfer) -> Payment:
         expires_at=UnixMs(transfer.valid_before * 1000),
         x402_version=2,
         payload=msgspec.json.encode({"payload": {"authorization": authorization}}),
-        requirements=msgspec.json.encode({"maxTimeoutSeconds": _SEARCH_SECONDS}),
+        requirements=b"{}",
         credit_token_hash="",
+        transaction_ref=payout.transaction_ref,
     )
 
 

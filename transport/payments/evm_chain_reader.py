@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from compute_router.protocol.payments import NotSettled, Payment, Settled, StillOpen
 from compute_router.protocol.units import MicroUsd
+from compute_router.transport.payments.evm_log_search import Block, LogSearch, number, read_block
 from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc, NodeError
 
 BALANCE_OF: Final = "0x70a08231"
@@ -18,17 +19,19 @@ AUTHORIZATION_USED: Final = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209
 AUTHORIZATION_CANCELED: Final = "0x1cdd46ff242716cdaa72d159d339a485b3438398348d68f09d7c8c0a59353d81"
 TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 
-_BLOCKS_AT_ONCE: Final = 100
-"""Public nodes search no more blocks for logs in one question."""
-_QUESTIONS_AT_ONCE: Final = 8
-_FURTHEST_BACK: Final = 50_000
 _CLOCKS_DIFFER_SECONDS: Final = 900
+_CLOCKS_DIFFER_MOST_SECONDS: Final = 24 * 3600
+"""So much longer than it was asked to live an authorization may be taken; see ``evm_authorizations``."""
+
+
+_NO_SUCH_BLOCK: Final = (-32602, -39001)
 
 
 class _Transfer(msgspec.Struct, frozen=True, rename={"sender": "from"}):
     sender: str
-    validBefore: str  # noqa: N815 - the name of the wire
+    validBefore: str  # noqa: N815 - the names of the wire
     nonce: str
+    validAfter: str = "0"  # noqa: N815
 
 
 class _Inner(msgspec.Struct, frozen=True):
@@ -43,11 +46,6 @@ class _Requirements(msgspec.Struct, frozen=True, rename="camel"):
     max_timeout_seconds: int = 3600
 
 
-class _Block(msgspec.Struct, frozen=True):
-    number: str
-    timestamp: str
-
-
 class EvmChainReader:
     """Implements :class:`~compute_router.actors.payment_ports.ChainReader` for one token of an EVM chain.
 
@@ -57,7 +55,9 @@ class EvmChainReader:
     def __init__(self, rpc: JsonRpc, asset: str) -> None:
         self._rpc = rpc
         self._asset = asset
-        self._tag = "finalized"
+        self._search = LogSearch(rpc, asset)
+        self._knows_finality = False
+        self._checked_for: str | None = None
 
     async def balance(self, payer: str) -> MicroUsd:
         """What a payer has of the token, in the newest block.
@@ -65,31 +65,36 @@ class EvmChainReader:
         Raises:
             ChainUnreadableError: the chain cannot be read.
         """
-        return MicroUsd(_number(await self._ask_token(BALANCE_OF + _word(payer), "latest")))
+        return MicroUsd(number(await self._ask_token(BALANCE_OF + _word(payer), "latest")))
 
-    async def outcome(self, payment: Payment) -> Settled | NotSettled | StillOpen:
+    async def outcome(
+        self, payment: Payment, signed_since: int | None = None
+    ) -> Settled | NotSettled | StillOpen:
         """What became of an authorization, whoever sent it.
+
+        ``signed_since``: seconds since 1970 of the chain; before them nobody can have used it. None: what it
+        says itself must do.
 
         Raises:
             ChainUnreadableError: the chain cannot be read, or its logs do not reach back far enough.
         """
+        await self._check_chain(payment.network)
         transfer = msgspec.json.decode(payment.payload, type=_Payload).payload.authorization
         if payment.transaction_ref is None:
             block = await self._last_block()
         else:
             block, receipt = await asyncio.gather(self._last_block(), self._receipt(payment.transaction_ref))
-            if receipt is not None and self._settles(receipt, payment, transfer, _number(block.number)):
+            if receipt is not None and self._settles(receipt, payment, transfer, number(block.number)):
                 return Settled(payment.transaction_ref)
         # Of that very block, so that a node behind a balancer mixes in no younger or older one.
         used = await self._ask_token(
             AUTHORIZATION_STATE + _word(transfer.sender) + _word(transfer.nonce), block.number
         )
-        if _number(used):
-            lives = msgspec.json.decode(payment.requirements, type=_Requirements).max_timeout_seconds
-            not_before = int(transfer.validBefore) - lives - _CLOCKS_DIFFER_SECONDS
-            return await self._how_it_was_used(payment, transfer, _number(block.number), not_before)
+        if number(used):
+            since = _since(payment, transfer) if signed_since is None else (signed_since,)
+            return await self._how_it_was_used(payment, transfer, block, since)
         # The token takes an authorization only in blocks before this time, and time does not go back.
-        if _number(block.timestamp) >= int(transfer.validBefore):
+        if number(block.timestamp) >= int(transfer.validBefore):
             return NotSettled("authorization_expired")
         return StillOpen()
 
@@ -97,15 +102,25 @@ class EvmChainReader:
         """Give up the connections."""
         await self._rpc.close()
 
-    async def _last_block(self) -> _Block:
+    async def _check_chain(self, network: str) -> None:
+        """A node of another chain knows nothing of a payment; what it says would be taken for the truth."""
+        if self._checked_for == network:
+            return
+        chain_id = number(await self._rpc.call("eth_chainId"))
+        if network != f"eip155:{chain_id}":
+            raise ChainUnreadableError(f"The node is one of chain {chain_id}, and the payment is of {network}.")
+        self._checked_for = network
+
+    async def _last_block(self) -> Block:
         try:
-            return _converted(await self._rpc.call("eth_getBlockByNumber", self._tag, False), _Block)
-        except NodeError:
-            if self._tag == "latest":
+            block = read_block(await self._rpc.call("eth_getBlockByNumber", "finalized", False))
+        except NodeError as error:
+            # Not every node knows of finality. But one that did has trouble of its own now, such as a limit.
+            if self._knows_finality or not _says_no_such_block(error):
                 raise
-            # Not every node knows of finality.
-            self._tag = "latest"
-            return await self._last_block()
+            return read_block(await self._rpc.call("eth_getBlockByNumber", "latest", False))
+        self._knows_finality = True
+        return block
 
     async def _ask_token(self, data: str, block: str) -> str:
         answer = await self._rpc.call("eth_call", {"to": self._asset, "data": data}, block)
@@ -114,10 +129,10 @@ class EvmChainReader:
         return answer
 
     async def _how_it_was_used(
-        self, payment: Payment, transfer: _Transfer, newest: int, not_before: int
+        self, payment: Payment, transfer: _Transfer, newest: Block, since: Sequence[int]
     ) -> Settled | NotSettled:
         """A used nonce is no payment yet: its owner may cancel it, or sign it for somebody else too."""
-        log = await self._log_of_use(transfer, newest, not_before)
+        log = await self._log_of_use(transfer, newest, since)
         if log["topics"][0].lower() == AUTHORIZATION_CANCELED:
             return NotSettled("authorization_cancelled")
         reference = str(log["transactionHash"])
@@ -142,57 +157,42 @@ class EvmChainReader:
             used = [AUTHORIZATION_USED, "0x" + _word(transfer.sender), "0x" + _word(transfer.nonce)]
             logs = receipt["logs"]
             return (
-                _number(receipt["blockNumber"]) <= newest
+                number(receipt["blockNumber"]) <= newest
                 and any(self._is_of_token(log) and _topics(log) == used for log in logs)
                 and any(self._is_the_transfer(log, payment) for log in logs)
             )
         except (ChainUnreadableError, LookupError, TypeError):
             return False
 
-    async def _log_of_use(self, transfer: _Transfer, newest: int, not_before: int) -> dict[str, Any]:
-        topics = [
-            [AUTHORIZATION_USED, AUTHORIZATION_CANCELED],
-            "0x" + _word(transfer.sender),
-            "0x" + _word(transfer.nonce),
-        ]
-        for spans in _spans_back_from(newest):
-            found = await asyncio.gather(*(self._logs(topics, first, last) for first, last in spans))
-            for logs in found:
-                if logs:
-                    return logs[0]
-            oldest = spans[-1][0]
-            block = _converted(await self._rpc.call("eth_getBlockByNumber", hex(oldest), False), _Block)
-            if _number(block.timestamp) < not_before:
-                break
-        raise ChainUnreadableError("The chain says that an authorization was used, and has no log of it.")
-
-    async def _logs(self, topics: list[Any], first: int, last: int) -> list[dict[str, Any]]:
-        asked = {"address": self._asset, "topics": topics, "fromBlock": hex(first), "toBlock": hex(last)}
-        logs = await self._rpc.call("eth_getLogs", asked)
-        if not isinstance(logs, list):
-            raise ChainUnreadableError("The chain's node answered eth_getLogs with nonsense.")
-        return [log for log in logs if not log.get("removed")]
+    async def _log_of_use(self, transfer: _Transfer, newest: Block, since: Sequence[int]) -> dict[str, Any]:
+        sender, nonce = "0x" + _word(transfer.sender), "0x" + _word(transfer.nonce)
+        topics = [[AUTHORIZATION_USED, AUTHORIZATION_CANCELED], sender, nonce]
+        log = await self._search.find(sender + nonce, topics, newest, since)
+        if log is None:
+            raise ChainUnreadableError("The chain says that an authorization was used, and has no log of it.")
+        return log
 
     def _is_the_transfer(self, log: dict[str, Any], payment: Payment) -> bool:
         return (
             self._is_of_token(log)
             and _topics(log) == [TRANSFER, "0x" + _word(payment.payer), "0x" + _word(payment.pay_to)]
-            and _number(log["data"]) == payment.amount
+            and number(log["data"]) == payment.amount
         )
 
     def _is_of_token(self, log: dict[str, Any]) -> bool:
         return str(log["address"]).lower() == self._asset.lower()
 
 
-def _spans_back_from(newest: int) -> Iterator[list[tuple[int, int]]]:
-    """Spans of blocks that may be searched at once, backwards, a few together."""
-    last = newest
-    while last >= 0 and newest - last < _FURTHEST_BACK:
-        spans: list[tuple[int, int]] = []
-        while last >= 0 and len(spans) < _QUESTIONS_AT_ONCE:
-            spans.append((max(0, last - _BLOCKS_AT_ONCE + 1), last))
-            last -= _BLOCKS_AT_ONCE
-        yield spans
+def _since(payment: Payment, transfer: _Transfer) -> list[int]:
+    """Times before which an authorization was used by nobody, likeliest first."""
+    lives = msgspec.json.decode(payment.requirements, type=_Requirements).max_timeout_seconds
+    likely = int(transfer.validBefore) - lives - _CLOCKS_DIFFER_SECONDS
+    # Its maker's clock may be wrong by far. Not that of the chain, which kept the time when it begins.
+    return [likely, max(int(transfer.validAfter), likely - _CLOCKS_DIFFER_MOST_SECONDS)]
+
+
+def _says_no_such_block(error: NodeError) -> bool:
+    return error.rpc_code in _NO_SUCH_BLOCK or "unknown block" in error.said.lower()
 
 
 def _topics(log: dict[str, Any]) -> list[str]:
@@ -202,17 +202,3 @@ def _topics(log: dict[str, Any]) -> list[str]:
 def _word(value: str) -> str:
     """An address or a nonce as the chain's machine has it: 32 bytes, in lower-case hex."""
     return value.removeprefix("0x").lower().rjust(64, "0")
-
-
-def _number(value: Any) -> int:
-    try:
-        return int(value, 16)
-    except (TypeError, ValueError):
-        raise ChainUnreadableError("The chain's node answered with what is no number.") from None
-
-
-def _converted(value: Any, kind: type[_Block]) -> _Block:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        raise ChainUnreadableError("The chain's node answered with what is no block.") from None
