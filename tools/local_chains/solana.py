@@ -76,6 +76,11 @@ class LocalSolana:
         """Move the chain's clock ahead; 61 seconds make every blockhash of now expire."""
         self.chain.ahead_s += seconds
 
+    def forget(self) -> None:
+        """Lose all history, and keep all balances, as a node does that is started from a snapshot."""
+        self.chain.landed.clear()
+        self.chain.oldest_slot = self.chain.slot
+
     def release(self) -> None:
         """Let held transactions land."""
         self.chain.release()

@@ -66,6 +66,7 @@ class SolanaChain:
         self.faults = faults
         self.ahead_s = 0.0
         self.landed: dict[str, Landed] = {}
+        self.oldest_slot = 0
         self._held: list[VersionedTransaction] = []
         self._issued: dict[Hash, int] = {}
         self._started = time.time()

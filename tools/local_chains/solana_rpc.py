@@ -47,7 +47,7 @@ class SolanaRpc:
             "getGenesisHash": lambda: _DEVNET_GENESIS,
             "getSlot": lambda *_: chain.slot,
             "getBlockHeight": lambda *_: chain.slot,
-            "getFirstAvailableBlock": lambda: 0,
+            "getFirstAvailableBlock": lambda: chain.oldest_slot,
             "getBlockTime": lambda slot: int(chain.now - (chain.slot - slot) * 0.4),
             "getEpochInfo": self._epoch,
             "getLatestBlockhash": self._latest_blockhash,

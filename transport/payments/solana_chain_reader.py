@@ -27,8 +27,10 @@ _MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 _CONFIRMED: Final = {"commitment": "confirmed"}
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 20
-_LOOK_BACK_SECONDS: Final = 3600
-"""A blockhash lives for little more than a minute: nothing older can be ours, even if clocks differ."""
+_CLOCKS_DIFFER_SECONDS: Final = 3600
+"""A blockhash lives for little more than a minute: so far from ``expires_at`` nothing is ours, even if clocks
+differ."""
+_MOST_REMEMBERED: Final = 1000
 
 SURELY_OVER: Final = DurationMs(120_000)
 """So long after ``expires_at`` a node that never heard of a blockhash is behind no more: it is too old."""
@@ -40,6 +42,15 @@ class _Inner(msgspec.Struct, frozen=True):
 
 class _Payload(msgspec.Struct, frozen=True):
     payload: _Inner
+
+
+class _Context(msgspec.Struct, frozen=True):
+    slot: int
+
+
+class _Validity(msgspec.Struct, frozen=True):
+    context: _Context
+    value: bool
 
 
 class SolanaChainReader:
@@ -58,6 +69,8 @@ class SolanaChainReader:
         self._asset = asset
         self._surely_over = surely_over
         self._now = now
+        self._checked_for: str | None = None
+        self._looked_through: dict[str, str] = {}
 
     async def balance(self, payer: str) -> MicroUsd:
         """What a payer has in his token account; 0 when there is none.
@@ -84,6 +97,7 @@ class SolanaChainReader:
         Raises:
             ChainUnreadableError: the chain cannot be read.
         """
+        await self._check_chain(payment.network)
         text = msgspec.json.decode(payment.payload, type=_Payload).payload.transaction
         message = VersionedTransaction.from_bytes(base64.b64decode(text)).message
         if payment.transaction_ref is not None:
@@ -91,38 +105,76 @@ class SolanaChainReader:
             if named is not None:
                 return named
         # In this order: what may land no more has landed before it is looked for, or never will.
-        over = await self._is_over(payment, str(message.recent_blockhash))
-        found = await self._landed(payment, message)
+        over_at = await self._over_at(payment, str(message.recent_blockhash))
+        found = await self._landed(payment, message, over_at)
         if found is not None:
             return found
-        return NotSettled("blockhash_expired") if over else StillOpen()
+        if over_at is None:
+            return StillOpen()
+        await self._check_memory(payment)
+        return NotSettled("blockhash_expired")
 
     async def close(self) -> None:
         """Give up the connections."""
         await self._rpc.close()
 
-    async def _is_over(self, payment: Payment, blockhash: str) -> bool:
+    async def _check_chain(self, network: str) -> None:
+        """A node of another chain knows nothing of a payment; what it says would be taken for the truth."""
+        if self._checked_for == network:
+            return
+        genesis = await self._rpc.call("getGenesisHash")
+        if not isinstance(genesis, str) or not genesis.startswith(network.removeprefix("solana:")):
+            raise ChainUnreadableError(f"The node is not one of {network}, which the payment is of.")
+        self._checked_for = network
+
+    async def _check_memory(self, payment: Payment) -> None:
+        """That a node knows of no transaction means something only if it would know of one."""
+        oldest = await self._rpc.call("getFirstAvailableBlock")
+        if oldest == 0:
+            return
+        began = await self._rpc.call("getBlockTime", oldest)
+        if not isinstance(began, int) or began > payment.expires_at / 1000 - _CLOCKS_DIFFER_SECONDS:
+            raise ChainUnreadableError("The chain's node keeps too little history to know of a payment.")
+
+    async def _over_at(self, payment: Payment, blockhash: str) -> int | None:
+        """A final slot since which the transaction can land no more; None: it may still land."""
         if self._now() * 1000 < payment.expires_at + self._surely_over:
-            return False
+            return None
+        slot = 0
         for commitment in ("processed", "finalized"):
             answer = await self._rpc.call("isBlockhashValid", blockhash, {"commitment": commitment})
-            if not isinstance(answer, dict) or not isinstance(answer.get("value"), bool):
-                raise ChainUnreadableError("The chain's node answered isBlockhashValid with nonsense.")
-            if answer["value"]:
-                return False
-        return True
+            try:
+                validity = msgspec.convert(answer, _Validity)
+            except msgspec.ValidationError:
+                raise ChainUnreadableError(
+                    "The chain's node answered isBlockhashValid with nonsense."
+                ) from None
+            if validity.value:
+                return None
+            slot = validity.context.slot
+        return slot
 
-    async def _landed(self, payment: Payment, message: Any) -> Settled | NotSettled | None:
+    async def _landed(self, payment: Payment, message: Any, since: int | None) -> Settled | NotSettled | None:
+        found = await self._look_through(payment, message, since)
+        # What was found nowhere may be in what an odd node left out: next time all of it is looked at.
+        self._looked_through.pop(payment.payment_id, None)
+        return found
+
+    async def _look_through(
+        self, payment: Payment, message: Any, since: int | None
+    ) -> Settled | NotSettled | None:
         wanted = to_bytes_versioned(message)
         memo = _memo(message)
-        oldest = min(payment.expires_at / 1000, self._now()) - _LOOK_BACK_SECONDS
-        before: str | None = None
+        oldest = min(payment.expires_at / 1000, self._now()) - _CLOCKS_DIFFER_SECONDS
+        newest = (payment.expires_at + self._surely_over) / 1000 + _CLOCKS_DIFFER_SECONDS
+        before = self._looked_through.get(payment.payment_id)
         for _ in range(_MOST_PAGES):
-            page = await self._page(_source(message), before)
+            page = await self._page(_source(message), before, since)
             for entry in page:
-                if (entry.get("blockTime") or oldest) < oldest:
+                at = entry.get("blockTime") or oldest
+                if at < oldest:
                     return None
-                if memo is not None and memo not in (entry.get("memo") or memo):
+                if at > newest or (memo is not None and memo not in (entry.get("memo") or memo)):
                     continue
                 if await self._has_message(entry["signature"], wanted):
                     if entry.get("err") is not None:
@@ -130,11 +182,22 @@ class SolanaChainReader:
                     return Settled(str(entry["signature"]))
             if len(page) < _PAGE:
                 return None
-            before = page[-1]["signature"]
-        raise ChainUnreadableError("The payer's account has too many transactions to look through.")
+            before = str(page[-1]["signature"])
+            if since is not None:
+                # Nothing can come before these any more: should this be broken off, it goes on from here.
+                self._remember(payment.payment_id, before)
+        raise ChainUnreadableError("The payer's account has too many transactions to look through at once.")
 
-    async def _page(self, address: str, before: str | None) -> list[dict[str, Any]]:
+    def _remember(self, payment_id: str, before: str) -> None:
+        if len(self._looked_through) >= _MOST_REMEMBERED and payment_id not in self._looked_through:
+            self._looked_through.pop(next(iter(self._looked_through)))
+        self._looked_through[payment_id] = before
+
+    async def _page(self, address: str, before: str | None, since: int | None) -> list[dict[str, Any]]:
         options: dict[str, Any] = {**_CONFIRMED, "limit": _PAGE}
+        if since is not None:
+            # A node that is behind another one says so, instead of leaving out what is new.
+            options["minContextSlot"] = since
         if before is not None:
             options["before"] = before
         page = await self._rpc.call("getSignaturesForAddress", address, options)
