@@ -361,7 +361,9 @@ def test_a_facilitator_of_a_coordinator_waits_for_the_one_before_it_to_give_up_t
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdin and process.stdout and process.stderr
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
         process.stdin.write(scene.local.rpc_url + "\n")
         process.stdin.flush()
         assert "waiting for the facilitator" in process.stderr.readline()

@@ -1,7 +1,7 @@
 """The facilitator's HTTP side: x402's ``/verify``, ``/settle`` and ``/supported``, and ``/health``.
 
-Whatever blocks, which is all of the x402 library, runs in threads. Settlements have threads of their own, so
-that waiting for blocks keeps no verification waiting.
+Whatever blocks, which is all of the x402 library, runs in threads. Settlements have threads and a queue of
+their own: waiting for blocks keeps no verification waiting, and no verification keeps a settlement out.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from tornado import web
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
+from tornado.http1connection import HTTP1Connection
 
 from compute_router.protocol.errors import (
     ComputeRouterError,
-    ConfigurationError,
     PayloadTooLargeError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -28,13 +26,14 @@ from compute_router.protocol.errors import (
 from compute_router.protocol.log_format import place
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.transport.facilitator.bodies import PaymentError, Question, read_question
+from compute_router.transport.facilitator.bounded_server import MOST_CONNECTIONS, BoundedServer
 from compute_router.transport.facilitator.library_side import LibrarySide
 from compute_router.transport.facilitator.settling import Checked, Ended, Settling
 
 logger = logging.getLogger(__name__)
 
 _MOST_BODY_BYTES: Final = 64 * 1024
-_MOST_READ_BYTES: Final = 1024 * 1024
+_MOST_READ_BYTES: Final = 128 * 1024
 """What is longer than this is cut off unanswered; what is between is told that it is too long."""
 _VERIFY_THREADS: Final = 8
 _SETTLE_THREADS: Final = 16
@@ -53,15 +52,14 @@ class BusyError(UnavailableError):
 class FacilitatorServer:
     """Answers for one chain until it is stopped."""
 
-    def __init__(self, chain: Chain, side: LibrarySide, settling: Settling) -> None:
+    def __init__(
+        self, chain: Chain, side: LibrarySide, settling: Settling, *, connections: int = MOST_CONNECTIONS
+    ) -> None:
         self.chain = chain
         self.side = side
         self._settling = settling
-        self._verifiers = ThreadPoolExecutor(_VERIFY_THREADS, "verify")
-        self._settlers = ThreadPoolExecutor(_SETTLE_THREADS, "settle")
-        self._under_way = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._verifications = _Lane("verify", _VERIFY_THREADS)
+        self._settlements = _Lane("settle", _SETTLE_THREADS)
         self._problem: tuple[float, str | None] | None = None
         self._asking = asyncio.Lock()
         routes = [(path, kind, {"server": self}) for path, kind in _ROUTES]
@@ -71,38 +69,26 @@ class FacilitatorServer:
             default_handler_class=_Nowhere,
             default_handler_args={"server": self},
         )
-        self._http = HTTPServer(application, max_body_size=_MOST_READ_BYTES)
+        self.http = BoundedServer(application, largest_body=_MOST_READ_BYTES, connections=connections)
 
     def listen(self, host: str, port: int) -> int:
-        """Start to answer; returns the port.
-
-        Raises:
-            ConfigurationError: the address cannot be listened on.
-        """
-        try:
-            sockets = bind_sockets(port, host)
-        except OSError as error:
-            raise ConfigurationError(
-                f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port."
-            ) from error
-        self._http.add_sockets(sockets)
-        return int(sockets[0].getsockname()[1])
+        """See :meth:`BoundedServer.listen_on`."""
+        return self.http.listen_on(host, port)
 
     async def stop(self) -> None:
         """Take no more questions, let those under way end, and close."""
-        self._http.stop()
-        await self._idle.wait()
-        await self._http.close_all_connections()
-        self._verifiers.shutdown(wait=False)
-        self._settlers.shutdown(wait=False)
+        self.http.stop()
+        await self._verifications.end()
+        await self._settlements.end()
+        await self.http.close_all_connections()
 
     async def verify(self, question: Question) -> Checked:
         """See :meth:`Settling.verify`."""
-        return await self._in_thread(self._verifiers, self._settling.verify, question)
+        return await self._verifications.run(self._settling.verify, question)
 
     async def settle(self, question: Question) -> Ended:
         """See :meth:`Settling.settle`."""
-        return await self._in_thread(self._settlers, self._settling.settle, question)
+        return await self._settlements.run(self._settling.settle, question)
 
     async def supported(self) -> dict[str, Any]:
         """The answer to ``GET /supported``."""
@@ -120,14 +106,27 @@ class FacilitatorServer:
                 self._problem = (now, problem)
             return self._problem[1]
 
-    async def _in_thread(
-        self, threads: ThreadPoolExecutor, work: Callable[[Question], T], question: Question
-    ) -> T:
+
+class _Lane:
+    """Threads for one kind of work, and a queue before them that does not grow for ever."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, name)
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def run(self, work: Callable[[Question], T], question: Question) -> T:
+        """Do it in a thread.
+
+        Raises:
+            BusyError: too much of it is under way.
+        """
         if self._under_way >= _MOST_WAITING:
             raise BusyError("Too many payments are under way. Try again later.")
         self._under_way += 1
         self._idle.clear()
-        running = asyncio.get_running_loop().run_in_executor(threads, work, question)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work, question)
         running.add_done_callback(self._one_done)
         # Whoever asked may go away; what was begun is brought to its end.
         return await asyncio.shield(running)
@@ -139,10 +138,23 @@ class FacilitatorServer:
         if not running.cancelled():
             running.exception()
 
+    async def end(self) -> None:
+        """Wait for all that is under way."""
+        await self._idle.wait()
+        self._threads.shutdown(wait=False)
+
 
 class _Handler(web.RequestHandler):
     def initialize(self, server: FacilitatorServer) -> None:
         self.server = server
+
+    def prepare(self) -> None:
+        assert isinstance(self.request.connection, HTTP1Connection)
+        self.server.http.begun(self.request.connection.stream)
+
+    def on_finish(self) -> None:
+        assert isinstance(self.request.connection, HTTP1Connection)
+        self.server.http.answered(self.request.connection.stream)
 
     def answer(self, body: object, status: int = 200) -> None:
         self.set_status(status)
