@@ -70,7 +70,7 @@ _GC_THRESHOLDS = (20_000, 20, 20)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an operator can choose. ``unused`` are variables of payments that are set while they are off."""
+    """Everything an operator can choose. ``unused`` are variables about payments that are off."""
 
     chain: Chain
     host: str
@@ -352,7 +352,7 @@ def check_payment_settings(
                 raise ConfigurationError(f"{flag} is for --payments on, and payments are off")
         unused = tuple(_variable(flag) for flag in _PAYMENT_FLAGS if environ.get(_variable(flag)))
         said = _is_given("--payments", argv) or environ.get(_variable("--payments"))
-        # Wallets on this machine use the node as well, so that one says nothing about what the operator wants.
+        # Wallets on this machine use the node as well, so that says nothing about what the operator wants.
         meant = [name for name in unused if name != _variable("--rpc-url")]
         if meant and not said:
             raise ConfigurationError(

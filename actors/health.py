@@ -18,6 +18,10 @@ class HealthBoard:
         else:
             self._problems[part] = problem
 
+    def problem(self, part: str) -> str | None:
+        """What is wrong with one part."""
+        return self._problems.get(part)
+
     @property
     def problems(self) -> list[str]:
         """All standing problems."""

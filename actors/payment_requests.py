@@ -29,6 +29,7 @@ from compute_router.actors.messages.stored_earnings import (
     FindCredit,
     FindPayment,
     GetEarnings,
+    GetMoneyTotals,
     ListPayable,
     LoadOpenPayouts,
     PutPayoutAddress,
@@ -46,7 +47,7 @@ from compute_router.protocol.ledger import (
     after_step,
 )
 from compute_router.protocol.payment_state import PaymentEvent
-from compute_router.protocol.payments import Credit, NewPayment, Payable, Payment, Payout
+from compute_router.protocol.payments import Credit, MoneyTotals, NewPayment, Payable, Payment, Payout
 from compute_router.protocol.payout_state import PayoutEvent
 from compute_router.protocol.units import UnixMs
 from compute_router.storage.interface import JobView, Store
@@ -218,6 +219,10 @@ def _get_earnings(store: Store, clock: Clock, request: GetEarnings) -> WorkerEar
     )
 
 
+def _get_money_totals(store: Store, clock: Clock, request: GetMoneyTotals) -> MoneyTotals:
+    return store.money_totals()
+
+
 def _put_payout_address(store: Store, clock: Clock, request: PutPayoutAddress) -> None:
     store.put_payout_address(request.address)
 
@@ -276,6 +281,7 @@ PAYMENT_ACTIONS: Final[dict[type[Message], Any]] = {
     FindCredit: _find_credit,
     FindPayment: _find_payment,
     GetEarnings: _get_earnings,
+    GetMoneyTotals: _get_money_totals,
     PutPayoutAddress: _put_payout_address,
     ListPayable: _list_payable,
     RecordPayouts: _record_payouts,
@@ -284,5 +290,5 @@ PAYMENT_ACTIONS: Final[dict[type[Message], Any]] = {
 }
 
 READ_ONLY_PAYMENT_REQUESTS: Final[frozenset[type[Message]]] = frozenset(
-    {LoadOpenPayments, FindCredit, FindPayment, GetEarnings, ListPayable, LoadOpenPayouts}
+    {LoadOpenPayments, FindCredit, FindPayment, GetEarnings, GetMoneyTotals, ListPayable, LoadOpenPayouts}
 )

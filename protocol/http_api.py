@@ -10,6 +10,7 @@ from msgspec import Meta
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, ModelName, PrivacyClass, ProviderType, Tier, UserId
 from compute_router.protocol.payment_state import PaymentState
+from compute_router.protocol.payments_api import PaymentsPublic
 from compute_router.protocol.receipts import PublicKeyHex
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -162,6 +163,7 @@ class HealthAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     problems: list[str] = []
     notes: list[str] = []
     limits: LimitsShown | None = None
+    payments: PaymentsPublic | None = None
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

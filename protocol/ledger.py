@@ -46,6 +46,11 @@ def payout_account(pubkey: str) -> str:
     return f"payout:{pubkey}"
 
 
+def account_kind(account: str) -> str:
+    """What an account is counted under: the name before its colon; the operator's are counted alone."""
+    return account if account.startswith("operator:") else account.partition(":")[0]
+
+
 def fee_of(amount: MicroUsd, fee_bps: int) -> MicroUsd:
     """The operator's share of a price, rounded down; ``fee_bps`` are hundredths of a percent, 0 to 10000."""
     if not 0 <= fee_bps <= BPS_PER_WHOLE:

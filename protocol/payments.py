@@ -129,6 +129,19 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True):
     amount_left: MicroUsd
 
 
+class MoneyTotals(msgspec.Struct, frozen=True):
+    """Sums over all payments and accounts.
+
+    ``payments`` has for each state the number and the sum, ``accounts`` the sum of each kind of account, by
+    the names of ``ledger.account_kind``; what never was is not in them. ``oldest_settlement`` is the time of
+    the last step of the payment that has been settling or unknown longest, None if there is none.
+    """
+
+    payments: dict[PaymentState, tuple[int, MicroUsd]]
+    accounts: dict[str, MicroUsd]
+    oldest_settlement: UnixMs | None
+
+
 class PayoutAddress(msgspec.Struct, frozen=True):
     """Where a worker wants its earnings, signed by its key at a time."""
 

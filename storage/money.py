@@ -14,6 +14,7 @@ from compute_router.protocol.payment_state import PaymentEvent
 from compute_router.protocol.payments import (
     Credit,
     Earnings,
+    MoneyTotals,
     NewPayment,
     Payable,
     Payment,
@@ -88,6 +89,9 @@ class MoneyStore(Protocol):
 
     def ledger_sum(self) -> MicroUsd:
         """The sum of all accounts, which is zero unless the database is damaged."""
+
+    def money_totals(self) -> MoneyTotals:
+        """How all payments and accounts stand together; reads no single one of them."""
 
     def put_payout_address(self, address: PayoutAddress) -> bool:
         """Keep where a worker wants its earnings; False if one is kept that was signed then or later."""

@@ -76,6 +76,28 @@ MONEY_RULES: Final = (
         """,
     ),
     (
+        "Of payments that are {} there are {} of {} by their tally, and {} of {}.",
+        """
+        SELECT state, coalesce(tally.payments, 0), coalesce(tally.amount, 0), found.payments, found.amount
+        FROM (SELECT state, count(*) AS payments, sum(amount) AS amount FROM payments GROUP BY state) AS found
+        LEFT JOIN payment_totals AS tally USING (state)
+        WHERE (tally.payments, tally.amount) IS NOT (found.payments, found.amount)
+        UNION ALL
+        SELECT state, payments, amount, 0, 0 FROM payment_totals
+        WHERE (payments, amount) <> (0, 0) AND state NOT IN (SELECT state FROM payments)
+        """,
+    ),
+    (
+        "The accounts {} come to {} by their tally, and to {}.",
+        """
+        SELECT kind, coalesce(ledger_totals.amount, 0), found.amount FROM (
+            SELECT iif(account GLOB 'operator:*', account, substr(account, 1, instr(account || ':', ':') - 1))
+            AS kind, sum(amount) AS amount FROM ledger GROUP BY 1
+        ) AS found LEFT JOIN ledger_totals USING (kind)
+        WHERE coalesce(ledger_totals.amount, 0) <> found.amount
+        """,
+    ),
+    (
         "Account {} is overdrawn: {}.",
         (
             "SELECT account, amount FROM balances "

@@ -17,6 +17,7 @@ def _literals(states: Iterable[Enum]) -> str:
 
 # Literals in the order of the table, so that SQLite sees that the condition of a partial index is the same.
 open_payment: Final = _literals(state for state in PaymentState if state in OPEN_PAYMENTS)
+_asked_payment: Final = _literals((PaymentState.SETTLING, PaymentState.UNKNOWN))
 _open_payout: Final = _literals(OPEN_PAYOUTS)
 _unfinished: Final = _literals(status for status in JobStatus if status in UNFINISHED)
 
@@ -111,6 +112,17 @@ BALANCE: Final = "SELECT amount FROM balances WHERE account = ?1"
 
 # The sum of all accounts. Read once, at the start.
 LEDGER_SUM: Final = "SELECT coalesce(sum(amount), 0) FROM balances"
+
+# How many payments are in each state, and what they come to. A row for each state.
+PAYMENT_TOTALS: Final = "SELECT state, payments, amount FROM payment_totals"
+
+# Since when the settlement that has been waiting longest is where it is.
+OLDEST_SETTLEMENT: Final = f"""
+SELECT min(updated_at_ms) FROM payments INDEXED BY payments_asked WHERE state IN {_asked_payment}
+"""  # noqa: S608 - as above
+
+# The sums of all accounts of each kind. A row for each kind.
+LEDGER_TOTALS: Final = "SELECT kind, amount FROM ledger_totals"
 
 # Keep where a worker wants its earnings, unless what is kept was signed then or later.
 PUT_PAYOUT_ADDRESS: Final = """

@@ -10,6 +10,7 @@ from compute_router.protocol.payments import (
     Credit,
     Earnings,
     Entry,
+    MoneyTotals,
     NewPayment,
     Payable,
     Payment,
@@ -126,6 +127,18 @@ class SqliteMoney(MoneyStore):
 
     def ledger_sum(self) -> MicroUsd:
         return MicroUsd(self._session.read(queries.LEDGER_SUM))
+
+    def money_totals(self) -> MoneyTotals:
+        oldest = self._session.read(queries.OLDEST_SETTLEMENT)
+        return MoneyTotals(
+            {
+                PaymentState(state): (count, MicroUsd(amount))
+                for state, count, amount in self._session.rows(queries.PAYMENT_TOTALS)
+                if count
+            },
+            {kind: MicroUsd(amount) for kind, amount in self._session.rows(queries.LEDGER_TOTALS)},
+            None if oldest is None else UnixMs(oldest),
+        )
 
     def put_payout_address(self, address: PayoutAddress) -> bool:
         return self._session.change(

@@ -30,6 +30,7 @@ from compute_router.transport.keys import KeysResource
 from compute_router.transport.limits import AddressGuard, AddressLimits
 from compute_router.transport.listening import ListeningSocket
 from compute_router.transport.patient_loop import watch_patiently
+from compute_router.transport.payments_shown import PaymentsResource
 from compute_router.transport.payouts import PayoutsResource
 from compute_router.transport.quote import QuoteResource
 from compute_router.transport.receipts import CoordinatorResource, ReceiptResource
@@ -181,7 +182,7 @@ def routes(
     trust = TrustResource(system, authentication)
     quotes = None if checkout is None else checkout.quotes
     router.add("GET", "/", WorkerAddress().get)
-    router.add("GET", "/v1/health", HealthResource(system, limits).get)
+    router.add("GET", "/v1/health", HealthResource(system, limits, checkout).get)
     router.add("GET", "/v1/quote", QuoteResource(system.network, quotes).get)
     router.add("POST", "/v1/jobs/commit/*", CommitResource(system, authentication, checkout).post)
     secret = None if checkout is None else checkout.secret
@@ -200,6 +201,7 @@ def routes(
     router.add("GET", "/v1/workers", WorkersResource(system).get)
     router.add("GET", "/v1/workers/*", WorkerRecordResource(system).get)
     router.add("GET", "/v1/workers/*/earnings", EarningsResource(system).get)
+    router.add("GET", "/v1/payments", PaymentsResource(system, authentication, checkout).get)
     payouts = PayoutsResource(system, authentication)
     router.add("GET", "/v1/payouts", payouts.get)
     router.add("POST", "/v1/payouts", payouts.post)

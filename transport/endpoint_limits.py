@@ -67,6 +67,7 @@ COSTS: Final = {
     ("GET", "/v1/workers"): Cost.WORKERS,
     ("GET", "/v1/workers/*"): Cost.WORKERS,
     ("GET", "/v1/workers/*/earnings"): Cost.WORKERS,
+    ("GET", "/v1/payments"): Cost.WORKERS,
     ("GET", "/v1/payouts"): Cost.PAYOUTS,
     ("POST", "/v1/payouts"): Cost.PAYOUTS,
     ("POST", "/v1/payouts/*"): Cost.PAYOUTS,

@@ -42,6 +42,10 @@ class WorkerEarnings(Message, frozen=True):
     payouts: tuple[Payout, ...]
 
 
+class GetMoneyTotals(Message, frozen=True):
+    """Ask: how all payments and accounts stand together. Answer: MoneyTotals."""
+
+
 class PutPayoutAddress(Message, frozen=True):
     """Keep where a worker wants its earnings, unless a newer address is kept. Answer: nothing."""
 

@@ -35,6 +35,24 @@ CREATE INDEX payments_open ON payments (state, expires_at_ms)
 WHERE state IN ('reserved', 'settling', 'unknown');
 CREATE INDEX payments_open_of_payer ON payments (payer, state, amount)
 WHERE state IN ('reserved', 'settling', 'unknown');
+-- Which settlement has been waiting longest.
+CREATE INDEX payments_asked ON payments (updated_at_ms) WHERE state IN ('settling', 'unknown');
+
+-- How many payments are in each state, kept up by every step, so that nobody ever has to count them.
+CREATE TABLE payment_totals (
+    state TEXT PRIMARY KEY,
+    payments INTEGER NOT NULL,
+    amount INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER payments_counted AFTER INSERT ON payments BEGIN
+    INSERT INTO payment_totals (state, payments, amount) VALUES (NEW.state, 1, NEW.amount)
+    ON CONFLICT (state) DO UPDATE SET payments = payments + 1, amount = amount + excluded.amount;
+END;
+CREATE TRIGGER payments_counted_anew AFTER UPDATE OF state ON payments BEGIN
+    UPDATE payment_totals SET payments = payments - 1, amount = amount - OLD.amount WHERE state = OLD.state;
+    INSERT INTO payment_totals (state, payments, amount) VALUES (NEW.state, 1, NEW.amount)
+    ON CONFLICT (state) DO UPDATE SET payments = payments + 1, amount = amount + excluded.amount;
+END;
 
 -- What is left of money that came for jobs that did not. Only the hash of a token is kept.
 CREATE TABLE credits (
@@ -60,9 +78,19 @@ CREATE TABLE balances (
     account TEXT PRIMARY KEY,
     amount INTEGER NOT NULL
 );
+-- And over all accounts of a kind: the part of their names before the colon, the whole name of the operator's.
+CREATE TABLE ledger_totals (
+    kind TEXT PRIMARY KEY,
+    amount INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TRIGGER ledger_kept_in_balances AFTER INSERT ON ledger BEGIN
     INSERT INTO balances (account, amount) VALUES (NEW.account, NEW.amount)
     ON CONFLICT (account) DO UPDATE SET amount = amount + excluded.amount;
+    INSERT INTO ledger_totals (kind, amount) VALUES (
+        iif(NEW.account GLOB 'operator:*', NEW.account, substr(NEW.account, 1, instr(NEW.account || ':', ':') - 1)),
+        NEW.amount
+    )
+    ON CONFLICT (kind) DO UPDATE SET amount = amount + excluded.amount;
 END;
 CREATE TRIGGER ledger_never_changed BEFORE UPDATE ON ledger BEGIN
     SELECT RAISE(ABORT, 'entries of the ledger are never changed');

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from compute_router.protocol.job_state import UNFINISHED, JobStatus
-from compute_router.protocol.ledger import Journal, payout_account, worker_account
+from compute_router.protocol.ledger import Journal, account_kind, payout_account, worker_account
 from compute_router.protocol.payment_state import (
     OPEN_PAYMENTS,
     PaymentEvent,
@@ -17,6 +17,7 @@ from compute_router.protocol.payments import (
     CREDIT_NETWORK,
     Credit,
     Earnings,
+    MoneyTotals,
     NewPayment,
     Payable,
     Payment,
@@ -40,6 +41,7 @@ class Book(msgspec.Struct):
     journals: dict[str, Journal] = {}
     addresses: dict[str, PayoutAddress] = {}
     payouts: dict[str, Payout] = {}
+    asked_at: dict[str, UnixMs] = {}
 
     def open_jobs(self) -> set[str]:
         """The jobs whose payments may still move money."""
@@ -95,6 +97,7 @@ class MemoryMoney(MoneyStore):
             transaction_ref=transaction_ref or payment.transaction_ref,
             reason=reason or payment.reason,
         )
+        self._book().asked_at[payment_id] = now
         return True
 
     def open_payments(self) -> tuple[tuple[Payment, JobStatus], ...]:
@@ -163,6 +166,21 @@ class MemoryMoney(MoneyStore):
     def ledger_sum(self) -> MicroUsd:
         journals = self._book().journals.values()
         return MicroUsd(sum(entry.amount for journal in journals for entry in journal.entries))
+
+    def money_totals(self) -> MoneyTotals:
+        book = self._book()
+        payments: dict[PaymentState, tuple[int, MicroUsd]] = {}
+        for payment in book.payments.values():
+            count, amount = payments.get(payment.state, (0, MicroUsd(0)))
+            payments[payment.state] = count + 1, MicroUsd(amount + payment.amount)
+        accounts: dict[str, MicroUsd] = {}
+        for journal in book.journals.values():
+            for entry in journal.entries:
+                kind = account_kind(entry.account)
+                accounts[kind] = MicroUsd(accounts.get(kind, 0) + entry.amount)
+        asked = {PaymentState.SETTLING, PaymentState.UNKNOWN}
+        times = [book.asked_at[one.payment_id] for one in book.payments.values() if one.state in asked]
+        return MoneyTotals(payments, accounts, min(times, default=None))
 
     def put_payout_address(self, address: PayoutAddress) -> bool:
         self._need_transaction()

@@ -17,6 +17,7 @@ from compute_router.protocol.payment_state import (
 from compute_router.protocol.payments import (
     Earnings,
     Entry,
+    MoneyTotals,
     Payable,
     Payment,
     PaymentView,
@@ -355,6 +356,47 @@ class MoneyContract:
         assert (store.balance("receivable"), store.ledger_sum()) == (0, 0)
 
     # Payout addresses
+
+    def test_totals_follow_every_step_of_every_payment(self, store: Store) -> None:
+        assert store.money_totals() == MoneyTotals({}, {}, None)
+        for number, events in enumerate([(), (), (PaymentEvent.ASK,), (PaymentEvent.RELEASE,)]):
+            name = f"pay-{number}"
+            with store.transaction():
+                store.insert_job(a_job(f"job-{number}"), paid=True)
+                store.reserve_payment(a_payment(name, credit_token_hash=name), f"job-{number}", NOON)
+            move(store, *events, payment_id=name)
+        totals = store.money_totals()
+        assert totals.payments == {
+            PaymentState.RESERVED: (2, 2 * PRICE),
+            PaymentState.SETTLING: (1, PRICE),
+            PaymentState.VOID: (1, PRICE),
+        }
+        assert totals.oldest_settlement == later(7)
+        move(store, PaymentEvent.CONFIRM, payment_id="pay-2")
+        totals = store.money_totals()
+        assert PaymentState.SETTLING not in totals.payments
+        assert totals.payments[PaymentState.SETTLED] == (1, PRICE)
+        assert totals.oldest_settlement is None
+
+    def test_the_oldest_settlement_is_the_one_that_waits_longest(self, store: Store) -> None:
+        for number, hour in ((1, 9), (2, 8)):
+            name = f"pay-{number}"
+            with store.transaction():
+                store.insert_job(a_job(f"job-{number}"), paid=True)
+                store.reserve_payment(a_payment(name, credit_token_hash=name), f"job-{number}", NOON)
+                store.move_payment(name, PaymentEvent.ASK, later(hour))
+        assert store.money_totals().oldest_settlement == later(8)
+
+    def test_accounts_are_summed_by_their_kind(self, store: Store) -> None:
+        with store.transaction():
+            store.post(COMPLETED, NOON)
+            other = Journal(
+                "completion:other", (Entry("worker:b", MicroUsd(1)), Entry("payer:x", MicroUsd(-1)))
+            )
+            store.post(other, NOON)
+        accounts = store.money_totals().accounts
+        assert accounts == {"worker": 9_501, "operator:fees": 500, "receivable": -10_000, "payer": -1}
+        assert sum(accounts.values()) == 0
 
     def test_the_newest_signed_address_counts(self, store: Store) -> None:
         newer = PayoutAddress(DESKTOP, "0xNewer", later(1))

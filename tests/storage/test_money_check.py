@@ -209,6 +209,14 @@ SPOILED = [
         """,
         "The receipt of job job-done names the settlement 0xother, and payment done was settled by None.",
     ),
+    (
+        "UPDATE payment_totals SET payments = 7 WHERE state = 'credited'",
+        "Of payments that are credited there are 7 of 10000 by their tally, and 1 of 10000.",
+    ),
+    (
+        "UPDATE ledger_totals SET amount = 1 WHERE kind = 'credit'",
+        "The accounts credit come to 1 by their tally, and to 7000.",
+    ),
     ("DELETE FROM credits", "Payment credited is credited and there is no credit of it."),
     (
         "UPDATE credits SET amount_left = 10000",

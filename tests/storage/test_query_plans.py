@@ -31,6 +31,9 @@ READ_WHOLE = {
     "LEDGER_SUM",
     "PAYABLE",
     "ALL_OPEN_PAYOUTS",
+    # A row for each state, and for each kind of account.
+    "PAYMENT_TOTALS",
+    "LEDGER_TOTALS",
 }
 
 
@@ -90,6 +93,7 @@ def test_no_query_reads_a_whole_table(connection: apsw.Connection, name: str) ->
         ("ALL_OPEN_PAYOUTS", "INDEX payouts_open"),
         ("PAYOUTS_OF", "INDEX payouts_of_worker"),
         ("UNDER_WAY", "INDEX payouts_open"),
+        ("OLDEST_SETTLEMENT", "INDEX payments_asked"),
         ("BALANCE", "INDEX sqlite_autoindex_balances_1"),
         ("PAYABLE", "INDEX sqlite_autoindex_balances_1"),
     ],

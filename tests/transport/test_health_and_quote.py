@@ -19,7 +19,8 @@ async def test_health_tells_network_time_and_registered_workers(tmp_path: Path) 
         answer = await router.http.get("/v1/health")
     health = answer.json()
     assert answer.status_code == 200
-    assert list(health) == ["status", "workers_online", "network", "timestamp", "limits"]
+    assert list(health) == ["status", "workers_online", "network", "timestamp", "limits", "payments"]
+    assert health["payments"] == {"enabled": False}
     assert (health["status"], health["network"]) == ("ok", NETWORK.caip2)
     assert health["workers_online"] == 1, "a socket that did not register is no worker"
     assert ISO_MS.fullmatch(health["timestamp"])

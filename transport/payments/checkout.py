@@ -70,7 +70,7 @@ class EdgeFacilitator(Facilitator, Protocol):
 class Checkout:
     """Asks for the payment of a job, and takes it if it is good.
 
-    ``secret`` is what credit tokens are made with.
+    ``secret`` is what credit tokens are made with; ``facilitator_at`` a URL, or ``local``, for the operator.
     """
 
     def __init__(
@@ -86,9 +86,10 @@ class Checkout:
         clock: Clock,
         secret: bytes,
         fee_bps: int,
+        facilitator_at: str,
     ) -> None:
         self.quotes = quotes
-        self._offers = offers
+        self.offers = offers
         self._authorizations = authorizations
         self._facilitator = facilitator
         self._reader = reader
@@ -96,16 +97,25 @@ class Checkout:
         self._gate = gate
         self._clock = clock
         self.secret = secret
-        self._fee_bps = fee_bps
+        self.fee_bps = fee_bps
+        self.facilitator_at = facilitator_at
 
     def __repr__(self) -> str:
         """Nothing of the secret."""
-        return f"Checkout({self._offers.network})"
+        return f"Checkout({self.offers.network})"
+
+    def check_available(self) -> None:
+        """Whether a paid commit could be taken now, as far as is known without asking anybody.
+
+        Raises:
+            PaymentsUnavailableError: the facilitator is down; the error says for how long it is left alone.
+        """
+        self._facilitator.check_available()
 
     async def discovery(self, request: Request, variable: str) -> Answer:
         """``GET /.well-known/x402``: everything that is sold here, with what is asked for it."""
         fee_payer = await self._facilitator.fee_payer()
-        return discovery_answer(self._offers, request.headers.get("Host"), fee_payer)
+        return discovery_answer(self.offers, request.headers.get("Host"), fee_payer)
 
     async def payment(self, request: Request, job: NewJob) -> NewPayment:
         """The payment of a job, checked. Its amount is held until :meth:`stored` or :meth:`drop`.
@@ -123,7 +133,7 @@ class Checkout:
         presented = presented_payment(request, offered.offer)
         if presented is None:
             raise PaymentRequiredError("This job must be paid for.", offered.offer)
-        check_accepted(presented, offered, V1_NETWORK_NAMES[self._offers.network])
+        check_accepted(presented, offered, V1_NETWORK_NAMES[self.offers.network])
         amount = MicroUsd(int(offered.requirement["amount"]))
         authorized = self._authorizations.read(
             bytes(presented.payload), offered, amount, self._clock.unix_ms()
@@ -131,11 +141,11 @@ class Checkout:
         payment = NewPayment(
             payment_id=authorized.payment_id,
             payer=authorized.payer,
-            network=self._offers.network,
-            asset=self._offers.facts.asset,
-            pay_to=self._offers.pay_to,
+            network=self.offers.network,
+            asset=self.offers.facts.asset,
+            pay_to=self.offers.pay_to,
             amount=amount,
-            fee=fee_of(amount, self._fee_bps),
+            fee=fee_of(amount, self.fee_bps),
             expires_at=authorized.expires_at,
             x402_version=presented.version,
             payload=v2_payment(authorized.payload, offered),
@@ -188,7 +198,7 @@ class Checkout:
 
     async def _offer(self, request: Request, amount: MicroUsd) -> Offered:
         url = resource_url(request.headers.get("Host"), request.path)
-        return self._offers.offered(amount, url, await self._facilitator.fee_payer())
+        return self.offers.offered(amount, url, await self._facilitator.fee_payer())
 
     async def _credit(self, request: Request, job: NewJob) -> NewPayment:
         if PAYMENT_HEADER in request.headers or PAYMENT_HEADER_V1 in request.headers:
@@ -207,10 +217,10 @@ class Checkout:
             payment_id=payment_id,
             payer=credit.payer,
             network=CREDIT_NETWORK,
-            asset=self._offers.facts.asset,
-            pay_to=self._offers.pay_to,
+            asset=self.offers.facts.asset,
+            pay_to=self.offers.pay_to,
             amount=amount,
-            fee=fee_of(amount, self._fee_bps),
+            fee=fee_of(amount, self.fee_bps),
             expires_at=job.created_at,
             x402_version=0,
             payload=b"",

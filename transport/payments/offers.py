@@ -17,8 +17,8 @@ from compute_router.protocol.units import MicroUsd
 
 SCHEME: Final = "exact"
 
-_DESCRIPTION: Final = "One job on Compute Router. It is charged when its result is there."
-_JSON: Final = "application/json"
+DESCRIPTION: Final = "One job on Compute Router. It is charged when its result is there."
+JSON: Final = "application/json"
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}", re.ASCII)
 
 
@@ -63,14 +63,14 @@ class Offers:
             network=V1_NETWORK_NAMES[self.network],
             max_amount_required=str(amount),
             resource=url,
-            description=_DESCRIPTION,
-            mime_type=_JSON,
+            description=DESCRIPTION,
+            mime_type=JSON,
             pay_to=self.pay_to,
             max_timeout_seconds=seconds,
             asset=self.facts.asset,
             extra=extra,
         )
-        resource = ResourceInfo(url=url, description=_DESCRIPTION, mime_type=_JSON)
+        resource = ResourceInfo(url=url, description=DESCRIPTION, mime_type=JSON)
         shown = requirement.model_dump(by_alias=True, exclude_none=True)
         return Offered(
             requirement=shown,

@@ -101,6 +101,7 @@ def make_checkout(
         clock=system.clock,
         secret=bytes(key),
         fee_bps=settings.fee_bps,
+        facilitator_at=settings.facilitator or "local",
     )
 
 
