@@ -35,9 +35,18 @@ class CommitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CommitAnswer(msgspec.Struct, frozen=True):
-    """A job was stored and will end."""
+    """A job was stored and will end.
+
+    ``credit_token`` is there for paid jobs. It is worth nothing, unless the job fails after its payment was
+    settled: then it pays for another job.
+    """
 
     job_id: str
+    credit_token: str | msgspec.UnsetType = msgspec.UNSET
+
+    def __repr__(self) -> str:
+        """Everything but the token, which is like money."""
+        return f"CommitAnswer({self.job_id!r})"
 
 
 class QuoteAnswer(msgspec.Struct, frozen=True):
@@ -58,7 +67,7 @@ class PaymentAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a job's payment stands. ``amount`` is in micro-USD, which are also the units of USDC.
 
     ``transaction_ref`` names the settlement on its chain. ``credit_token`` is there when the money came and
-    the job failed: it pays for other jobs.
+    the job failed, for those who own the job only: it pays for other jobs.
     """
 
     state: PaymentState

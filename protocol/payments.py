@@ -15,7 +15,7 @@ MICRO_USD_PER_UNIT: Final = 1
 """USDC has six decimals, so one smallest unit is one millionth of a dollar."""
 
 CREDIT_HEADER: Final = "Payment-Credit"
-"""Request header with a credit token; a failed job's answer names the token in ``payment.credit_token``."""
+"""Request header with a credit token; the answer to the commit of a paid job names its token."""
 
 
 class PaymentNetwork(msgspec.Struct, frozen=True):
@@ -60,7 +60,8 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     ``<caip2>/<message hash>`` on Solana. ``payload`` and ``requirements`` are the x402 v2 JSON that
     settlement needs. ``fee`` is the operator's share of ``amount`` (``ledger.fee_of``).
     ``credit_token_hash`` is that of the credit which the payment becomes if its job fails after
-    settlement (``credit_token`` of its ``payment_id``).
+    settlement (``credit_token`` of its ``payment_id``). ``commit_key_hash`` is the SHA-256 hex of the commit's
+    ``Idempotency-Key``, if it had one: who shows that key again is shown the token.
 
     A commit that is paid by credit has the network ``credit``, the id ``credit/<job id>``, ``spends`` is the
     hash of the token that was shown, and it begins as ``SETTLED``.
@@ -79,6 +80,7 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     requirements: bytes
     credit_token_hash: str
     spends: str | None = None
+    commit_key_hash: str | None = None
 
     def __repr__(self) -> str:
         """What it is about, without the authorization."""
@@ -97,6 +99,7 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
     state: PaymentState
     transaction_ref: str | None = None
     reason: str | None = None
+    commit_key_hash: str | None = None
 
 
 class Payment(PaymentView, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ _PAYMENT: Final = """
     payment.payment_id, payment.job_id, payment.payer, payment.network, payment.amount, payment.fee,
     payment.state, payment.transaction_ref, payment.reason, payment.asset, payment.pay_to,
     payment.expires_at_ms, payment.x402_version, CAST(payment.payload AS BLOB),
-    CAST(payment.requirements AS BLOB), payment.credit_token_hash, payment.spends
+    CAST(payment.requirements AS BLOB), payment.credit_token_hash, payment.spends, payment.commit_key_hash
 """
 
 _PAYOUT: Final = """
@@ -35,9 +35,10 @@ _PAYOUT: Final = """
 # Keep the payment of a job, unless its id was used before.
 RESERVE_PAYMENT: Final = """
 INSERT INTO payments (payment_id, job_id, payer, network, asset, pay_to, amount, fee, state, expires_at_ms,
-    x402_version, payload, requirements, credit_token_hash, spends, created_at_ms, updated_at_ms)
+    x402_version, payload, requirements, credit_token_hash, spends, created_at_ms, updated_at_ms,
+    commit_key_hash)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, CAST(?12 AS TEXT), CAST(?13 AS TEXT), ?14, ?15, ?16,
-    ?16)
+    ?16, ?17)
 ON CONFLICT (payment_id) DO NOTHING
 """
 

@@ -10,7 +10,7 @@ from compute_router.storage.faults import unreadable
 
 PaymentRow = tuple[
     str, str, str, str, int, int, str, str | None, str | None, str, str, int, int, bytes, bytes, str,
-    str | None
+    str | None, str | None
 ]  # fmt: skip
 PayoutRow = tuple[str, str, str, int, int, str, str | None, str | None, str | None]
 
@@ -40,6 +40,7 @@ def payment(row: PaymentRow) -> Payment:
             requirements=row[14],
             credit_token_hash=row[15],
             spends=row[16],
+            commit_key_hash=row[17],
         )
     except ValueError as error:
         raise unreadable(f"Payment {row[0]}", error) from error

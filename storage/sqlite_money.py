@@ -54,6 +54,7 @@ class SqliteMoney(MoneyStore):
                 payment.credit_token_hash,
                 payment.spends,
                 now,
+                payment.commit_key_hash,
             ),
         )
 

@@ -19,6 +19,7 @@ from compute_router.protocol.http_api import LimitsShown
 from compute_router.transport.authentication import Authentication
 from compute_router.transport.commit import CommitResource
 from compute_router.transport.cors import Cors
+from compute_router.transport.credit_tokens import CreditTokens
 from compute_router.transport.earnings import EarningsResource
 from compute_router.transport.endpoint_limits import EndpointLimits
 from compute_router.transport.health import HealthResource
@@ -185,11 +186,11 @@ def routes(
     router.add("GET", "/v1/health", HealthResource(system, limits, checkout).get)
     router.add("GET", "/v1/quote", QuoteResource(system.network, quotes).get)
     router.add("POST", "/v1/jobs/commit/*", CommitResource(system, authentication, checkout).post)
-    secret = None if checkout is None else checkout.secret
-    job = JobResource(system, watch, authentication, secret)
+    tokens = CreditTokens() if checkout is None else checkout.tokens
+    job = JobResource(system, watch, authentication, tokens)
     router.add("GET", "/v1/jobs/*", job.get)
     router.add("DELETE", "/v1/jobs/*", job.delete)
-    router.add("GET", "/v1/jobs/*/events", JobEventsResource(system, watch, authentication, secret).get)
+    router.add("GET", "/v1/jobs/*/events", JobEventsResource(system, watch, authentication, tokens).get)
     router.add("GET", "/v1/receipts/*", ReceiptResource(system, authentication, countersigner).get)
     router.add("GET", "/.well-known/compute-router", CoordinatorResource(countersigner).get)
     if checkout is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -64,6 +64,23 @@ _FAILURES: Final = msgspec.json.Decoder(FailedResult)
 _TIERS: Final = {tier.value.lower(): tier for tier in Tier}
 
 
+class _Stored(msgspec.Struct, frozen=True):
+    """A job that was stored just now, and its user's trusted keys."""
+
+    trusted: tuple[str, ...]
+    credit_token: str | msgspec.UnsetType = msgspec.UNSET
+
+
+T = TypeVar("T")
+
+
+def _stored(
+    answer: tuple[str, ...] | T, credit_token: str | msgspec.UnsetType = msgspec.UNSET
+) -> _Stored | T:
+    """The store's answer to a commit, with what whoever committed is told."""
+    return _Stored(answer, credit_token) if isinstance(answer, tuple) else answer
+
+
 class CommitResource:
     """Checks a job whole, and that there is room for it, before anything is stored."""
 
@@ -90,30 +107,30 @@ class CommitResource:
         else:
             stored = await self._store_for(caller, request, job, key)
         if isinstance(stored, Replay):
-            job_id = await self._replay(stored)
+            answer = await self._replay(stored)
         else:
-            await self._submit(job, stored)
-            job_id = job.job_id
+            await self._submit(job, stored.trusted)
+            answer = CommitAnswer(job.job_id, stored.credit_token)
         headers = (KEYS_SUPPORTED, (HEADER, key.key)) if key else (KEYS_SUPPORTED,)
-        return Answer(201, json_answer(CommitAnswer(job_id)).body, headers)
+        return Answer(201, json_answer(answer).body, headers)
 
     async def _store_for(
         self, caller: ApiKey, request: Request, job: NewJob, key: IdempotencyKey | None
-    ) -> tuple[str, ...] | Replay:
+    ) -> _Stored | Replay:
         """As :meth:`_store`, within the limits of an API key. Only what makes a job uses them up."""
         self._rates.take(caller)
-        stored: tuple[str, ...] | Replay | None = None
+        stored: _Stored | Replay | None = None
         try:
             stored = await self._store(request, job, key, caller)
         finally:
-            if not isinstance(stored, tuple):
+            if not isinstance(stored, _Stored):
                 self._rates.give_back(caller)
         return stored
 
     async def _store(
         self, request: Request, job: NewJob, key: IdempotencyKey | None, caller: ApiKey | None = None
-    ) -> tuple[str, ...] | Replay:
-        """Store a job, if there is room: its user's trusted keys, or the earlier commit with this key."""
+    ) -> _Stored | Replay:
+        """Store a job, if there is room; or find the earlier commit with this key."""
         at_once, quota = (caller.jobs_at_once, day_quota(caller, job.created_at)) if caller else (None, None)
         refusal = await ask(self._system.matcher, Reserve(job.user_id, at_once))
         if refusal is not None:
@@ -122,14 +139,14 @@ class CommitResource:
             if isinstance(replay, Replay):
                 return replay
             raise _refused(refusal)
-        stored: tuple[str, ...] | Replay | QuotaUsedUp | None = None
+        stored: _Stored | Replay | QuotaUsedUp | None = None
         try:
             if self._checkout is None:
-                stored = await ask(self._system.store, InsertJob(job, key, quota))
+                stored = _stored(await ask(self._system.store, InsertJob(job, key, quota)))
             else:
                 stored = await self._store_paid(self._checkout, request, InsertJob(job, key, quota))
         finally:
-            if not isinstance(stored, tuple):
+            if not isinstance(stored, _Stored):
                 self._system.matcher.tell(GiveBack(job.user_id))
         if isinstance(stored, QuotaUsedUp):
             assert caller is not None, "only keys have quotas"
@@ -138,7 +155,7 @@ class CommitResource:
 
     async def _store_paid(
         self, checkout: Checkout, request: Request, insert: InsertJob
-    ) -> tuple[str, ...] | Replay | QuotaUsedUp:
+    ) -> _Stored | Replay | QuotaUsedUp:
         """Store a job together with its payment, once that is found good."""
         job, key = insert.job, insert.key
         # A commit is repeated with the same payment, which is not good for a second job.
@@ -147,18 +164,19 @@ class CommitResource:
             return replay
         if job.privacy_class is PrivacyClass.PRIVATE:
             await self._check_trusted(job)
-        payment = await checkout.payment(request, job)
-        stored: tuple[str, ...] | Replay | QuotaUsedUp | PaymentUsed | CreditUsedUp | None = None
+        payment = await checkout.payment(request, job, key)
+        stored: _Stored | Replay | QuotaUsedUp | PaymentUsed | CreditUsedUp | None = None
         try:
-            stored = await ask(self._system.store, msgspec.structs.replace(insert, payment=payment))
+            paid = msgspec.structs.replace(insert, payment=payment)
+            stored = _stored(await ask(self._system.store, paid), checkout.tokens.given(payment.payment_id))
         finally:
-            if not isinstance(stored, tuple):
+            if not isinstance(stored, _Stored):
                 checkout.drop(job.job_id)
         if isinstance(stored, PaymentUsed):
             raise await checkout.used(request, job)
         if isinstance(stored, CreditUsedUp):
             raise await checkout.credit_used_up(request, job)
-        if isinstance(stored, tuple):
+        if isinstance(stored, _Stored):
             checkout.stored(job, payment)
         return stored
 
@@ -192,14 +210,16 @@ class CommitResource:
             self._checkout.ended(ended)
         raise _no_trusted_worker(job.job_id)
 
-    async def _replay(self, replay: Replay) -> str:
+    async def _replay(self, replay: Replay) -> CommitAnswer:
         """The job of an earlier commit with this key, answered as the earlier commit was."""
         if not replay.same_request:
             raise IdempotencyConflictError(f"This {HEADER} was used for another request.")
         view = await ask(self._system.store, GetJob(replay.job_id))
         if view is not None and view.status is JobStatus.FAILED and _FAILURES.decode(view.result).refused:
             raise _no_trusted_worker(replay.job_id)
-        return replay.job_id
+        if self._checkout is None or view is None or view.payment is None:
+            return CommitAnswer(replay.job_id)
+        return CommitAnswer(replay.job_id, self._checkout.tokens.given(view.payment.payment_id))
 
     def _read(self, request: Request, tier: Tier) -> NewJob:
         body = request.json(_COMMITS.decode)

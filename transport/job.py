@@ -30,6 +30,7 @@ from compute_router.protocol.receipts import attach_proof
 from compute_router.protocol.units import iso_from_unix_ms
 from compute_router.storage.interface import ApiKey, JobView
 from compute_router.transport.authentication import Authentication, only_user
+from compute_router.transport.credit_tokens import CreditTokens, ShowToken
 from compute_router.transport.http_types import Answer, Request, json_answer
 from compute_router.transport.job_watch import JobWatch
 from compute_router.transport.paid_jobs import (
@@ -56,10 +57,10 @@ class JobResource:
         system: System,
         watch: JobWatch,
         authentication: Authentication,
-        credit_secret: bytes | None = None,
+        tokens: CreditTokens | None = None,
     ) -> None:
         self._system = system
-        self._credit_secret = credit_secret
+        self._tokens = tokens or CreditTokens()
         self._authentication = authentication
         self._watch = watch
 
@@ -70,13 +71,14 @@ class JobResource:
         if view is None:
             view = await ask(self._system.store, GetJob(job_id))
         view = checked_view(view, only_user(caller))
-        answer = json_answer(job_answer(view, self._credit_secret))
+        answer = json_answer(job_answer(view, self._tokens.shown_to(request, caller)))
         if view.payment is None:
             return answer
         return Answer(answer.status, answer.body, settlement_headers(view))
 
     async def delete(self, request: Request, job_id: str) -> Answer:
-        whose = only_user(self._authentication.caller(request))
+        caller = self._authentication.caller(request)
+        whose = only_user(caller)
         ended = self._watch.watch(job_id)
         try:
             if await ask(self._system.matcher, Cancel(job_id, whose)):
@@ -84,7 +86,7 @@ class JobResource:
                 if view is None:
                     view = await self._cancelled_unpaid(job_id, whose)
                 if view.status is JobStatus.CANCELLED:
-                    return json_answer(job_answer(view, self._credit_secret))
+                    return json_answer(job_answer(view, self._tokens.shown_to(request, caller)))
         finally:
             self._watch.unwatch(job_id, ended)
         view = checked_view(await ask(self._system.store, GetJob(job_id)), whose)
@@ -149,11 +151,8 @@ def checked_view(view: JobView | None, whose: str | None) -> JobView:
     return view
 
 
-def job_answer(view: JobView, credit_secret: bytes | None = None) -> JobAnswer:
-    """A job as its owner sees it, result and receipt byte for byte; what is not paid for is withheld.
-
-    ``credit_secret`` is what credit tokens are made with; without it they are not shown.
-    """
+def job_answer(view: JobView, show_token: ShowToken) -> JobAnswer:
+    """A job as whoever asks sees it, result and receipt byte for byte; what is not paid for is withheld."""
     payment = view.payment
     if payment is not None:
         view = shown_view(view)
@@ -167,6 +166,6 @@ def job_answer(view: JobView, credit_secret: bytes | None = None) -> JobAnswer:
         else msgspec.Raw(attach_proof(receipt.receipt_json, receipt.signature, verified=receipt.verified)),
         created_at=iso_from_unix_ms(view.created_at),
         completed_at=None if view.completed_at is None else iso_from_unix_ms(view.completed_at),
-        payment=msgspec.UNSET if payment is None else payment_answer(payment, credit_secret),
+        payment=msgspec.UNSET if payment is None else payment_answer(payment, show_token(view)),
         payment_ref=payment_ref(view),
     )

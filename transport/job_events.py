@@ -17,6 +17,7 @@ from compute_router.actors.system import System
 from compute_router.protocol.errors import MethodNotAllowedError
 from compute_router.storage.interface import JobView
 from compute_router.transport.authentication import Authentication, only_user
+from compute_router.transport.credit_tokens import CreditTokens, ShowToken
 from compute_router.transport.http_types import Request, SlowReaderError, Stream
 from compute_router.transport.job import checked_view, job_answer
 from compute_router.transport.job_watch import Follower, JobWatch
@@ -35,10 +36,10 @@ class JobEventsResource:
         system: System,
         watch: JobWatch,
         authentication: Authentication,
-        credit_secret: bytes | None = None,
+        tokens: CreditTokens | None = None,
     ) -> None:
         self._system = system
-        self._credit_secret = credit_secret
+        self._tokens = tokens or CreditTokens()
         self._authentication = authentication
         self._watch = watch
 
@@ -60,9 +61,8 @@ class JobEventsResource:
         except BaseException:
             close()
             raise
-        return Stream(
-            "text/event-stream; charset=utf-8", _events(first, follower, self._credit_secret), close
-        )
+        show_token = self._tokens.shown_to(request, caller)
+        return Stream("text/event-stream; charset=utf-8", _events(first, follower, show_token), close)
 
     async def _awaits_payment(self, view: JobView) -> bool:
         if self._system.payments is None or not awaits_payment(view):
@@ -75,13 +75,13 @@ class JobEventsResource:
 
 
 async def _events(
-    first: Progress | JobView | None, follower: Follower, credit_secret: bytes | None
+    first: Progress | JobView | None, follower: Follower, show_token: ShowToken
 ) -> AsyncIterator[bytes]:
     """The steps from the first on; None: the job is done, and its payment is not decided yet."""
     step: Progress | Chunk | JobView | None = first
     waiting = first is None
     while step is not None or waiting:
-        yield _KEEP_ALIVE if step is None else _event(step, credit_secret)
+        yield _KEEP_ALIVE if step is None else _event(step, show_token)
         waiting = False
         if isinstance(step, JobView):
             return
@@ -95,14 +95,14 @@ async def _events(
                 yield _KEEP_ALIVE
 
 
-def _event(step: Progress | Chunk | JobView, credit_secret: bytes | None) -> bytes:
+def _event(step: Progress | Chunk | JobView, show_token: ShowToken) -> bytes:
     match step:
         case Progress(_, status, attempt):
             return _render(b"status", {"status": status, "attempt": attempt})
         case Chunk(_, attempt, seq, delta):
             return _render(b"chunk", {"attempt": attempt, "seq": seq, "delta": delta})
         case JobView():
-            return _render(b"job", job_answer(step, credit_secret))
+            return _render(b"job", job_answer(step, show_token))
 
 
 def _render(name: bytes, data: Any) -> bytes:

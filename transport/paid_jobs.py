@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from compute_router.protocol.credit_token import credit_token
 from compute_router.protocol.http_api import PaymentAnswer
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.payment_offer import RESPONSE_HEADER, RESPONSE_HEADER_V1, V1_NETWORK_NAMES
@@ -40,16 +39,15 @@ def shown_view(view: JobView) -> JobView:
     return view
 
 
-def payment_answer(payment: PaymentView, secret: bytes | None) -> PaymentAnswer:
-    """A payment as its job's owner sees it. ``secret`` is what credit tokens are made with, if at hand."""
-    credited = payment.state is PaymentState.CREDITED
+def payment_answer(payment: PaymentView, token: str | None) -> PaymentAnswer:
+    """A payment as whoever asks sees it, with the token of its credit if that is his."""
     return PaymentAnswer(
         state=payment.state,
         amount=payment.amount,
         network=payment.network,
         payer=payment.payer,
         transaction_ref=payment.transaction_ref,
-        credit_token=credit_token(secret, payment.payment_id) if credited and secret is not None else None,
+        credit_token=token,
     )
 
 

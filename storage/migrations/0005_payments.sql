@@ -24,6 +24,8 @@ CREATE TABLE payments (
     credit_token_hash TEXT NOT NULL,
     -- The credit that this payment was taken from, by what is kept of its token.
     spends TEXT,
+    -- What is kept of the Idempotency-Key of its commit, which the token of the credit is shown to.
+    commit_key_hash TEXT,
     transaction_ref TEXT,
     reason TEXT,
     created_at_ms INTEGER NOT NULL,
@@ -121,3 +123,9 @@ CREATE TABLE payouts (
 -- A worker has one open payout at the most, so that nothing is paid out twice.
 CREATE UNIQUE INDEX payouts_open ON payouts (pubkey) WHERE state IN ('recorded', 'sent', 'unknown');
 CREATE INDEX payouts_of_worker ON payouts (pubkey, created_at_ms);
+
+-- The CAIP-2 id of the chain that all of this is about; one row, since the first start with this version.
+CREATE TABLE network (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    caip2 TEXT NOT NULL
+);

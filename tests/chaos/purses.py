@@ -107,6 +107,7 @@ class Purse:
         self.prices: dict[str, int] = {}
         self.purchases: list[Purchase] = []
         self._tokens: dict[str, Token] = {}
+        self._given: dict[str, str] = {}
 
     def begin(self, kind: str, *, spend: bool) -> Purchase:
         """Begin a commit. ``kind`` is all that its price depends on. ``spend`` a credit, if one suffices."""
@@ -121,10 +122,21 @@ class Purse:
     def _good_for(self, price: int) -> Iterator[Token]:
         return (token for token in self._tokens.values() if token.left >= price)
 
-    def sees(self, payment: dict[str, Any]) -> None:
-        """A job's answer tells of its payment."""
-        text = payment.get("credit_token")
-        if text is not None and text not in self._tokens:
+    def is_given(self, job_id: str, text: str) -> None:
+        """A commit's answer names the token of the credit that its payment may become."""
+        self.journal.money(
+            MoneyPromise.CREDITS,
+            self._given.setdefault(job_id, text) == text,
+            f"job {job_id} was answered with two tokens",
+        )
+
+    def sees(self, job_id: str, payment: dict[str, Any]) -> None:
+        """A job's answer tells of its payment; its worker could have asked, so it names no token."""
+        self.journal.money(
+            MoneyPromise.CREDITS, "credit_token" not in payment, f"job {job_id} shows its token to anybody"
+        )
+        text = self._given.get(job_id)
+        if payment["state"] == "credited" and text is not None and text not in self._tokens:
             self._tokens[text] = Token(text, payment["amount"])
 
     @property

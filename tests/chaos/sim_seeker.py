@@ -33,6 +33,7 @@ class SeekersWitness(Protocol):
 
 _POLL_SECONDS: Final = 2.0
 _EARLY_SECONDS: Final = 10.0
+_LOOKS_FOR_MONEY: Final = 100
 _GONE: Final = frozenset({503, 429})
 
 
@@ -69,6 +70,20 @@ class SimSeeker:
         claim = {"pairing_code": code, "provider_pubkey": pubkey}
         claimed = await self._ask("POST", "/v1/trust/claim", {}, _json(claim))
         assert claimed.status == 200, claimed.body
+
+    async def come_by_a_credit(self) -> None:
+        """Before the faults begin, and while no worker is there: pay for a job early, and cancel it."""
+        self.calm = True
+        job_id = await self.commit("TASK")
+        assert job_id is not None
+        for _ in range(_LOOKS_FOR_MONEY):
+            view = await self.look(job_id)
+            if view is None or view["payment"]["state"] == "settled" or JobStatus(view["status"]) in FINAL:
+                break
+            await self._pause(_POLL_SECONDS)
+        await self.cancel(job_id)
+        await self.look(job_id)
+        self.calm = False
 
     async def live(self, jobs: int) -> None:
         """Commit so many jobs one after the other, and follow each to some point."""
@@ -141,9 +156,11 @@ class SimSeeker:
         if answer.status == 422:
             return None
         self._journal.promise(answer.status == 201, f"a commit was answered {answer.status} {answer.body!r}")
-        job_id = str(msgspec.json.decode(answer.body)["job_id"])
-        if purchase is not None:
+        told = msgspec.json.decode(answer.body)
+        job_id = str(told["job_id"])
+        if purchase is not None and self.purse is not None:
             purchase.taken(job_id)
+            self.purse.is_given(job_id, told["credit_token"])
         self._promises.was_acknowledged(self.user, key, job_id)
         self._journal.note(f"{self.user} has 201 for {job_id[:8]}")
         self._known.append(job_id)
@@ -177,12 +194,14 @@ class SimSeeker:
                 self._sees(view)
 
     async def look_at_all(self) -> None:
-        """Read every job once more, for the credits that their answers name."""
+        """Read every job once more, for the credits that they became."""
         for job_id in self._known:
             await self.look(job_id)
 
-    async def look(self, job_id: str, *, wait: bool = False, until_ended: bool = False) -> None:
-        """Read a job, with or without a long poll."""
+    async def look(
+        self, job_id: str, *, wait: bool = False, until_ended: bool = False
+    ) -> dict[str, Any] | None:
+        """Read a job, with or without a long poll; None if there was no answer."""
         target = f"/v1/jobs/{job_id}" + (
             f"?wait={self._rng.choice([1, 20, 60]) * self._hurry:g}" if wait else ""
         )
@@ -193,18 +212,18 @@ class SimSeeker:
                 answer = None
             if answer is not None and answer.status not in _GONE:
                 self._journal.promise(answer.status == 200, f"{job_id} was answered {answer.status}")
-                view = msgspec.json.decode(answer.body)
+                view: dict[str, Any] = msgspec.json.decode(answer.body)
                 self._promises.was_answered(job_id, view, answer.body)
                 self._sees(view)
                 if not until_ended or JobStatus(view["status"]) in FINAL:
-                    return
+                    return view
             elif not until_ended:
-                return
+                return None
             await self._pause(_POLL_SECONDS)
 
     def _sees(self, view: dict[str, Any]) -> None:
         if self.purse is not None and "payment" in view:
-            self.purse.sees(view["payment"])
+            self.purse.sees(view["id"], view["payment"])
 
     def _body(self, job_type: str) -> dict[str, Any]:
         body: dict[str, Any] = {"user_id": self.user}

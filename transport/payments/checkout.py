@@ -14,7 +14,7 @@ from compute_router.actors.messages.payment_gate import DropFunds, FundsRefusal,
 from compute_router.actors.messages.stored_earnings import FindCredit, FindPayment
 from compute_router.actors.payment_ports import ChainReader, Facilitator
 from compute_router.actors.runtime import ask
-from compute_router.protocol.credit_token import BadCreditTokenError, credit_token, hash_credit_token
+from compute_router.protocol.credit_token import BadCreditTokenError, hash_credit_token
 from compute_router.protocol.errors import (
     CreditRefusedError,
     InsufficientFundsError,
@@ -35,7 +35,8 @@ from compute_router.protocol.payments import (
     Refused,
 )
 from compute_router.protocol.units import MicroUsd
-from compute_router.storage.interface import NewJob
+from compute_router.storage.interface import IdempotencyKey, NewJob
+from compute_router.transport.credit_tokens import CreditTokens, commit_key_hash
 from compute_router.transport.http_types import Answer, Request
 from compute_router.transport.payments.authorizations import ReadsAuthorizations
 from compute_router.transport.payments.discovery import discovery_answer
@@ -96,7 +97,7 @@ class Checkout:
         self._store = store
         self._gate = gate
         self._clock = clock
-        self.secret = secret
+        self.tokens = CreditTokens(secret)
         self.fee_bps = fee_bps
         self.facilitator_at = facilitator_at
 
@@ -117,7 +118,7 @@ class Checkout:
         fee_payer = await self._facilitator.fee_payer()
         return discovery_answer(self.offers, request.headers.get("Host"), fee_payer)
 
-    async def payment(self, request: Request, job: NewJob) -> NewPayment:
+    async def payment(self, request: Request, job: NewJob, key: IdempotencyKey | None) -> NewPayment:
         """The payment of a job, checked. Its amount is held until :meth:`stored` or :meth:`drop`.
 
         Raises:
@@ -127,7 +128,7 @@ class Checkout:
             PaymentsUnavailableError: the facilitator cannot be asked.
         """
         if CREDIT_HEADER in request.headers:
-            return await self._credit(request, job)
+            return await self._credit(request, job, key)
         self._facilitator.check_available()
         offered = await self._offered(request, job)
         presented = presented_payment(request, offered.offer)
@@ -150,7 +151,8 @@ class Checkout:
             x402_version=presented.version,
             payload=v2_payment(authorized.payload, offered),
             requirements=offered.requirement_json,
-            credit_token_hash=hash_credit_token(credit_token(self.secret, authorized.payment_id)),
+            credit_token_hash=self.tokens.kept(authorized.payment_id),
+            commit_key_hash=None if key is None else commit_key_hash(key.key),
         )
         # The store decides, together with the job; but who asks twice need not be checked twice.
         if await ask(self._store, FindPayment(payment.payment_id)) is not None:
@@ -200,7 +202,7 @@ class Checkout:
         url = resource_url(request.headers.get("Host"), request.path)
         return self.offers.offered(amount, url, await self._facilitator.fee_payer())
 
-    async def _credit(self, request: Request, job: NewJob) -> NewPayment:
+    async def _credit(self, request: Request, job: NewJob, key: IdempotencyKey | None) -> NewPayment:
         if PAYMENT_HEADER in request.headers or PAYMENT_HEADER_V1 in request.headers:
             raise PaymentMalformedError("Send a payment or a credit, not both.")
         try:
@@ -225,7 +227,8 @@ class Checkout:
             x402_version=0,
             payload=b"",
             requirements=b"",
-            credit_token_hash=hash_credit_token(credit_token(self.secret, payment_id)),
+            credit_token_hash=self.tokens.kept(payment_id),
+            commit_key_hash=None if key is None else commit_key_hash(key.key),
             spends=spends,
         )
 

@@ -104,9 +104,13 @@ class Paid:
 
     async def commit(self, headers: dict[str, str] | None = None) -> str:
         """Commit a task that is paid for, and return its id."""
+        return (await self.commit_for_token(headers))[0]
+
+    async def commit_for_token(self, headers: dict[str, str] | None = None) -> tuple[str, str]:
+        """Commit a task that is paid for, and return its id and the token of its credit."""
         answer = await self.post(headers or await self.payment())
         assert answer.status_code == 201, answer.text
-        return str(answer.json()["job_id"])
+        return answer.json()["job_id"], answer.json()["credit_token"]
 
     async def serve(self, client: WorkerClient, headers: dict[str, str] | None = None) -> str:
         """Commit a paid task and have it done."""
