@@ -449,7 +449,7 @@ async def _serve(settings: Settings, opened: OpenedPayments | None) -> int:
 
     system = await start_system(
         network=network,
-        open_store=partial(open_sqlite_store, settings.db),
+        open_store=partial(open_sqlite_store, settings.db, network=network.caip2),
         watchers=watch,
         on_death=on_death,
         policy=MatchingPolicy(

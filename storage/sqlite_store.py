@@ -33,6 +33,7 @@ from compute_router.storage.interface import (
     UnfinishedJob,
     WorkerRecord,
 )
+from compute_router.storage.own_network import hold_to_network
 from compute_router.storage.session import Session
 from compute_router.storage.sqlite_money import SqliteMoney
 
@@ -40,15 +41,18 @@ _PAGE_JOBS: Final = 1_000
 _ALIVE: Final = "alive_at_ms"
 
 
-def open_sqlite_store(path: Path, busy_timeout: DurationMs = DEFAULT_BUSY_TIMEOUT) -> SqliteStore:
+def open_sqlite_store(
+    path: Path, busy_timeout: DurationMs = DEFAULT_BUSY_TIMEOUT, *, network: str | None = None
+) -> SqliteStore:
     """Open or create the database at ``path`` and hold it alone until the store is closed.
 
-    Symbolic links are followed first, so that two names of one file share one lock.
+    ``network`` is the CAIP-2 id of the chain that it must be of; None: of any. Symbolic links are followed
+    first, so that two names of one file share one lock.
 
     Raises:
         DatabaseInUseError: another coordinator holds it.
         DatabaseTooNewError: a newer version wrote it.
-        ConfigurationError: it is not ours or no database, or it cannot be written.
+        ConfigurationError: it is not ours or no database, of another chain, or it cannot be written.
     """
     database = path.resolve()
     if not database.parent.is_dir():
@@ -57,8 +61,14 @@ def open_sqlite_store(path: Path, busy_timeout: DurationMs = DEFAULT_BUSY_TIMEOU
         )
     lock = FileLock(database)
     try:
-        connection = open_connection(database, busy_timeout)
-        return SqliteStore(Session(connection, FilesInPlace(database).check), lock)
+        session = Session(open_connection(database, busy_timeout), FilesInPlace(database).check)
+        try:
+            if network is not None:
+                hold_to_network(session, database, network)
+        except BaseException:
+            session.close()
+            raise
+        return SqliteStore(session, lock)
     except BaseException:
         lock.release()
         raise

@@ -72,6 +72,16 @@ def make_foreign_database(path: Path) -> None:
     connection.close()
 
 
+async def test_a_database_of_the_other_chain_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    async with coordinator_process(tmp_path, "--db", "jobs.db") as router:
+        assert await router.process.stop(signal.SIGTERM) == 0
+    await refuses_to_start(
+        tmp_path, "jobs.db belongs to Solana devnet (solana:", "--chain", "monad", "--db", "jobs.db"
+    )
+    async with coordinator_process(tmp_path, "--db", "jobs.db") as router:
+        assert await router.process.stop(signal.SIGTERM) == 0
+
+
 def make_newer_database(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA application_id = 1129469010")

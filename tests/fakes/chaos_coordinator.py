@@ -105,8 +105,8 @@ def main(arguments: Sequence[str]) -> int:
     doom = Doom(plan)
     paid = "--payments" in arguments
 
-    def open_store(path: Path) -> Store:
-        return faulty(open_sqlite_store(path), doom, lambda changes: None)
+    def open_store(path: Path, network: str) -> Store:
+        return faulty(open_sqlite_store(path, network=network), doom, lambda changes: None)
 
     with (
         hurried_payments(plan.port, plan.countdown) if paid else nullcontext(),

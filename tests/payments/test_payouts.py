@@ -257,6 +257,16 @@ def test_a_database_that_forgot_that_it_paid_does_not_pay_again(on_evm: Scene, b
     on_evm.both_were_paid_once()
 
 
+def test_a_payout_address_of_another_chain_is_refused_and_the_others_are_paid(scene: Scene) -> None:
+    elsewhere = {Chain.MONAD: "7EYnhQoR9YM3N7UoaKRoA44Uy8JeaZV3qyouov87awMs", Chain.SOLANA: "0x" + "5a" * 20}
+    scene.earned.name(ANN, elsewhere[scene.chain])
+    assert scene.run() == Report(settled=1, refused=1, open=0)
+    assert scene.local.balance(scene.ben) == 3_000
+    scene.earned.name(ANN, scene.ann)
+    assert scene.run().settled == 1
+    scene.both_were_paid_once()
+
+
 def test_with_too_little_money_nothing_is_recorded(scene: Scene) -> None:
     scene.local.spend(scene.operator, MicroUsd(992_001))
     with pytest.raises(PurseError, match="is needed"):

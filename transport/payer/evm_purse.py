@@ -16,7 +16,7 @@ import msgspec
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from compute_router.protocol.chain_addresses import keccak_256
+from compute_router.protocol.chain_addresses import AddressError, checked_address, keccak_256
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payments import (
@@ -63,7 +63,7 @@ _TYPES: Final = {
 class _Transfer(msgspec.Struct, frozen=True):
     """What is recorded of a signed transfer.
 
-    ``signed_since``: seconds since 1970 by the chain's clock; before them the payout was surely not carried out.
+    ``signed_since``: seconds since 1970 by the chain's clock; before them it was surely not carried out.
     """
 
     chain: str
@@ -121,6 +121,10 @@ class EvmPurse:
             PurseError: the fees cannot be paid.
             ChainUnreadableError: the node cannot be asked.
         """
+        try:
+            checked_address(Chain.MONAD, payout.address)
+        except AddressError as error:
+            return Refused(str(error))
         newest = await self._newest_time()
         # This machine's clock may be behind; so is a chain that is idle.
         valid_before = max(int(self._now()), newest) + AUTHORIZATION_LIVES

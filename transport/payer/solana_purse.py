@@ -18,6 +18,7 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
+from compute_router.protocol.chain_addresses import AddressError, checked_address
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS, NotSettled, Refused, Settled, StillOpen
 from compute_router.protocol.payout_api import OpenPayout
@@ -134,6 +135,10 @@ class SolanaPurse:
             PurseError: the fees cannot be paid.
             ChainUnreadableError: the node cannot be asked.
         """
+        try:
+            checked_address(Chain.SOLANA, payout.address)
+        except AddressError as error:
+            return Refused(str(error))
         await self._check_fees()
         latest = _read(await self._rpc.call("getLatestBlockhash", _CONFIRMED), _LatestBlockhash)
         message = MessageV0.try_compile(

@@ -1,8 +1,8 @@
 """Finding the log of an event that surely happened, on a node that searches few blocks in one question.
 
-It is looked for in the newest blocks first, which is where it mostly is. Otherwise the block of the time when it
-can have happened at the earliest is found by the times of blocks, and the search goes on from there, oldest
-first. What was searched is remembered, so that a search that was broken off goes on, and does not begin again.
+It is looked for in the newest blocks first, where it mostly is. Otherwise the times of blocks lead to the one
+when it can have happened at the earliest, and the search goes on from there, oldest first. What was searched is
+remembered, so that a search that was broken off goes on, and does not begin again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LogSearch:
     ) -> dict[str, Any] | None:
         """The log with these topics up to a block; None when there is none in any block since these times.
 
-        ``since`` are times in seconds since 1970, likeliest first: blocks since the first one are searched first.
+        ``since`` are times in seconds since 1970, likeliest first: blocks since that one are searched first.
         ``name`` is that of the search, for when it is broken off.
 
         Raises:
@@ -76,7 +76,7 @@ class LogSearch:
             if log is not None:
                 break
             progress.spans[0:1] = [(until + 1, end)] if until < end else []
-        # If nothing was found, a node behind the others may have been asked: then all of it counts for nothing.
+        # If nothing was found, a node behind the others may have been asked: all of it counts for nothing.
         self._progress.pop(name, None)
         return log
 
