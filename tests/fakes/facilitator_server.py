@@ -24,6 +24,9 @@ CUT: Final = "cut"
 SILENT: Final = "silent"
 """Take the question, carry it out, and never answer."""
 
+LATE: Final = "late"
+"""Take the question, carry it out, and answer when ``late`` is set."""
+
 Fault = str | tuple[int, bytes] | Callable[[dict[str, Any]], tuple[int, bytes]]
 
 
@@ -80,6 +83,7 @@ class FacilitatorServer:
         self.play = play
         self.fee_payer = str(Keypair().pubkey())
         self.faults: dict[str, Fault] = {}
+        self.late = asyncio.Event()
         self.asked: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.port = 0
@@ -104,6 +108,7 @@ class FacilitatorServer:
         """Nobody answers any more."""
         if self._server is not None:
             self._server.close()
+            self.late.set()
             for writer in self._open.copy():
                 writer.close()
             if self._serving:
@@ -144,6 +149,8 @@ class FacilitatorServer:
         if fault == SILENT:
             await reader.read()
             return False
+        if fault == LATE:
+            await self.late.wait()
         writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
         await writer.drain()
         return True

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from compute_router.protocol.networks import NETWORKS, Chain
-from tests.fakes.facilitator_server import CUT, SILENT, FacilitatorServer
+from tests.fakes.facilitator_server import CUT, LATE, SILENT, FacilitatorServer
 from tests.fakes.signed_payments import v2_headers
 from tests.transport.payments.till import DOLLAR, PRICE, Paid, both_chains, paid, told
 from tests.transport.worker_client import worker
@@ -155,6 +155,36 @@ async def test_a_settlement_whose_answer_is_lost_is_found_on_the_chain_and_not_a
         assert (job["status"], job["payment"]["state"]) == ("completed", "settled")
         assert job["payment_ref"] in till.play.used.values()
         assert (till.left, till.facilitator.count("/settle")) == (DOLLAR - PRICE, 1)
+
+
+@both_chains
+async def test_a_settlement_that_is_answered_after_our_time_out_is_charged_once(
+    tmp_path: Path, chain: Chain
+) -> None:
+    async with paid(tmp_path, chain) as till, worker(till.router.port) as client:
+        await client.register(proven=True)
+        till.facilitator.faults["/settle"] = LATE
+        job_id = await till.serve(client)
+        job = await till.router.job(job_id, wait=20)
+        assert (job["status"], job["payment"]["state"]) == ("completed", "settled")
+        till.facilitator.late.set()
+        await till.facilitator.stop()
+        assert await till.router.job(job_id) == job
+        assert (till.left, till.facilitator.count("/settle")) == (DOLLAR - PRICE, 1)
+
+
+@both_chains
+async def test_a_payment_that_is_found_good_after_our_time_out_is_not_taken(
+    tmp_path: Path, chain: Chain
+) -> None:
+    async with paid(tmp_path, chain) as till:
+        headers = await till.payment()
+        till.facilitator.faults["/verify"] = LATE
+        await refused_for_now(till, headers)
+        till.facilitator.late.set()
+        till.facilitator.faults.clear()
+        assert (till.router.count("jobs"), till.router.count("payments")) == (0, 0)
+        await till.commit(headers)
 
 
 LIES: list[dict[str, Any]] = [
