@@ -18,7 +18,6 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -33,6 +32,7 @@ from compute_router.protocol.log_format import describe, log_to_stderr
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.protocol.units import DurationMs, MicroUsd
+from compute_router.protocol.web_url import is_web_url
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport.app import HttpSettings, Server
 from compute_router.transport.authentication import AuthMode, open_authentication
@@ -309,9 +309,8 @@ def _share(text: str) -> float:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isascii() or " " in text:
-        raise argparse.ArgumentTypeError("this is not a URL that begins with http:// or https://")
+    if not is_web_url(text):
+        raise argparse.ArgumentTypeError("this is not a URL such as https://host or http://host:8000/path")
     return text
 
 

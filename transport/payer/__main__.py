@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,6 +23,7 @@ from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.protocol.payout_api import MOST_PAYOUTS, PayoutPlan
 from compute_router.protocol.recursion_limit import kept_recursion_limit
 from compute_router.protocol.units import MicroUsd, format_usd
+from compute_router.protocol.web_url import is_web_url
 from compute_router.storage.file_lock import FileLock
 from compute_router.transport.payer.coordinator_book import CoordinatorBook
 from compute_router.transport.payer.paying import Payer, Report
@@ -71,11 +71,12 @@ def read_settings(argv: Sequence[str]) -> Settings:
     if given.rpc_url_file is not None:
         rpc_url = _line_of(given.rpc_url_file)
     else:
-        rpc_url = given.rpc_url or PAYMENT_NETWORKS[chain].default_rpc_url
-    url = given.url or f"http://127.0.0.1:{NETWORKS[chain].default_port}"
+        rpc_url = PAYMENT_NETWORKS[chain].default_rpc_url if given.rpc_url is None else given.rpc_url
+    url = f"http://127.0.0.1:{NETWORKS[chain].default_port}" if given.url is None else given.url
     for name, address in (("--url", url), ("--rpc-url", rpc_url)):
-        if urlsplit(address).scheme not in ("http", "https"):
-            parser.error(f"{name} must begin with http:// or https://")
+        # Not shown: a node's URL may hold an API key.
+        if not is_web_url(address):
+            parser.error(f"{name} must be a URL such as https://host or http://host:8000/path")
     return Settings(
         chain=chain,
         url=url.rstrip("/"),

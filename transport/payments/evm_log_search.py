@@ -1,8 +1,8 @@
 """Finding the log of an event that surely happened, on a node that searches few blocks in one question.
 
 It is looked for in the newest blocks first, where it mostly is. Otherwise the times of blocks lead to the one
-when it can have happened at the earliest, and the search goes on from there, oldest first. What was searched is
-remembered, so that a search that was broken off goes on, and does not begin again.
+of when it can have happened at the earliest, and the search goes on from there, oldest first. What was
+searched is remembered, so that a search that was broken off goes on, and does not begin again.
 """
 
 from __future__ import annotations

@@ -120,3 +120,16 @@ def test_a_file_without_an_admin_key_of_its_owner_is_refused(tmp_path: Path, cap
         main(["--chain", "monad", "--dry-run", "--api-key-file", str(private(tmp_path / "odd", "crk"))]) == 1
     )
     assert "holds no API key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--url", "--rpc-url"])
+@pytest.mark.parametrize("url", ["http://[", "http://[::1", "http://host:99999", "http://", "ftp://host", ""])
+def test_a_url_that_there_cannot_be_is_refused_in_a_sentence_that_does_not_show_it(
+    tmp_path: Path, capsys: Capture, flag: str, url: str
+) -> None:
+    admin = private(tmp_path / "admin.key", "crk_aaaaaaaaaaaa_" + "a" * 43)
+    with pytest.raises(SystemExit) as end:
+        main(["--chain", "solana", "--api-key-file", str(admin), "--dry-run", flag, url])
+    assert end.value.code == 2
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert sentence.endswith(f"error: {flag} must be a URL such as https://host or http://host:8000/path")
