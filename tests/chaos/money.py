@@ -299,6 +299,7 @@ def checkout(line: Line, system: System, key: SigningKey) -> Checkout:
         quotes=Quotes(key, where, system.clock),
         authorizations=PlayAuthorizations(),
         facilitator=line,
+        facilitator_at="local",
         reader=line,
         store=system.store,
         gate=system.gate,

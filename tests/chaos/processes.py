@@ -37,7 +37,7 @@ from tests.fakes.chaos_coordinator import Plan
 ROOT: Final = Path(__file__).parents[2]
 USERS: Final = ("alice", "bob", "carol")
 WORKERS: Final = 3
-_FAULTS_END_MS: Final = 5_000
+_FAULTS_LAST_MS: Final = 5_000
 _FAULT_EVERY_MS: Final = 120
 _STEP_SECONDS: Final = 0.02
 _PATIENCE_SECONDS: Final = 40.0
@@ -121,6 +121,9 @@ class ProcessRun:
     async def _before(self) -> None:
         """Before the first life of the coordinator."""
 
+    async def _before_faults(self) -> None:
+        """The coordinator is there, and no worker yet."""
+
     async def _money_fault(self) -> None:
         """Something about money goes wrong, perhaps."""
 
@@ -145,11 +148,13 @@ class ProcessRun:
         try:
             await self._before()
             await self._start_coordinator(Plan())
+            await self._before_faults()
             await self._start_worker_process()
             await self.seekers[0].pair(self.workers[0].pubkey)
             seekers = [asyncio.ensure_future(s.live(self.rng.randint(4, 8))) for s in self.seekers]
             try:
-                while self.journal.now_ms() < _FAULTS_END_MS:
+                ends = self.journal.now_ms() + _FAULTS_LAST_MS
+                while self.journal.now_ms() < ends:
                     await self._step()
                 await self._calm(seekers)
             finally:
