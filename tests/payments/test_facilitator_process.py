@@ -22,7 +22,9 @@ from compute_router.actors.clock import SystemClock
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import Refused, Settled, Unknown, Verified
+from compute_router.protocol.units import MicroUsd
 from compute_router.storage.settlement_book import SettlementBook
+from compute_router.transport.facilitator.parent import Whispered
 from compute_router.transport.payments.local_facilitator import LocalFacilitator, Restarts
 from compute_router.transport.payments.remote_facilitator import RemoteFacilitator
 from tests.payments.paying import PRICE, EvmScene, Scene, SolanaScene
@@ -53,12 +55,12 @@ def key_file(scene: Scene, directory: Path) -> Path:
 class Process:
     """A facilitator process, and what it is asked."""
 
-    def __init__(self, scene: Scene, directory: Path) -> None:
+    def __init__(self, scene: Scene, directory: Path, *flags: str) -> None:
         command = [sys.executable, "-m", "compute_router.transport.facilitator"]
         command += ["--chain", scene.chain.value, "--key", str(key_file(scene, directory)), "--port", "0"]
         url_file = directory / "node.url"
         url_file.write_text(scene.local.rpc_url + "\n")
-        command += ["--rpc-url-file", str(url_file)]
+        command += ["--rpc-url-file", str(url_file), *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline()
@@ -85,11 +87,11 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def start(scene: Scene, tmp_path: Path) -> Iterator[Callable[[], Process]]:
+def start(scene: Scene, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
-    def one() -> Process:
-        started.append(Process(scene, tmp_path))
+    def one(*flags: str) -> Process:
+        started.append(Process(scene, tmp_path, *flags))
         return started[-1]
 
     yield one
@@ -182,7 +184,7 @@ def test_killed_between_broadcast_and_answer_the_outcome_is_found_and_nothing_is
     scene.local.faults.hold_transactions = True
     first = start()
     asking = subprocess.Popen(
-        [sys.executable, "-c", _ASK, first.url + "/settle", scene.body(inner).decode()],
+        [sys.executable, "-c", _ASK, first.url + "/settle", scene.body(inner).decode(), "none"],
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -234,6 +236,84 @@ def test_a_second_one_with_the_same_book_does_not_start(
     assert "Another facilitator uses" in second.stderr
 
 
+def test_nobody_but_its_coordinator_has_the_gas_of_its_facilitator_spent(
+    scene: Scene, tmp_path: Path
+) -> None:
+    payment = scene.payment(scene.signed())
+
+    async def scenario() -> None:
+        local = LocalFacilitator(scene.chain, key_file(scene, tmp_path), scene.local.rpc_url)
+        await local.start()
+        assert local.secret not in _seen_by_others(local.pid)
+        async with httpx.AsyncClient(base_url=local.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
+            for headers in (JSON, {**JSON, "Authorization": "Bearer guessed"}):
+                for path in ("/verify", "/settle"):
+                    answer = await client.post(path, content=scene.body(), headers=headers)
+                    assert (answer.status_code, answer.json()["error"]) == (401, "unauthorized")
+                assert (await client.get("/supported", headers=headers)).status_code == 401
+            assert (await client.get("/health")).status_code == 200
+        assert scene.paid == 0
+        coordinators = RemoteFacilitator(local.url, scene.chain, SystemClock().steady_ms, secret=local.secret)
+        assert await coordinators.healthy() is None
+        assert isinstance(await coordinators.settle(payment), Settled)
+        await coordinators.close()
+        await local.stop()
+
+    asyncio.run(scenario())
+    assert scene.paid == PRICE
+
+
+def test_with_a_list_of_those_who_are_paid_nobody_else_is(
+    scene: Scene, start: Callable[..., Process]
+) -> None:
+    other = scene.local.new_key()
+    stranger = str(other.address if hasattr(other, "address") else other.pubkey())
+    listed = start("--pay-to", scene.pay_to)
+    scene.local.fund(stranger, MicroUsd(0))  # type: ignore[arg-type]
+    to_him = scene.body(scene.signed(to=stranger), payTo=stranger)
+    assert listed.post("/verify", to_him) == (
+        200,
+        {"isValid": False, "invalidReason": "recipient_not_served"},
+    )
+    ended = listed.post("/settle", to_him)[1]
+    assert (ended["success"], ended["transaction"], ended["errorReason"]) == (
+        False,
+        "",
+        "recipient_not_served",
+    )
+    assert listed.post("/settle", scene.body())[1]["success"]
+    assert scene.paid == PRICE
+
+
+def test_payments_that_are_worth_less_than_their_gas_are_not_settled(
+    scene: Scene, start: Callable[..., Process]
+) -> None:
+    process = start("--min-amount", "0.005")
+    for amount in ("0", "1", "4999"):
+        small = scene.body(scene.signed(value=amount), amount=amount)
+        assert process.post("/verify", small)[1]["invalidReason"] == "amount_too_small"
+        assert process.post("/settle", small)[1]["errorReason"] == "amount_too_small"
+    assert scene.paid == 0
+    assert process.post("/settle", scene.body(scene.signed(value="5000"), amount="5000"))[1]["success"]
+
+
+def test_where_others_can_reach_it_somebody_must_have_said_whose_payments_it_settles(
+    evm: LocalEvm, tmp_path: Path
+) -> None:
+    scene = EvmScene(tmp_path, evm)
+    flags = ("--key", str(key_file(scene, tmp_path)), "--port", "0", "--rpc-url", scene.local.rpc_url)
+    for host in ("0.0.0.0", "::", ""):
+        ended = _run(scene, *flags, "--host", host)
+        assert (ended.returncode, "--pay-to" in ended.stderr) == (2, True)
+    for wrong in (("--pay-to", "0x12"), ("--pay-to", scene.pay_to, "--open")):
+        ended = _run(scene, *flags, *wrong)
+        assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
+    for word in (("--pay-to", scene.pay_to), ("--open",)):
+        process = Process(scene, tmp_path, "--host", "0.0.0.0", *word)
+        process.end(signal.SIGTERM)
+        assert process.process.returncode == 0
+
+
 def test_a_bad_key_file_is_told_in_one_sentence_without_the_key(evm: LocalEvm, tmp_path: Path) -> None:
     scene = EvmScene(tmp_path, evm)
     path = key_file(scene, tmp_path)
@@ -268,7 +348,7 @@ def test_the_coordinator_starts_it_restarts_it_at_the_same_address_and_stops_it(
                 await facilitator.started.wait()
             assert facilitator.pid != first
             assert facilitator.url == url
-            answer = await client.post(url + "/settle", content=scene.body(), headers=JSON)
+            answer = await client.post(url + "/settle", content=scene.body(), headers=_whispered(facilitator))
             assert answer.json()["success"]
         second = facilitator.pid
         assert second is not None
@@ -323,9 +403,9 @@ def test_when_its_parent_is_killed_it_leaves_its_book_to_the_next_at_once_whatev
         text=True,
     )
     assert parent.stdout is not None
-    child, url = parent.stdout.readline().split()
+    child, url, secret = parent.stdout.readline().split()
     asking = subprocess.Popen(
-        [sys.executable, "-c", _ASK, url + "/settle", body.decode()], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", _ASK, url + "/settle", body.decode(), secret], stderr=subprocess.DEVNULL
     )
     try:
         _until(lambda: scene.local.requests.get(_SENDS[scene.chain], 0) > 0)
@@ -342,9 +422,9 @@ def test_when_its_parent_is_killed_it_leaves_its_book_to_the_next_at_once_whatev
         facilitator = LocalFacilitator(scene.chain, key, scene.local.rpc_url)
         await facilitator.start()
         async with httpx.AsyncClient(timeout=PATIENCE_SECONDS, trust_env=False) as client:
-            assert (await client.post(facilitator.url + "/settle", content=body, headers=JSON)).json()[
-                "success"
-            ]
+            headers = _whispered(facilitator)
+            answer = await client.post(facilitator.url + "/settle", content=body, headers=headers)
+            assert answer.json()["success"]
         await facilitator.stop()
 
     asyncio.run(next_one())
@@ -364,7 +444,7 @@ def test_a_facilitator_of_a_coordinator_waits_for_the_one_before_it_to_give_up_t
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        process.stdin.write(scene.local.rpc_url + "\n")
+        process.stdin.write(Whispered(scene.local.rpc_url, "whispered").line().decode())
         process.stdin.flush()
         assert "waiting for the facilitator" in process.stderr.readline()
         before.close()
@@ -375,21 +455,30 @@ def test_a_facilitator_of_a_coordinator_waits_for_the_one_before_it_to_give_up_t
 
 _ASK = """
 import sys, httpx
-httpx.post(sys.argv[1], content=sys.argv[2], headers={'Content-Type': 'application/json'}, trust_env=False)
+headers = {'Content-Type': 'application/json', 'Authorization': f'Bearer {sys.argv[3]}'}
+httpx.post(sys.argv[1], content=sys.argv[2], headers=headers, trust_env=False)
 """
 _PARENT = """
 import asyncio, sys
 from pathlib import Path
 from compute_router.protocol.networks import Chain
-from compute_router.storage.settlement_book import SettlementBook
 from compute_router.transport.payments.local_facilitator import LocalFacilitator
 async def main():
     facilitator = LocalFacilitator(Chain(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
     await facilitator.start()
-    print(facilitator.pid, facilitator.url, flush=True)
+    print(facilitator.pid, facilitator.url, facilitator.secret, flush=True)
     await asyncio.sleep(600)
 asyncio.run(main())
 """
+
+
+def _seen_by_others(pid: int | None) -> str:
+    """The command line of a process, and its environment."""
+    return Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
+
+
+def _whispered(facilitator: LocalFacilitator) -> dict[str, str]:
+    return {**JSON, "Authorization": f"Bearer {facilitator.secret}"}
 
 
 def _run(scene: Scene, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
 import logging
-import os
 import signal
 import sys
 import threading
@@ -17,12 +17,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from compute_router.protocol.chain_addresses import AddressError, checked_address
 from compute_router.protocol.chain_key_file import read_chain_key
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError, DatabaseInUseError
 from compute_router.protocol.log_format import log_to_stderr
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
+from compute_router.protocol.units import MicroUsd
 from compute_router.storage.settlement_book import SettlementBook
+from compute_router.transport.facilitator.admission import CHEAPEST_JOB, Admission
+from compute_router.transport.facilitator.parent import Whispered, end_with_parent, hear
 
 logger = logging.getLogger("compute_router.facilitator")
 
@@ -34,7 +38,7 @@ _BOOK_PATIENCE_SECONDS: Final = 30.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be chosen. Nothing in it is secret but ``rpc_url``, which may hold an API key."""
+    """Everything that can be chosen. Secret are ``rpc_url``, which may hold an API key, and ``secret``."""
 
     chain: Chain
     rpc_url: str
@@ -44,7 +48,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db: Path
     log_level: str
     confirm_seconds: float
-    supervised: bool
+    pay_to: tuple[str, ...]
+    least: MicroUsd
+    secret: str | None
+    """What comes with each question of the coordinator that started it; None: it was started alone."""
 
 
 def read_settings(argv: Sequence[str]) -> Settings:
@@ -68,6 +75,25 @@ def read_settings(argv: Sequence[str]) -> Settings:
         help="File with the key that pays the fees, for its owner alone: hex of an EVM key, or a Solana "
         "keypair as a JSON list.",
     )
+    parser.add_argument(
+        "--pay-to",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="Settle payments to this address only; may be given several times.",
+    )
+    parser.add_argument(
+        "--open",
+        action="store_true",
+        help="Settle payments to anybody, for everybody who reaches --host, with the key's gas.",
+    )
+    parser.add_argument(
+        "--min-amount",
+        type=_dollars,
+        default=CHEAPEST_JOB,
+        metavar="DOLLARS",
+        help="Settle no smaller payments. Default: 0.001.",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on. Default: 127.0.0.1.")
     parser.add_argument("--port", type=_port, help="Default: 4011 monad, 4021 solana; 0 for any free one.")
     parser.add_argument(
@@ -80,12 +106,29 @@ def read_settings(argv: Sequence[str]) -> Settings:
     node.add_argument(
         "--supervised",
         action="store_true",
-        help="Read the node's URL as a line from standard input, and stop when standard input ends.",
+        help="For the coordinator: read the node's URL and a secret from standard input, and end with it.",
     )
     given = parser.parse_args(argv)
     chain = Chain(given.chain)
     try:
-        rpc_url = _rpc_url(given, PAYMENT_NETWORKS[chain].default_rpc_url)
+        pay_to = tuple(checked_address(chain, each) for each in given.pay_to)
+    except AddressError as error:
+        parser.error(f"--pay-to: {error}")
+    if given.open and pay_to:
+        parser.error("--open settles payments to anybody, --pay-to only those to some")
+    whispered: Whispered | None = None
+    if given.supervised:
+        try:
+            whispered = hear()
+        except ConfigurationError as error:
+            parser.error(str(error))
+    elif not (pay_to or given.open or _only_here(given.host)):
+        parser.error(
+            f"whoever reaches {given.host} could spend the key's gas: say whose payments are settled with "
+            "--pay-to ADDRESS, or --open for everybody's"
+        )
+    try:
+        rpc_url = whispered.rpc_url if whispered else _rpc_url(given, PAYMENT_NETWORKS[chain].default_rpc_url)
     except (OSError, UnicodeDecodeError):
         parser.error("the file of the node's URL cannot be read")
     if urlsplit(rpc_url).scheme not in ("http", "https"):
@@ -99,20 +142,33 @@ def read_settings(argv: Sequence[str]) -> Settings:
         db=given.key.with_name(given.key.name + ".book") if given.db is None else given.db,
         log_level=given.log_level,
         confirm_seconds=given.confirm_seconds,
-        supervised=given.supervised,
+        pay_to=pay_to,
+        least=MicroUsd(0) if whispered else given.min_amount,
+        secret=whispered.secret if whispered else None,
     )
 
 
 def _rpc_url(given: argparse.Namespace, default: str) -> str:
-    if given.supervised:
-        line = bytearray()
-        while len(line) < _LONGEST_URL and (letter := os.read(0, 1)) not in (b"", b"\n"):
-            line += letter
-        return line.decode("utf-8")
     if given.rpc_url_file is not None:
         with given.rpc_url_file.open("rb") as file:
             return str(file.read(_LONGEST_URL).decode("utf-8").strip())
     return str(given.rpc_url or default)
+
+
+def _only_here(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _dollars(text: str) -> MicroUsd:
+    whole, _, fraction = text.partition(".")
+    digits = whole + fraction
+    if not (digits.isascii() and digits.isdigit() and whole and len(whole) <= 9 and len(fraction) <= 6):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of dollars with at most 6 decimals")
+    return MicroUsd(int(whole) * 1_000_000 + int(fraction.ljust(6, "0")))
 
 
 def _port(text: str) -> int:
@@ -143,7 +199,7 @@ async def serve(settings: Settings) -> None:
     from compute_router.transport.facilitator.server import FacilitatorServer
     from compute_router.transport.facilitator.settling import Settling
 
-    book = await _open_book(settings.db, _BOOK_PATIENCE_SECONDS if settings.supervised else 0.0)
+    book = await _open_book(settings.db, 0.0 if settings.secret is None else _BOOK_PATIENCE_SECONDS)
     try:
         side = open_chain_side(
             settings.chain, key, settings.rpc_url, confirm_seconds=settings.confirm_seconds
@@ -151,13 +207,17 @@ async def serve(settings: Settings) -> None:
     except ValueError:
         book.close()
         raise ConfigurationError(f"The key file {settings.key} holds no usable key.") from None
-    server = FacilitatorServer(settings.chain, side, Settling(side, book))
+    admission = Admission(
+        settings.chain, pay_to=settings.pay_to, least=settings.least, secret=settings.secret
+    )
+    server = FacilitatorServer(settings.chain, side, Settling(side, book), admission)
     try:
         port = server.listen(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         label = NETWORKS[settings.chain].label
         print(f"{label} facilitator listening on http://{host}:{port}", flush=True)
         print(f"  pays fees as {side.address}, asks {urlsplit(settings.rpc_url).hostname}", flush=True)
+        print(f"  {_whom(settings)}", flush=True)
         await server.problem()  # which writes what it finds to the log
         await _told_to_stop()
         logger.info("stopping: settlements under way are brought to an end")
@@ -190,15 +250,14 @@ async def _told_to_stop() -> None:
     await told.wait()
 
 
-def _end_with_parent() -> None:
-    """Wait for the end of standard input, and end this process at once.
-
-    Whoever started it holds the other end of the pipe; it closes however he ends. His next facilitator needs
-    the book, and finds in it what was sent: nothing is gained by waiting for blocks that nobody asks about.
-    """
-    while os.read(0, 4096):
-        pass
-    os._exit(0)
+def _whom(settings: Settings) -> str:
+    if settings.secret is not None:
+        return "settles for the coordinator that started it"
+    if settings.pay_to:
+        return f"settles payments to {', '.join(settings.pay_to)}"
+    if _only_here(settings.host):
+        return "settles payments to anybody, for every program of this machine; --pay-to ADDRESS says to whom"
+    return "settles payments to anybody, for everybody who reaches it"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -208,8 +267,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Requests to the node, whose URL may hold an API key, are nobody's business.
     for chatty in ("httpx", "httpx2", "httpcore", "urllib3", "web3", "solana"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    if settings.supervised:
-        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    if settings.secret is not None:
+        threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     try:
         asyncio.run(serve(settings))
     except ComputeRouterError as error:

@@ -25,6 +25,7 @@ from compute_router.protocol.errors import (
 )
 from compute_router.protocol.log_format import place
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.transport.facilitator.admission import Admission
 from compute_router.transport.facilitator.bodies import PaymentError, Question, read_question
 from compute_router.transport.facilitator.bounded_server import MOST_CONNECTIONS, BoundedServer
 from compute_router.transport.facilitator.library_side import LibrarySide
@@ -53,10 +54,17 @@ class FacilitatorServer:
     """Answers for one chain until it is stopped."""
 
     def __init__(
-        self, chain: Chain, side: LibrarySide, settling: Settling, *, connections: int = MOST_CONNECTIONS
+        self,
+        chain: Chain,
+        side: LibrarySide,
+        settling: Settling,
+        admission: Admission,
+        *,
+        connections: int = MOST_CONNECTIONS,
     ) -> None:
         self.chain = chain
         self.side = side
+        self.admission = admission
         self._settling = settling
         self._verifications = _Lane("verify", _VERIFY_THREADS)
         self._settlements = _Lane("settle", _SETTLE_THREADS)
@@ -164,6 +172,8 @@ class _Handler(web.RequestHandler):
     def answer_error(self, status: int, code: str, message: str) -> None:
         if status == 503:
             self.set_header("Retry-After", "2")
+        if status == 401:
+            self.set_header("WWW-Authenticate", "Bearer")
         self.answer({"error": code, "message": message}, status)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -181,7 +191,11 @@ class _Handler(web.RequestHandler):
         elif value is not None and not isinstance(value, web.HTTPError | ComputeRouterError):
             logger.error("%s %s failed:\n%s", self.request.method, self.request.path, place(value))
 
+    def check_asker(self) -> None:
+        self.server.admission.check_asker(self.request.headers.get("Authorization", ""))
+
     def question(self) -> Question:
+        self.check_asker()
         # A page in a browser can send a plain form to this port, but no JSON without being allowed to.
         if (
             self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -190,7 +204,9 @@ class _Handler(web.RequestHandler):
             raise UnsupportedMediaTypeError("The body must be application/json.")
         if len(self.request.body) > _MOST_BODY_BYTES:
             raise PayloadTooLargeError(f"The body may have {_MOST_BODY_BYTES} bytes.")
-        return read_question(self.request.body, self.server.chain)
+        question = read_question(self.request.body, self.server.chain)
+        self.server.admission.check_payment(question)
+        return question
 
 
 class _Verify(_Handler):
@@ -215,6 +231,7 @@ class _Settle(_Handler):
 
 class _Supported(_Handler):
     async def get(self) -> None:
+        self.check_asker()
         # Whoever asks this is about to offer payments, which could not be settled.
         problem = await self.server.problem()
         if problem is not None:

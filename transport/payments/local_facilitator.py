@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import secrets
 import sys
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ import msgspec
 
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import Chain
+from compute_router.transport.facilitator.parent import Whispered
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ class LocalFacilitator:
         self._chain = chain
         self._key = key
         self._rpc_url = rpc_url
+        self.secret = secrets.token_hex(32)
+        """What it wants to hear with each question. Nobody else on this machine may spend its key's gas."""
         self._restarts = restarts or Restarts()
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
@@ -96,7 +100,7 @@ class LocalFacilitator:
         assert process.stdin is not None
         assert process.stdout is not None
         # Not in its command line, which every user of the machine can read: the URL may hold an API key.
-        process.stdin.write(self._rpc_url.encode() + b"\n")
+        process.stdin.write(Whispered(self._rpc_url, self.secret).line())
         try:
             async with asyncio.timeout(_STARTS_WITHIN_SECONDS):
                 line = await process.stdout.readline()

@@ -113,15 +113,16 @@ async def open_payments(settings: PaymentSettings) -> AsyncIterator[OpenedPaymen
         ConfigurationError: the facilitator of our own does not start.
     """
     async with contextlib.AsyncExitStack() as stack:
+        secret: str | None = None
         if settings.facilitator is None:
             assert settings.facilitator_key is not None, "a facilitator of our own needs a key"
             local = LocalFacilitator(settings.chain, settings.facilitator_key, settings.rpc_url)
             await local.start()
             stack.push_async_callback(local.stop)
-            url = local.url
+            url, secret = local.url, local.secret
         else:
             url = settings.facilitator
-        facilitator = RemoteFacilitator(url, settings.chain, SystemClock().steady_ms)
+        facilitator = RemoteFacilitator(url, settings.chain, SystemClock().steady_ms, secret=secret)
         stack.push_async_callback(facilitator.close)
         reader = open_chain_reader(settings.chain, settings.rpc_url)
         stack.push_async_callback(reader.close)

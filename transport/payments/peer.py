@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
@@ -40,10 +41,15 @@ class Peer:
     Redirects are not followed, the environment's proxies are not used, and no cookies are kept.
     """
 
-    def __init__(self, *, connections: int, largest_answer: int) -> None:
-        """``connections`` may be open at once; ``largest_answer`` is in bytes."""
+    def __init__(
+        self, *, connections: int, largest_answer: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """``connections`` may be open at once; ``largest_answer`` is in bytes; ``headers`` go with every
+        question.
+        """
         self._connections = connections
         self._largest = largest_answer
+        self._headers = _HEADERS | dict(headers or {})
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, method: str, url: str, body: bytes | None, seconds: float) -> tuple[int, bytes]:
@@ -88,7 +94,7 @@ class Peer:
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
+            headers=self._headers,
             timeout=_NO_LIMIT,
             # Nothing compressed was asked for: an answer that is would have to be taken apart at any size.
             auto_decompress=False,

@@ -42,8 +42,15 @@ class RemoteFacilitator:
     """
 
     def __init__(
-        self, url: str, chain: Chain, now: Callable[[], SteadyMs], patience: Patience | None = None
+        self,
+        url: str,
+        chain: Chain,
+        now: Callable[[], SteadyMs],
+        patience: Patience | None = None,
+        *,
+        secret: str | None = None,
     ) -> None:
+        """``secret`` is what a facilitator of our own wants to hear with each question."""
         self.url = url.rstrip("/")
         self._chain = chain
         self._network = NETWORKS[chain].caip2
@@ -52,7 +59,8 @@ class RemoteFacilitator:
         self._breaker = Breaker(now)
         self._fee_payer: str | None = None
         self._fee_payer_until = 0
-        self._peer = Peer(connections=_CONNECTIONS, largest_answer=_LARGEST_ANSWER)
+        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        self._peer = Peer(connections=_CONNECTIONS, largest_answer=_LARGEST_ANSWER, headers=headers)
 
     async def close(self) -> None:
         """Give up the connections."""

@@ -17,6 +17,7 @@ from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.transport.facilitator import bounded_server, server
+from compute_router.transport.facilitator.admission import Admission
 from compute_router.transport.facilitator.bodies import Question
 from compute_router.transport.facilitator.library_side import LibrarySide
 from compute_router.transport.facilitator.server import FacilitatorServer
@@ -95,7 +96,11 @@ class Scene:
 async def listening() -> AsyncIterator[Scene]:
     settling = Waiting()
     facilitator = FacilitatorServer(
-        Chain.MONAD, cast(LibrarySide, Side()), cast(Settling, settling), connections=4
+        Chain.MONAD,
+        cast(LibrarySide, Side()),
+        cast(Settling, settling),
+        Admission(Chain.MONAD),
+        connections=4,
     )
     port = facilitator.listen("127.0.0.1", 0)
     try:
@@ -182,6 +187,8 @@ async def test_as_many_settlements_as_it_takes_keep_no_verification_out(
 
 @pytest.mark.parametrize("host", ["no such host", "a" * 70 + ".example"])
 def test_a_name_that_cannot_be_listened_on_is_told_in_a_sentence(host: str) -> None:
-    facilitator = FacilitatorServer(Chain.MONAD, cast(LibrarySide, Side()), cast(Settling, Waiting()))
+    facilitator = FacilitatorServer(
+        Chain.MONAD, cast(LibrarySide, Side()), cast(Settling, Waiting()), Admission(Chain.MONAD)
+    )
     with pytest.raises(ConfigurationError, match="Cannot listen on"):
         facilitator.listen(host, 0)
