@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from compute_router.protocol import errors as protocol_errors
-from compute_router.protocol.errors import ComputeRouterError
+from compute_router.protocol.errors import ComputeRouterError, PaymentInProgressError
 from compute_router.protocol.job_state import JobStatus
 from compute_router.sdk.answers import read_answer_about
 from compute_router.sdk.asking import ask
@@ -13,7 +14,7 @@ from compute_router.sdk.errors import JobFinishedError, JobTimeoutError, Unexpec
 from compute_router.sdk.requests import cancel_call, job_call
 from compute_router.sdk.retries import Retries
 from compute_router.sdk.snapshots import JobSnapshot
-from compute_router.sdk.steps import Flow
+from compute_router.sdk.steps import Flow, call
 
 
 def cancel_job(job_id: str, retries: Retries, request_timeout_s: float) -> Flow[JobSnapshot]:
@@ -54,7 +55,8 @@ def give_up(
 ) -> Flow[JobSnapshot]:
     """Cancel a job whose time is over; ``late`` is what ended the waiting for it. ``note`` sees it cancelled.
 
-    Returns the job if it ended by itself at the last moment.
+    Returns the job if it ended by itself at the last moment. One that is done and being paid for is waited
+    for by one more request, because it is too late to save its price.
 
     Raises:
         JobTimeoutError: it was cancelled, or it was only late and could not be cancelled.
@@ -64,6 +66,15 @@ def give_up(
         cancelled = yield from cancel_job(job_id, retries, request_timeout_s)
     except JobFinishedError as finished:
         return finished.snapshot
+    except PaymentInProgressError as problem:
+        reply = yield from call(job_call(job_id, max(1, int(request_timeout_s)), request_timeout_s))
+        with suppress(ComputeRouterError):
+            snapshot = read_answer_about(reply, job_id)
+            if snapshot.ended:
+                return snapshot
+        raise JobTimeoutError(
+            job_id, timeout_s, "It is done and is being paid for: ask for its result later."
+        ) from problem
     except ComputeRouterError as problem:
         if not isinstance(late, JobTimeoutError):
             raise late from problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import msgspec
 
@@ -37,9 +38,10 @@ from compute_router.sdk.errors import (
     InvalidArgumentError,
     JobFinishedError,
     JobTimeoutError,
+    UnexpectedAnswerError,
     WrongNetworkError,
 )
-from compute_router.sdk.fallback import Fallback, fallback_call, may_fall_back, read_completion
+from compute_router.sdk.fallback import Fallback, fallback_call, is_hosted, may_fall_back, read_completion
 from compute_router.sdk.idempotency import checked_key, supports_keys
 from compute_router.sdk.jobs import CheckedJob, Job, LlmJob, TaskJob, check_job, known_value
 from compute_router.sdk.options import RunOptions, SealObserver, StatusObserver
@@ -49,6 +51,7 @@ from compute_router.sdk.purse_file import PurseFile
 from compute_router.sdk.requests import (
     commit_call,
     health_call,
+    is_job_id,
     job_call,
     quote_call,
     receipt_call,
@@ -78,6 +81,10 @@ from compute_router.sdk.steps import Flow, Reply, call, local
 from compute_router.sdk.trust_file import TrustFile
 from compute_router.sdk.waiting import wait_for_end
 from compute_router.sdk.wallet import Wallet
+
+_LATE_AND_PAID: Final = (
+    "It may still finish, and is paid for if it does: ask for its result later, or cancel it."
+)
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -122,6 +129,7 @@ class ClientCore:
             spending=spending or Spending(SpendingCaps(), None),
             purse=PurseFile(trust_file.path.with_name(PURSE_NAME), settings.base_url, time.time),
             request_timeout_s=request_timeout_s,
+            now_s=time.time,
         )
 
     def health(self) -> Flow[HealthAnswer]:
@@ -155,7 +163,7 @@ class ClientCore:
         """Look at a job once."""
         reply = yield from call(job_call(job_id, 0, self._request_timeout_s))
         snapshot = read_answer_about(reply, job_id)
-        yield from self._payer.note(snapshot)
+        yield from self._payer.credits.note(snapshot)
         return snapshot
 
     def receipt(self, job_id: str) -> Flow[ReceiptDocument]:
@@ -168,22 +176,22 @@ class ClientCore:
         try:
             snapshot = yield from cancel_job(job_id, self._retries(timeout_s), self._request_timeout_s)
         except JobFinishedError as finished:
-            yield from self._payer.note(finished.snapshot)
+            yield from self._payer.credits.note(finished.snapshot)
             raise
-        yield from self._payer.note(snapshot)
+        yield from self._payer.credits.note(snapshot)
         return snapshot
 
     def result(self, job_id: str, timeout_s: float, observe: StatusObserver | None) -> Flow[JobResult]:
         """Wait for a job's end, and check its receipt. Opens a sealed result if given the job's handle."""
         snapshot = yield from self._wait(job_id, timeout_s, self._retries(timeout_s), observe)
-        yield from self._payer.note(snapshot)
+        yield from self._payer.credits.note(snapshot)
         return self._result(snapshot, None, job_id.reply_key if isinstance(job_id, JobHandle) else None)
 
     def run_llm(self, job: LlmJob, options: RunOptions) -> Flow[LlmResult]:
         """Run inference on the network, or on the fallback when that is allowed and the network could not."""
         checked = check_job(job)
         try:
-            result = yield from self._run(checked, options)
+            result = yield from self._run(checked, options, replaced=self._fallback is not None)
         except ComputeRouterError as error:
             if self._fallback is None or not may_fall_back(checked, error):
                 raise
@@ -225,7 +233,8 @@ class ClientCore:
         """Revoke an API key."""
         return api_keys.revoke_key(key_id, self._request_timeout_s)
 
-    def _run(self, job: CheckedJob, options: RunOptions) -> Flow[JobResult]:
+    def _run(self, job: CheckedJob, options: RunOptions, *, replaced: bool = False) -> Flow[JobResult]:
+        """Run a job. ``replaced``: if it is late, a fallback answers, and nobody wants its result."""
         retries = self._retries(options.timeout_s)
         submission = yield from self._submit(job, options.idempotency_key, retries, options.on_sealed)
         if options.on_submitted is not None:
@@ -233,20 +242,23 @@ class ClientCore:
         try:
             snapshot = yield from self._wait(submission.job_id, options.timeout_s, retries, options.on_status)
         except (JobTimeoutError, CoordinatorUnreachableError, CoordinatorFailedError) as late:
-            if not options.cancel_on_timeout:
-                if submission.paid:
-                    yield from self._payer.look_again_at(submission.job_id)
+            job_id = submission.job_id
+            if submission.paid:
+                yield from self._payer.credits.look_again_at(job_id)
+            if not options.cancel_on_timeout and not (replaced and submission.paid and is_hosted(job)):
+                if submission.paid and isinstance(late, JobTimeoutError):
+                    raise JobTimeoutError(job_id, options.timeout_s, _LATE_AND_PAID) from None
                 raise
             # The call's time is over, so this is asked once.
             snapshot = yield from give_up(
-                submission.job_id,
+                job_id,
                 late,
                 options.timeout_s,
                 self._retries(0),
                 self._request_timeout_s,
-                self._payer.note,
+                self._payer.credits.note,
             )
-        yield from self._payer.note(snapshot)
+        yield from self._payer.credits.note(snapshot)
         # As the submission sent it: the same encoder writes the same value alike.
         request_hash = sha256_hex(msgspec.json.encode(job.payload))
         return self._result(snapshot, submission.price, submission.job_id.reply_key, request_hash)
@@ -287,8 +299,11 @@ class ClientCore:
             if sealed is None:
                 raise
             raise IdempotencyConflictError(f"{error} {SEALED_ELSEWHERE}") from None
+        if not is_job_id(job_id):
+            raise UnexpectedAnswerError("The coordinator took the job and named an id that is none.")
         handle = JobHandle(job_id, sealed.reply_key if sealed else None)
-        return Submission(handle, quote.price, quote.signed_quote is not None)
+        paid = quote.signed_quote is not None or self._payer.credits.paid_for(job_id)
+        return Submission(handle, quote.price, paid)
 
     def _seal(
         self, job: CheckedJob, network: str, user_id: str, key: str, retries: Retries

@@ -62,9 +62,14 @@ class _Completion(msgspec.Struct, frozen=True):
     model: str
 
 
+def is_hosted(job: CheckedJob) -> bool:
+    """Whether a job is one that another provider may see: PUBLIC inference."""
+    return job.job_type is JobType.LLM_INFER and job.privacy is PrivacyClass.PUBLIC
+
+
 def may_fall_back(job: CheckedJob, error: ComputeRouterError) -> bool:
     """Whether a job that the network failed with this error may go to another provider."""
-    if job.job_type is not JobType.LLM_INFER or job.privacy is not PrivacyClass.PUBLIC:
+    if not is_hosted(job):
         return False
     if isinstance(error, JobFailedError):
         return error.reason in _NOT_SERVED
@@ -116,6 +121,7 @@ def read_completion(reply: Reply, network_error: ComputeRouterError) -> LlmResul
         price=None,
         created_at=None,
         completed_at=None,
+        network_error=network_error,
     )
 
 

@@ -6,34 +6,27 @@ happens then, nothing else is ever sent for that commit.
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final, NoReturn
 
 import msgspec
 
-from compute_router.protocol.credit_token import BadCreditTokenError, hash_credit_token
 from compute_router.protocol.errors import (
-    ComputeRouterError,
     CreditRefusedError,
     IdempotencyConflictError,
-    NotFoundError,
     PaymentMalformedError,
     QuoteRefusedError,
 )
-from compute_router.protocol.http_api import PaymentAnswer
-from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType
 from compute_router.protocol.networks import NETWORKS
 from compute_router.protocol.payment_offer import PAYMENT_HEADER, QUOTE_HEADER
-from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payments import CREDIT_HEADER
 from compute_router.protocol.receipts import sha256_hex
-from compute_router.protocol.units import MicroUsd, format_usd
-from compute_router.sdk.answers import Quote, error_code, read_answer_about, refusal
+from compute_router.protocol.units import format_usd
+from compute_router.sdk.answers import Quote, error_code, refusal
+from compute_router.sdk.credits import Credits, softly
 from compute_router.sdk.errors import (
     PaymentRefusedError,
     PaymentRequiredError,
@@ -44,19 +37,18 @@ from compute_router.sdk.errors import (
 )
 from compute_router.sdk.payment_offers import Offer, asks_for_payment, payment_header, read_offer
 from compute_router.sdk.purse_file import PurseFile, SentPayment
-from compute_router.sdk.requests import job_call
+from compute_router.sdk.recipient import Recipient
 from compute_router.sdk.retries import Retries
-from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.spending import PaymentPlan, Spending
-from compute_router.sdk.steps import Answered, Call, Flow, call, local
+from compute_router.sdk.steps import Answered, Call, Flow, local
 from compute_router.sdk.submission import commit
 from compute_router.sdk.wallet import Wallet
 
-logger = logging.getLogger(__name__)
-
 _CREATED: Final = 201
 _PAYMENT_REQUIRED: Final = 402
-_JOBS_LOOKED_AT: Final = 3
+
+_NEVER_ALIVE: Final = 0.0
+"""A credit signs for nothing that somebody could carry out."""
 
 _DIES_LATER_S: Final = 180.0
 """How long after its end a payment may still be carried out: clocks differ, and blockhashes live longer."""
@@ -96,15 +88,16 @@ class Payer:
         spending: Spending,
         purse: PurseFile,
         request_timeout_s: float,
-        now_s: Callable[[], float] = time.time,
+        now_s: Callable[[], float],
     ) -> None:
         self.spending = spending
         self.purse = purse
+        self.credits = Credits(purse, request_timeout_s, now_s)
         self._wallet = wallet
-        self._request_timeout_s = request_timeout_s
         self._now_s = now_s
+        self._recipient = Recipient()
         self._lock = threading.Lock()
-        self._recipient: str | None = None
+        # Every payment that this client may send once more, and all of them are counted.
         self._sent: dict[str, SentPayment] = {}
 
     def commit(self, order: Order, retries: Retries) -> Flow[Answered]:
@@ -127,6 +120,7 @@ class Payer:
                 return (yield from self._send(order, sent, retries))
         answer = yield from commit(order.request, retries, keys_are_kept=order.keys_are_kept)
         if not asks_for_payment(answer):
+            yield from self.credits.committed(answer, None, None, paid=False)
             return answer
         retries.succeeded()
         if error_code(answer) == QuoteRefusedError.code:
@@ -140,7 +134,7 @@ class Payer:
                 offer.amount,
             )
         self.spending.check_job(offer.amount)
-        yield from self._collect_credits()
+        yield from self.credits.collect(retries)
         by_credit = yield from self._by_credit(order, offer, retries)
         if by_credit is not None:
             return by_credit
@@ -149,47 +143,6 @@ class Payer:
         if sent is None:
             sent = yield from self._pay(self._usable_wallet(offer), order, offer)
         return (yield from self._send(order, sent, retries))
-
-    def note(self, snapshot: JobSnapshot) -> Flow[None]:
-        """Keep the credit that a failed job became, or take note that it may become one."""
-        payment = snapshot.answer.payment
-        if isinstance(payment, PaymentAnswer) and snapshot.status in (JobStatus.FAILED, JobStatus.CANCELLED):
-            yield from self._softly(lambda: self._note(snapshot.job_id, payment))
-
-    def look_again_at(self, job_id: str) -> Flow[None]:
-        """Nobody saw the end of a paid job: look for a credit of it before the next payment."""
-        yield from self._softly(lambda: self.purse.await_job(str(job_id)))
-
-    def _note(self, job_id: str, payment: PaymentAnswer) -> None:
-        if payment.state is PaymentState.CREDITED and payment.credit_token is not None:
-            try:
-                hash_credit_token(payment.credit_token)
-            except BadCreditTokenError:
-                logger.warning("job %s became a credit whose token is none", job_id)
-                return
-            if payment.amount > 0:
-                self.purse.keep_credit(payment.credit_token, MicroUsd(payment.amount))
-            self.purse.decided(job_id)
-        elif payment.state is PaymentState.VOID:
-            self.purse.decided(job_id)
-        else:
-            self.purse.await_job(job_id)
-
-    def _collect_credits(self) -> Flow[None]:
-        """Look at jobs that failed while their payment was under way."""
-        awaited = yield from local(self.purse.awaited)
-        for job_id in awaited[:_JOBS_LOOKED_AT]:
-            reply = yield from call(job_call(job_id, 0, self._request_timeout_s))
-            try:
-                snapshot = read_answer_about(reply, job_id)
-            except NotFoundError:
-                yield from self._softly(partial(self.purse.decided, job_id))
-            except ComputeRouterError as error:
-                logger.info("job %s could not be looked at for its credit: %s", job_id, error.code)
-            else:
-                yield from self.note(snapshot)
-                if snapshot.status is JobStatus.COMPLETED:
-                    yield from self._softly(partial(self.purse.decided, job_id))
 
     def _by_credit(self, order: Order, offer: Offer, retries: Retries) -> Flow[Answered | None]:
         """Pay with a credit; None if there is none that covers the price."""
@@ -204,7 +157,8 @@ class Payer:
             paid = _with(order, CREDIT_HEADER, token)
             answer = yield from commit(paid.request, retries, keys_are_kept=order.keys_are_kept)
             if answer.status == _CREATED:
-                yield from self._softly(partial(self.purse.spend_credit, token, offer.amount))
+                yield from softly(partial(self.purse.spend_credit, token, offer.amount))
+                yield from self.credits.committed(answer, offer.amount, _NEVER_ALIVE, paid=True)
                 return answer
             if error_code(answer) != CreditRefusedError.code:
                 return _unless_refused(answer)
@@ -227,45 +181,55 @@ class Payer:
 
     def _pay(self, wallet: Wallet, order: Order, offer: Offer) -> Flow[SentPayment]:
         """Sign the one payment of a commit, and remember it."""
-        self._check_recipient(offer)
+        self._recipient.check(offer.pay_to)
         self.spending.check_session(offer.amount)
         yield from local(lambda: self.spending.ask(self._plan(order, offer, by_credit=False)))
-        self.spending.take(offer.amount)
-        kept = False
-        try:
-            sent, kept = yield from local(lambda: self._signed(wallet, order, offer))
-        finally:
-            if not kept:
-                self.spending.give_back(offer.amount)
+        # One step, for a task that is cancelled ends between steps, and what was signed has to be counted.
+        sent = yield from local(lambda: self._signed(wallet, order, offer))
         return _for_this(order, sent)
 
-    def _signed(self, wallet: Wallet, order: Order, offer: Offer) -> tuple[SentPayment, bool]:
-        """The payment of a commit, and whether it is the one that was signed now."""
+    def _signed(self, wallet: Wallet, order: Order, offer: Offer) -> SentPayment:
+        """The payment of a commit: counted, and kept where a repeat of the commit finds it."""
         if offer.requirement["extra"].get("feePayer") == wallet.address:
             raise UnacceptableOfferError("The coordinator wants the payer to pay fees. Nothing was signed.")
-        signed_at = self._now_s()
-        name, text = payment_header(offer, wallet.sign(offer.requirement))
-        assert name == PAYMENT_HEADER, "payments go into one header"
-        sent = SentPayment(order.fingerprint, text, offer.amount, signed_at + offer.lives_s + _DIES_LATER_S)
-        with self._lock:
-            self._recipient = offer.pay_to
-            now = self._now_s()
-            self._sent = {key: each for key, each in self._sent.items() if each.dies_at > now}
-            first = self._sent.setdefault(order.key, sent)
-        if order.named:
-            first = self.purse.put_payment(order.key, first)
-            with self._lock:
-                self._sent[order.key] = first
+        self._recipient.hold(offer.pay_to)
+        try:
+            sent = self._counted(wallet, order, offer)
+        except Exception:
+            self._recipient.not_signed()
+            raise
+        self._recipient.signed()
+        if not order.named:
+            return sent
+        try:
+            first = self.purse.put_payment(order.key, sent)
+        except WalletError:
+            # Neither here nor in the purse, so that nobody can ever send it.
+            self.spending.give_back(offer.amount)
+            raise
         # Another thread may have put this very payment into the purse, so identity says nothing.
-        return first, first.payment == sent.payment
+        if first.payment != sent.payment:
+            self.spending.give_back(offer.amount)
+        self._keep(order.key, first)
+        return first
 
-    def _check_recipient(self, offer: Offer) -> None:
+    def _counted(self, wallet: Wallet, order: Order, offer: Offer) -> SentPayment:
+        """Count a payment, then sign it. What ends a program in between leaves it counted."""
+        self.spending.take(offer.amount)
+        try:
+            signed_at = self._now_s()
+            name, text = payment_header(offer, wallet.sign(offer.requirement))
+        except Exception:
+            self.spending.give_back(offer.amount)
+            raise
+        assert name == PAYMENT_HEADER, "payments go into one header"
+        return SentPayment(order.fingerprint, text, offer.amount, signed_at + offer.lives_s + _DIES_LATER_S)
+
+    def _keep(self, key: str, sent: SentPayment) -> None:
         with self._lock:
-            if self._recipient not in (None, offer.pay_to):
-                raise UnacceptableOfferError(
-                    f"The coordinator wants money for {offer.pay_to}, and before for {self._recipient}."
-                    " Nothing was signed. If the operator says that this is right, make a new client."
-                )
+            now = self._now_s()
+            self._sent = {each: kept for each, kept in self._sent.items() if kept.dies_at > now}
+            self._sent[key] = sent
 
     def _sent_before(self, order: Order) -> Flow[SentPayment | None]:
         """The payment that was signed for this very commit, by this client or by another program."""
@@ -281,23 +245,18 @@ class Payer:
         try:
             answer = yield from commit(paid.request, retries, keys_are_kept=order.keys_are_kept)
         except SubmissionUnknownError:
-            # Its key is told to the caller, so another program may make this commit again.
-            yield from self._softly(lambda: self.purse.put_payment(order.key, sent))
+            # Its key is told to the caller, so he or another program may make this commit again.
+            self._keep(order.key, sent)
+            yield from softly(lambda: self.purse.put_payment(order.key, sent))
             raise
-        return _unless_refused(answer)
+        yield from self.credits.committed(_unless_refused(answer), sent.amount, sent.dies_at, paid=True)
+        return answer
 
     def _plan(self, order: Order, offer: Offer, *, by_credit: bool) -> PaymentPlan:
         network = order.quote.network
         return PaymentPlan(
             order.job_type, offer.amount, network, offer.pay_to, by_credit, self.spending.spent
         )
-
-    def _softly(self, act: Callable[[], object]) -> Flow[None]:
-        """Change the purse where the job's own outcome matters more than a purse that cannot be written."""
-        try:
-            yield from local(act)
-        except WalletError as error:
-            logger.warning("%s", error)
 
 
 def _with(order: Order, name: str, value: str) -> Order:

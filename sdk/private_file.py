@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -81,13 +81,18 @@ class PrivateFile(Generic[C]):
             ) from None
 
     def change(self, change: Callable[[C], T]) -> T:
-        """Read the content, change it in its place, and write it."""
+        """Read the content, change it in its place, and write it. When this raises, nothing was written."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(self.path.with_name(f"{self.path.name}.lock")):
+            # A link stays a link, to the new content, and all names of a file have one lock.
+            target = Path(os.path.realpath(self.path))
+            with _locked(target.with_name(f"{target.name}.lock")):
                 content = self.read()
                 result = change(content)
-                self._write(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+                text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+                if len(text) > _LONGEST_FILE:
+                    raise self._error(f"The {self._name} {self.path} is full. {self._instead}")
+                write_privately(target, text)
         except OSError as error:
             raise self._unusable(error) from None
         return result
@@ -106,10 +111,6 @@ class PrivateFile(Generic[C]):
                 f"Run: chmod 600 {self.path}"
             )
 
-    def _write(self, text: bytes) -> None:
-        # A link stays a link, to the new content.
-        write_privately(self.path.resolve(), text)
-
     def _unusable(self, error: OSError) -> ConfigurationError:
         return self._error(
             f"The {self._name} {self.path} cannot be used: {error.strerror or error}. {self._instead}"
@@ -127,4 +128,6 @@ def _locked(path: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        # What was written is written, whatever becomes of the lock.
+        with suppress(OSError):
+            os.close(descriptor)

@@ -1,9 +1,10 @@
-"""What a user's machine remembers of money: credits that can be spent, and payments that were sent.
+"""What a user's machine remembers of money: credits, jobs that may become one, and payments that were sent.
 
 One JSON file, readable by its owner alone. A coordinator is known by its address::
 
     {"version": 1, "coordinators": {"http://…": {
-        "credits": [{"token": "crc_...", "left": 10000}], "awaited": ["<job id>", ...],
+        "credits": [{"token": "crc_...", "left": 10000}],
+        "awaited": {"<job id>": {"since": 1.0, "look_at": 1.0, "dies_at": 1.0, "token": "crc_...", ...}},
         "payments": {"<sha256 of the idempotency key>": {"request": "<sha256>", "payment": "...", ...}}}}}
 """
 
@@ -21,7 +22,8 @@ from compute_router.sdk.errors import WalletError
 from compute_router.sdk.private_file import PrivateFile
 
 _MOST_SPENT_CREDITS: Final = 200
-_MOST_AWAITED: Final = 100
+_MOST_AWAITED: Final = 2000
+_MOST_PAYMENTS: Final = 1500
 
 
 class SentPayment(msgspec.Struct, frozen=True):
@@ -40,6 +42,25 @@ class SentPayment(msgspec.Struct, frozen=True):
         return f"SentPayment(amount={self.amount})"
 
 
+class AwaitedJob(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A paid job whose end nobody saw yet, or whose payment may still become a credit.
+
+    Times are seconds since 1970: paid at ``since``, to be looked at from ``look_at`` on, and its payment
+    cannot be carried out after ``dies_at``. ``token`` pays for another job once this one is credited, and not
+    before; then no more than ``amount`` is left of it, if that is known.
+    """
+
+    since: float
+    look_at: float
+    dies_at: float
+    token: str | None = None
+    amount: MicroUsd | None = None
+
+    def __repr__(self) -> str:
+        """Nothing of the token."""
+        return f"AwaitedJob(since={self.since}, look_at={self.look_at}, amount={self.amount})"
+
+
 class _Credit(msgspec.Struct, forbid_unknown_fields=True):
     token: str
     left: int
@@ -47,7 +68,7 @@ class _Credit(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Place(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     credits: list[_Credit] = []
-    awaited: list[str] = []
+    awaited: dict[str, AwaitedJob] = {}
     payments: dict[str, SentPayment] = {}
 
     def credit(self, token: str) -> _Credit | None:
@@ -87,8 +108,8 @@ class PurseFile:
             empty=lambda: _Content(1),
             decode=_CONTENTS.decode,
             error=WalletError,
-            when_damaged="Restore it from a backup, or move it away: credits can be had again by looking at "
-            "their failed jobs.",
+            when_damaged="Restore it from a backup, or move it away: credits of failed jobs can be had again"
+            " with the API key of their user, or by repeating a commit under its idempotency key.",
             instead="It is kept beside the trust file: see COMPUTE_ROUTER_TRUST_FILE.",
         )
 
@@ -115,15 +136,7 @@ class PurseFile:
         if self._here().credit(token) is not None:
             return
 
-        def keep(content: _Content) -> None:
-            place = content.place_to_change(self._url)
-            if place.credit(token) is None:
-                place.credits.append(_Credit(token, amount))
-            spent = [credit for credit in place.credits if credit.left <= 0]
-            for credit in spent[:-_MOST_SPENT_CREDITS]:
-                place.credits.remove(credit)
-
-        self._file.change(keep)
+        self._file.change(lambda content: _keep(content.place_to_change(self._url), token, amount))
 
     def spend_credit(self, token: str, price: MicroUsd) -> None:
         """A job was paid with a credit."""
@@ -133,32 +146,41 @@ class PurseFile:
         """The coordinator says that less than a price is left of a credit."""
         self._set_left(token, lambda left: min(left, price - 1))
 
-    def awaited(self) -> list[str]:
-        """Jobs that failed, and whose payment may yet become a credit."""
-        return list(self._here().awaited)
+    def awaited(self) -> dict[str, AwaitedJob]:
+        """Paid jobs that may yet become a credit, by their ids; the oldest first."""
+        return dict(self._here().awaited)
 
-    def await_job(self, job_id: str) -> None:
-        """Look at a job again before the next payment."""
-        if job_id in self.awaited():
-            return
+    def await_job(self, job_id: str, job: AwaitedJob) -> None:
+        """Look at a job again before a payment. Of one that is known only the time to do so changes."""
 
         def add(content: _Content) -> None:
-            place = content.place_to_change(self._url)
-            if job_id not in place.awaited:
-                place.awaited = [*place.awaited, job_id][-_MOST_AWAITED:]
+            awaited = content.place_to_change(self._url).awaited
+            known = awaited.get(job_id)
+            if known is not None and known.token is not None:
+                awaited[job_id] = msgspec.structs.replace(known, look_at=job.look_at)
+            else:
+                awaited[job_id] = job
+            for oldest in list(awaited)[:-_MOST_AWAITED]:
+                del awaited[oldest]
 
         self._file.change(add)
 
     def decided(self, job_id: str) -> None:
-        """A job's payment is decided."""
-        if job_id not in self.awaited():
-            return
+        """There will be no credit of a job."""
+        if job_id in self._here().awaited:
+            self._file.change(lambda content: _drop(content.place_to_change(self._url), job_id))
 
-        def drop(content: _Content) -> None:
+    def credited(self, job_id: str, token: str, amount: MicroUsd) -> None:
+        """A job became a credit, which can be spent from now on."""
+
+        def change(content: _Content) -> None:
             place = content.place_to_change(self._url)
-            place.awaited = [each for each in place.awaited if each != job_id]
+            _keep(place, token, amount)
+            _drop(place, job_id)
 
-        self._file.change(drop)
+        place = self._here()
+        if place.credit(token) is None or job_id in place.awaited:
+            self._file.change(change)
 
     def payment(self, idempotency_key: str) -> SentPayment | None:
         """The payment that was signed for a commit, if it can still be carried out."""
@@ -171,8 +193,10 @@ class PurseFile:
         def put(content: _Content) -> SentPayment:
             place = content.place_to_change(self._url)
             now = self._now_s()
-            place.payments = {name: each for name, each in place.payments.items() if each.dies_at > now}
-            return place.payments.setdefault(_name(idempotency_key), sent)
+            alive = {name: each for name, each in place.payments.items() if each.dies_at > now}
+            kept = alive.setdefault(_name(idempotency_key), sent)
+            place.payments = dict(list(alive.items())[-_MOST_PAYMENTS:])
+            return kept
 
         return self._file.change(put)
 
@@ -186,6 +210,18 @@ class PurseFile:
                 credit.left = left(credit.left)
 
         self._file.change(change)
+
+
+def _keep(place: _Place, token: str, amount: MicroUsd) -> None:
+    if place.credit(token) is None:
+        place.credits.append(_Credit(token, amount))
+    spent = [credit for credit in place.credits if credit.left <= 0]
+    for credit in spent[:-_MOST_SPENT_CREDITS]:
+        place.credits.remove(credit)
+
+
+def _drop(place: _Place, job_id: str) -> None:
+    place.awaited.pop(job_id, None)
 
 
 def _name(idempotency_key: str) -> str:

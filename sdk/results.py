@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.jobs import TaskType
 from compute_router.protocol.receipts import Receipt
 from compute_router.protocol.units import MicroUsd
@@ -29,7 +30,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     the quoted one in micro-USD, None when the job was not submitted by the same call. ``created_at`` and
     ``completed_at`` are the coordinator's times (RFC 3339, UTC). A result of the hosted fallback has
     neither job nor receipt, and is never verified. ``sealed`` says that the coordinator could read neither
-    the job nor this result. ``payment`` is what was paid, None for a free job.
+    the job nor this result. ``payment`` is what was paid, None for a free job. ``network_error`` is why the
+    hosted fallback answered; it says whether a job may still run and be paid for at the network.
     """
 
     source: Literal["network", "fallback"]
@@ -42,6 +44,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     completed_at: str | None
     sealed: bool = False
     payment: JobPayment | None = None
+    network_error: ComputeRouterError | None = None
 
     @property
     def worker_pubkey(self) -> str | None:

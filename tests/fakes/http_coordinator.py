@@ -179,6 +179,7 @@ class FakeCoordinator:
     fallback: Reply | None = None
     overrides: dict[str, Reply] = field(default_factory=dict)
     till: FakeTill | None = None
+    new_job_id: str = JOB_ID
     taken: list[Asked] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
 
@@ -288,7 +289,10 @@ class FakeCoordinator:
         if not (self.keeps_keys and known):
             self.taken.append(asked)
         echo = {"Idempotency-Key": asked.idempotency_key} if asked.idempotency_key else {}
-        answer = 201, msgspec.json.encode({"job_id": JOB_ID})
+        said: dict[str, object] = {"job_id": self.new_job_id}
+        if self.till is not None and self.till.gives is not None:
+            said["credit_token"] = self.till.gives
+        answer = 201, msgspec.json.encode(said)
         return Headed(answer, self._support | echo) if self.keeps_keys else answer
 
     @property

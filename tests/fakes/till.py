@@ -44,6 +44,7 @@ class FakeTill:
     """Takes payments of ``price``. ``offer`` changes what is asked for, ``refuse`` says no to good payments.
 
     ``quoted``: its quotes are signed. ``credits`` are the tokens that are good, and what is left of each.
+    ``gives`` is the token in the answer to every commit that is paid for.
     """
 
     chain: Chain
@@ -53,6 +54,7 @@ class FakeTill:
     credits: dict[str, int] = field(default_factory=dict)
     pay_to: str | None = None
     quoted: bool = True
+    gives: object = TOKEN
     payments: list[dict[str, Any]] = field(default_factory=list)
     """The inner payload of every payment that was good, as often as it came."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from solders.keypair import Keypair
 
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.networks import Chain
-from compute_router.sdk import PriceMismatchError, UnacceptableOfferError, Wallet
+from compute_router.sdk import PriceMismatchError, UnacceptableOfferError, Wallet, WalletError
 from tests.fakes.http_coordinator import Headed
 from tests.fakes.till import FEE_PAYER, PRICE
 from tests.sdk.clients import blocking
@@ -33,6 +34,7 @@ def test_less_than_was_quoted_is_paid(evm: Wallet) -> None:
         assert router.spent == PRICE - 1
 
 
+OTHER_ADDRESS = "0x" + "cd" * 20
 OTHER = {
     Chain.MONAD: {
         "asset": "0x" + "11" * 20,
@@ -107,10 +109,57 @@ def test_money_goes_where_it_went_before(evm: Wallet) -> None:
     coordinator, till = shop()
     with blocking(coordinator, wallet=evm) as router:
         classify(router)
-        till.pay_to = "0x" + "cd" * 20
+        till.pay_to = OTHER_ADDRESS
         with pytest.raises(UnacceptableOfferError, match="before for 0x"):
             classify(router)
         assert router.spent == PRICE
+    assert till.signatures == 1
+
+
+def test_two_threads_do_not_sign_for_two_recipients() -> None:
+    coordinator, till = shop()
+    signing, go_on = threading.Event(), threading.Event()
+
+    class Slow(Wallet):
+        def sign(self, requirement: dict[str, Any]) -> dict[str, Any]:
+            signing.set()
+            assert go_on.wait(20)
+            return super().sign(requirement)
+
+    with blocking(coordinator, wallet=Slow(Chain.MONAD, bytes([9] * 32))) as router:
+        first = threading.Thread(target=classify, args=(router,))
+        first.start()
+        assert signing.wait(20)
+        till.pay_to = OTHER_ADDRESS
+        try:
+            with pytest.raises(UnacceptableOfferError, match="before for 0x"):
+                classify(router)
+        finally:
+            till.pay_to = None
+            go_on.set()
+            first.join()
+        assert router.spent == PRICE
+    assert till.signatures == 1
+
+
+def test_a_recipient_for_whom_nothing_could_be_signed_binds_nobody() -> None:
+    coordinator, till = shop()
+
+    class Failing(Wallet):
+        fails = True
+
+        def sign(self, requirement: dict[str, Any]) -> dict[str, Any]:
+            if self.fails:
+                raise WalletError("The node does not answer.")
+            return super().sign(requirement)
+
+    wallet = Failing(Chain.MONAD, bytes([9] * 32))
+    till.pay_to = OTHER_ADDRESS
+    with blocking(coordinator, wallet=wallet) as router:
+        with pytest.raises(WalletError):
+            classify(router)
+        wallet.fails, till.pay_to = False, None
+        classify(router)
     assert till.signatures == 1
 
 
