@@ -38,7 +38,11 @@ class Executor(Protocol):
 
 
 class _Line:
-    """Questions that wait for their turn, first to expire first; up to ``at_once`` are under way."""
+    """Questions that wait for their turn, first to expire first; up to ``at_once`` are under way.
+
+    One is begun in each turn of the loop. However many wait, whoever else wants something of the loop gets it
+    between any two of them.
+    """
 
     def __init__(self, at_once: int, ask: Callable[[Payment], Coroutine[Any, Any, None]]) -> None:
         self._at_once = at_once
@@ -46,22 +50,34 @@ class _Line:
         self._waiting: list[tuple[int, int, Payment]] = []
         self._numbers = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._scheduled = False
 
     def put(self, payment: Payment) -> None:
         heapq.heappush(self._waiting, (payment.expires_at, next(self._numbers), payment))
-        if len(self._tasks) < self._at_once:
-            task = asyncio.get_running_loop().create_task(self._work())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _work(self) -> None:
-        while self._waiting:
-            await self._ask(heapq.heappop(self._waiting)[2])
+        self._go_on()
 
     def close(self) -> None:
         self._waiting.clear()
         for task in self._tasks:
             task.cancel()
+
+    def _go_on(self) -> None:
+        if not self._scheduled and self._waiting and len(self._tasks) < self._at_once:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._begin_one)
+
+    def _begin_one(self) -> None:
+        self._scheduled = False
+        if self._waiting:
+            payment = heapq.heappop(self._waiting)[2]
+            task = asyncio.get_running_loop().create_task(self._ask(payment))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+            self._go_on()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._go_on()
 
 
 class PaymentExecutor:

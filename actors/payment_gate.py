@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -98,6 +99,8 @@ class _Counter:
         self._matcher: pykka.ActorRef[Any] | None = None
         self._core = PaymentCore(till.policy)
         self._executor = till.executor(self._hear)
+        self._recording = 0
+        self._to_record: deque[Message] = deque()
         core = self._core
         self._reactions: dict[type[Message], Callable[[Any, UnixMs], Any]] = {
             AttachMatcher: self._attach,
@@ -111,7 +114,7 @@ class _Counter:
             OpenPayments: core.opened,
             OutcomeRead: core.outcome_read,
             PaymentDue: core.due,
-            PaymentRecorded: core.recorded,
+            PaymentRecorded: self._recorded,
             ProbeDue: core.probe_due,
             SettleAnswered: core.settle_answered,
         }
@@ -151,7 +154,19 @@ class _Counter:
                 if self._matcher is not None and self._matcher.is_alive():
                     self._matcher.tell(effect)
             case _:
-                self._till.store.tell(StoreRequest(effect, self._gate))
+                self._to_record.append(effect)
+                self._record()
+
+    def _record(self) -> None:
+        """Give steps to the store, a few at a time: commits of others must not queue behind thousands."""
+        while self._to_record and self._recording < self._till.policy.steps_at_once:
+            self._recording += 1
+            self._till.store.tell(StoreRequest(self._to_record.popleft(), self._gate))
+
+    def _recorded(self, message: PaymentRecorded, now: UnixMs) -> None:
+        self._recording -= 1
+        self._core.recorded(message, now)
+        self._record()
 
     def _hear(self, answer: Message) -> None:
         if self._gate.is_alive():

@@ -14,6 +14,7 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
         early: an authorization is settled so long before it expires, whether its job has ended or not.
         settle_timeout, read_timeout: how long the facilitator and the chain may take for one answer.
         settlements_at_once, reads_at_once: how many such questions are under way together.
+        steps_at_once: how many steps of payments the store has to record at any time; the others wait.
         retry_backoff, max_backoff: wait before a question is asked again; it doubles up to the maximum.
         max_nap: the longest time between two looks at an authorization that is not due yet, in case that the
             wall clock is set forward.
@@ -27,6 +28,7 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     read_timeout: DurationMs = DurationMs(10_000)
     settlements_at_once: int = 64
     reads_at_once: int = 32
+    steps_at_once: int = 64
     retry_backoff: DurationMs = DurationMs(1_000)
     max_backoff: DurationMs = DurationMs(60_000)
     max_nap: DurationMs = DurationMs(60_000)

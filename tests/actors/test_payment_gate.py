@@ -7,8 +7,10 @@ import pytest
 from compute_router.actors.messages.edge import Progress
 from compute_router.actors.messages.matcher import Sweep
 from compute_router.actors.messages.payment_gate import Admit
+from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, Tier
+from compute_router.protocol.payment_state import PaymentState
 from compute_router.storage.interface import JobView
 from tests.actors.samples import NOON
 from tests.fakes.paying import Shop, SteppedGate
@@ -58,3 +60,22 @@ def test_a_gate_that_stops_gives_up_its_questions() -> None:
     shop.gate.stop(block=False)
     mailbox(shop.gate).run()
     assert shop.executor.closed
+
+
+def test_the_store_is_given_a_few_steps_at_a_time_and_all_of_them_in_the_end() -> None:
+    shop = Shop(PaymentPolicy(steps_at_once=3))
+    jobs = [f"job-{number}" for number in range(10)]
+    for job in jobs:
+        shop.commit(job)
+        shop.complete(job)
+    most = 0
+    while shop.ends:
+        shop.deliver_end()
+        most = max(most, len(shop.requests))
+    assert most == 3
+    shop.settle_down()
+    for _ in jobs:
+        shop.facilitator_settles()
+        shop.chain_says()
+    shop.settle_down()
+    assert {shop.state(job) for job in jobs} == {PaymentState.SETTLED}
