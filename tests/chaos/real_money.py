@@ -161,13 +161,15 @@ class RealMoney:
                     yield name, keys[instruction.accounts[3]], target, amount, landed.signature
 
     def _on_evm(self) -> Iterator[tuple[str, str, str, int, str]]:
-        from compute_router.transport.payments.evm_chain_reader import AUTHORIZATION_USED, TRANSFER
+        from eth_utils.crypto import keccak
 
+        authorization_used = keccak(text="AuthorizationUsed(address,bytes32)")
+        transfer = keccak(text="Transfer(address,address,uint256)")
         asset = PAYMENT_NETWORKS[Chain.MONAD].asset.lower()
         known = {one.lower(): one for one in (self.operator, self._purse, *self.worker_addresses)}
         for mined in list(self.local.chain.mined.values()):  # type: ignore[union-attr]
-            by_topic = {"0x" + log.topics[0].hex(): log for log in mined.logs}
-            used, moved = by_topic.get(AUTHORIZATION_USED), by_topic.get(TRANSFER)
+            by_topic = {log.topics[0]: log for log in mined.logs}
+            used, moved = by_topic.get(authorization_used), by_topic.get(transfer)
             if used is not None and moved is not None:
                 payer, target = ("0x" + topic[-20:].hex() for topic in moved.topics[1:3])
                 name = f"{NETWORKS[Chain.MONAD].caip2}/{asset}/{payer}/0x{used.topics[2].hex()}"

@@ -260,7 +260,7 @@ class SolanaScene(Scene):
         return {"feePayer": str(self.fee_payer.pubkey())}
 
     def signed(self, **changes: Any) -> dict[str, Any]:
-        """``value``, ``to``, ``unit_price`` and ``signer`` can be changed."""
+        """``value``, ``to``, ``unit_price``, ``memo`` and ``signer`` can be changed."""
         assert isinstance(self.local, LocalSolana)
         asset = PAYMENT_NETWORKS[Chain.SOLANA].asset
         value = int(changes.get("value", PRICE))
@@ -285,7 +285,7 @@ class SolanaScene(Scene):
             Instruction(COMPUTE_BUDGET, bytes([2]) + (20_000).to_bytes(4, "little"), []),
             Instruction(COMPUTE_BUDGET, bytes([3]) + unit_price.to_bytes(8, "little"), []),
             transfer,
-            Instruction(MEMO, os.urandom(8).hex().encode(), []),
+            Instruction(MEMO, changes.get("memo", os.urandom(8).hex()).encode(), []),
         ]
         blockhash: Hash = self.local.chain.blockhash()[0]
         message = MessageV0.try_compile(self.fee_payer.pubkey(), instructions, [], blockhash)

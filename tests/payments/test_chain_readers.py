@@ -16,7 +16,7 @@ from compute_router.protocol.chain_addresses import keccak_256
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS, NotSettled, Payment, Settled, StillOpen
 from compute_router.protocol.units import MicroUsd
-from compute_router.transport.payments import evm_chain_reader
+from compute_router.transport.payments import evm_chain_reader, settling_logs
 from compute_router.transport.payments.chain_readers import open_chain_reader
 from compute_router.transport.payments.evm_chain_reader import EvmChainReader
 from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc, NodeError
@@ -218,9 +218,9 @@ def test_the_names_of_functions_and_events_are_their_hashes() -> None:
 
     assert named("balanceOf(address)").startswith(evm_chain_reader.BALANCE_OF)
     assert named("authorizationState(address,bytes32)").startswith(evm_chain_reader.AUTHORIZATION_STATE)
-    assert named("AuthorizationUsed(address,bytes32)") == evm_chain_reader.AUTHORIZATION_USED
+    assert named("AuthorizationUsed(address,bytes32)") == settling_logs.AUTHORIZATION_USED
     assert named("AuthorizationCanceled(address,bytes32)") == evm_chain_reader.AUTHORIZATION_CANCELED
-    assert named("Transfer(address,address,uint256)") == evm_chain_reader.TRANSFER
+    assert named("Transfer(address,address,uint256)") == settling_logs.TRANSFER
 
 
 # Nodes that no chain of ours is: played by hand.
@@ -277,10 +277,15 @@ def test_a_named_transaction_counts_when_its_block_is_final(on_evm: EvmScene) ->
     payer, to = (one.removeprefix("0x").lower().rjust(64, "0") for one in (said["from"], said["to"]))
     token = PAYMENT_NETWORKS[Chain.MONAD].asset
     logs = [
-        {"address": token, "topics": [evm_chain_reader.AUTHORIZATION_USED, f"0x{payer}", said["nonce"]]},
         {
             "address": token,
-            "topics": [evm_chain_reader.TRANSFER, f"0x{payer}", f"0x{to}"],
+            "logIndex": "0x7",
+            "topics": [settling_logs.AUTHORIZATION_USED, f"0x{payer}", said["nonce"]],
+        },
+        {
+            "address": token,
+            "logIndex": "0x8",
+            "topics": [settling_logs.TRANSFER, f"0x{payer}", f"0x{to}"],
             "data": hex(payment.amount),
         },
     ]

@@ -19,15 +19,14 @@ from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers import HTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 from x402.mechanisms.evm import FacilitatorWeb3Signer
-from x402.mechanisms.evm.exact.eip3009_utils import verify_eip3009_transfer_event
 from x402.mechanisms.evm.types import TransactionReceipt
 
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.attempt import current_attempt
+from compute_router.transport.payments.settling_logs import AUTHORIZATION_USED, carries_out
 
 _CONNECTIONS: Final = 32
 _SEND: Final = "eth_sendRawTransaction"
-_AUTHORIZATION_USED: Final = Web3.keccak(text="AuthorizationUsed(address,bytes32)")
 _BLOCKS_BEFORE: Final = 90
 """How far before a failed transaction to look for the one that came first."""
 
@@ -184,7 +183,7 @@ class EvmSigner(FacilitatorWeb3Signer):
                 "fromBlock": max(0, block - _BLOCKS_BEFORE),
                 "toBlock": block,
                 "topics": [
-                    Web3.to_hex(_AUTHORIZATION_USED),
+                    AUTHORIZATION_USED,
                     "0x" + payer[2:].lower().rjust(64, "0"),
                     nonce.lower(),
                 ],
@@ -192,9 +191,7 @@ class EvmSigner(FacilitatorWeb3Signer):
         )
         for log in logs:
             receipt = self._w3.eth.get_transaction_receipt(log["transactionHash"])
-            if verify_eip3009_transfer_event(
-                list(receipt["logs"]), asset, from_address=payer, to=pay_to, value=amount
-            ):
+            if carries_out(receipt["logs"], asset, payer, nonce, pay_to, amount):
                 return Web3.to_hex(log["transactionHash"])
         return None
 

@@ -12,17 +12,15 @@ from compute_router.protocol.payments import NotSettled, Payment, Settled, Still
 from compute_router.protocol.units import MicroUsd
 from compute_router.transport.payments.evm_log_search import Block, LogSearch, number, read_block
 from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc, NodeError
+from compute_router.transport.payments.settling_logs import AUTHORIZATION_USED, carries_out
 
 BALANCE_OF: Final = "0x70a08231"
 AUTHORIZATION_STATE: Final = "0xe94a0102"
-AUTHORIZATION_USED: Final = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5"
 AUTHORIZATION_CANCELED: Final = "0x1cdd46ff242716cdaa72d159d339a485b3438398348d68f09d7c8c0a59353d81"
-TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 
 _CLOCKS_DIFFER_SECONDS: Final = 900
 _CLOCKS_DIFFER_MOST_SECONDS: Final = 24 * 3600
 """So much longer than it was asked to live an authorization may be taken; see ``evm_authorizations``."""
-
 
 _NO_SUCH_BLOCK: Final = (-32602, -39001)
 
@@ -108,7 +106,9 @@ class EvmChainReader:
             return
         chain_id = number(await self._rpc.call("eth_chainId"))
         if network != f"eip155:{chain_id}":
-            raise ChainUnreadableError(f"The node is one of chain {chain_id}, and the payment is of {network}.")
+            raise ChainUnreadableError(
+                f"The node is one of chain {chain_id}, and the payment is of {network}."
+            )
         self._checked_for = network
 
     async def _last_block(self) -> Block:
@@ -139,9 +139,11 @@ class EvmChainReader:
         receipt = await self._rpc.call("eth_getTransactionReceipt", reference)
         if not isinstance(receipt, dict):
             raise ChainUnreadableError("The chain's node does not know a transaction that it named.")
-        if any(self._is_the_transfer(one, payment) for one in receipt["logs"]):
-            return Settled(reference)
-        return NotSettled("authorization_used_for_another_payment")
+        try:
+            settled = self._carries_out(receipt, payment, transfer)
+        except (LookupError, TypeError, ValueError):
+            raise ChainUnreadableError("The chain's node answered with what is no receipt.") from None
+        return Settled(reference) if settled else NotSettled("authorization_used_for_another_payment")
 
     async def _receipt(self, reference: str) -> dict[str, Any] | None:
         """The receipt of a transaction that somebody named; None when there is none that could help."""
@@ -154,15 +156,14 @@ class EvmChainReader:
     def _settles(self, receipt: dict[str, Any], payment: Payment, transfer: _Transfer, newest: int) -> bool:
         """Whether a transaction is the settlement, and final. If not, the whole truth must be sought."""
         try:
-            used = [AUTHORIZATION_USED, "0x" + _word(transfer.sender), "0x" + _word(transfer.nonce)]
-            logs = receipt["logs"]
-            return (
-                number(receipt["blockNumber"]) <= newest
-                and any(self._is_of_token(log) and _topics(log) == used for log in logs)
-                and any(self._is_the_transfer(log, payment) for log in logs)
-            )
-        except (ChainUnreadableError, LookupError, TypeError):
+            return number(receipt["blockNumber"]) <= newest and self._carries_out(receipt, payment, transfer)
+        except (ChainUnreadableError, LookupError, TypeError, ValueError):
             return False
+
+    def _carries_out(self, receipt: dict[str, Any], payment: Payment, transfer: _Transfer) -> bool:
+        return carries_out(
+            receipt["logs"], self._asset, transfer.sender, transfer.nonce, payment.pay_to, payment.amount
+        )
 
     async def _log_of_use(self, transfer: _Transfer, newest: Block, since: Sequence[int]) -> dict[str, Any]:
         sender, nonce = "0x" + _word(transfer.sender), "0x" + _word(transfer.nonce)
@@ -171,16 +172,6 @@ class EvmChainReader:
         if log is None:
             raise ChainUnreadableError("The chain says that an authorization was used, and has no log of it.")
         return log
-
-    def _is_the_transfer(self, log: dict[str, Any], payment: Payment) -> bool:
-        return (
-            self._is_of_token(log)
-            and _topics(log) == [TRANSFER, "0x" + _word(payment.payer), "0x" + _word(payment.pay_to)]
-            and number(log["data"]) == payment.amount
-        )
-
-    def _is_of_token(self, log: dict[str, Any]) -> bool:
-        return str(log["address"]).lower() == self._asset.lower()
 
 
 def _since(payment: Payment, transfer: _Transfer) -> list[int]:
@@ -193,10 +184,6 @@ def _since(payment: Payment, transfer: _Transfer) -> list[int]:
 
 def _says_no_such_block(error: NodeError) -> bool:
     return error.rpc_code in _NO_SUCH_BLOCK or "unknown block" in error.said.lower()
-
-
-def _topics(log: dict[str, Any]) -> list[str]:
-    return [str(topic).lower() for topic in log["topics"]]
 
 
 def _word(value: str) -> str:
