@@ -74,13 +74,13 @@ def hurried_payments(point: str | None, countdown: int) -> Iterator[None]:
             if left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def facilitator(url: str, chain: Chain, now: Callable[[], SteadyMs]) -> Any:
+    def facilitator(url: str, chain: Chain, now: Callable[[], SteadyMs], **options: Any) -> Any:
         patience = Patience(verify=1.0, settle=2.0, supported=1.0, tries=2, pause=0.05)
         names = {"verify": "verification", "settle": "settlement"}
-        return Pointed(RemoteFacilitator(url, chain, now, patience), names, pass_point)
+        return Pointed(RemoteFacilitator(url, chain, now, patience, **options), names, pass_point)
 
-    def reader(*arguments: Any) -> Any:
-        opened = open_reader(*arguments)
+    def reader(*arguments: Any, **options: Any) -> Any:
+        opened = open_reader(*arguments, **options)
         if isinstance(opened, SolanaChainReader):
             opened._surely_over = _SURELY_OVER
         return Pointed(opened, {"outcome": "outcome"}, pass_point)
