@@ -33,7 +33,7 @@ _LISTENING: Final = re.compile(r"listening on (http://127\.0\.0\.1:\d+)")
 _PATIENCE_SECONDS: Final = 20.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.05
 _PAYOUT_RUNS: Final = 4
-_EVM_EVERY: Final = 4
+_EVM_EVERY, _EVM_FIRST = 4, 2
 _COUNTERS: Final = ("lose_answers", "refuse_broadcasts", "drop_transactions", "revert_transactions")
 _OPEN: Final = "SELECT count(*) FROM payments WHERE state IN ('reserved', 'settling', 'unknown')"
 
@@ -51,7 +51,7 @@ class PaidRun(ProcessRun):
 
     def __init__(self, seed: int, directory: Path) -> None:
         # Most seeds are on Solana, whose chain costs less of this machine.
-        self.chain = Chain.MONAD if seed % _EVM_EVERY == _EVM_EVERY - 1 else Chain.SOLANA
+        self.chain = Chain.MONAD if seed % _EVM_EVERY == _EVM_FIRST else Chain.SOLANA
         self.money = RealMoney(self.chain, directory, len(USERS), WORKERS)
         self.journal = Journal(seed)
         super().__init__(seed, directory)

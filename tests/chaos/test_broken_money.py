@@ -46,8 +46,8 @@ def quiet(expected_errors: list[logging.LogRecord]) -> None:
 def test_one_that_settles_at_the_commit_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     take = Checkout.payment
 
-    async def greedy(self: Checkout, request: Request, job: NewJob) -> Any:
-        new = await take(self, request, job)
+    async def greedy(self: Checkout, request: Request, job: NewJob, *more: Any) -> Any:
+        new = await take(self, request, job, *more)
         if new.spends is None:
             fields = {name: getattr(new, name) for name in new.__struct_fields__}
             line: Any = self._facilitator

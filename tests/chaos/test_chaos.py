@@ -59,7 +59,7 @@ def test_real_processes_that_are_killed_keep_every_promise() -> None:
 @pytest.mark.acceptance
 def test_real_processes_that_are_paid_keep_every_promise_about_money() -> None:
     # The last of them is on the EVM chain.
-    ran = chaos("--layer", "paid", "--seeds", "4", "--jobs", "4")
+    ran = chaos("--layer", "paid", "--seeds", "3", "--jobs", "3")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert " 0 violations" in ran.stdout
     for promise in MoneyPromise:
