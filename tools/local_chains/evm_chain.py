@@ -148,7 +148,9 @@ class EvmChain:
                         return transaction
         return None
 
-    def call(self, sender: bytes, to: bytes, data: bytes, value: int = 0) -> tuple[bytes, int]:
+    def call(
+        self, sender: bytes, to: bytes, data: bytes, value: int = 0, gas: int = GAS_LIMIT
+    ) -> tuple[bytes, int]:
         """Result and gas of a call that changes nothing.
 
         Raises:
@@ -157,7 +159,7 @@ class EvmChain:
         with self._lock:
             snapshot = self._state.snapshot()
             try:
-                computation = self._run(sender, to, data, value)
+                computation = self._run(sender, to, data, value, gas)
             finally:
                 self._state.revert(snapshot)
             if computation.is_error:
@@ -176,6 +178,13 @@ class EvmChain:
         """Give an address its gas money."""
         with self._lock:
             self._state.set_balance(Address(address), wei)
+            self._state.lock_changes()
+
+    def set_code(self, address: bytes, code: bytes) -> None:
+        """Make an address a contract, as if it had been deployed there."""
+        with self._lock:
+            self._state.set_code(Address(address), code)
+            self._state.set_nonce(Address(address), 1)
             self._state.lock_changes()
 
     def mint(self, address: bytes, units: int) -> None:
@@ -301,11 +310,11 @@ class EvmChain:
             name = keccak(b"local chain" + number.to_bytes(8, "big"))
             self._seal(Mined(name, sender, _TOKEN, None, True, 0, 0, _logs(computation), number))
 
-    def _run(self, sender: bytes, to: bytes, data: bytes, value: int) -> ComputationAPI:
+    def _run(self, sender: bytes, to: bytes, data: bytes, value: int, gas: int = GAS_LIMIT) -> ComputationAPI:
         self._state.execution_context = self._context(len(self.blocks), self.now)
         context = self._state.get_transaction_context_class()(gas_price=BASE_FEE, origin=Address(sender))
         message = Message(
-            gas=GAS_LIMIT,
+            gas=min(gas, GAS_LIMIT),
             to=Address(to),
             sender=Address(sender),
             value=value,

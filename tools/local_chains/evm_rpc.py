@@ -87,7 +87,8 @@ class EvmRpc:
 
     def _call(self, asked: dict[str, Any], at: Any = "latest", *_: Any) -> str:
         self._newest(at)
-        return _hex(self._chain.call(*_call_parts(asked))[0])
+        gas = int(asked.get("gas", hex(GAS_LIMIT)), 16)
+        return _hex(self._chain.call(*_call_parts(asked), gas)[0])
 
     def _estimate(self, asked: dict[str, Any], *_: Any) -> str:
         sender, to, data, value = _call_parts(asked)

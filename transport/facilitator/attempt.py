@@ -6,6 +6,7 @@ really happened, whether something was sent or the node could not be reached, is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +18,10 @@ from compute_router.storage.settlement_book import SentTransaction, SettlementBo
 class Attempt:
     """What is known of one verification or settlement while it runs, in one thread."""
 
-    def __init__(self, book: SettlementBook | None = None, payment_key: str = "") -> None:
+    def __init__(
+        self, book: SettlementBook | None = None, payment_key: str = "", *, seconds: float | None = None
+    ) -> None:
+        """``seconds`` is how long it may ask the node, all questions together; None: as long as it takes."""
         self._book = book
         self._payment_key = payment_key
         self.sent: SentTransaction | None = None
@@ -25,6 +29,7 @@ class Attempt:
         self.trouble: str | None = None
         """Why the chain could not be asked or did not take the transaction; never the payer's fault."""
         self.failed_on_chain: str | None = None
+        self.until = None if seconds is None else time.monotonic() + seconds
 
     def about_to_send(self, transaction_ref: str, raw: bytes) -> None:
         """Keep a signed transaction, durably, before it is sent.

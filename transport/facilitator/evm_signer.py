@@ -16,17 +16,15 @@ from requests.adapters import HTTPAdapter
 from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
-from web3.providers import HTTPProvider
-from web3.types import RPCEndpoint, RPCResponse
 from x402.mechanisms.evm import FacilitatorWeb3Signer
 from x402.mechanisms.evm.types import TransactionReceipt
 
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.attempt import current_attempt
+from compute_router.transport.facilitator.evm_node import NotingProvider
 from compute_router.transport.payments.settling_logs import AUTHORIZATION_USED, carries_out
 
 _CONNECTIONS: Final = 32
-_SEND: Final = "eth_sendRawTransaction"
 _BLOCKS_BEFORE: Final = 90
 """How far before a failed transaction to look for the one that came first."""
 
@@ -46,7 +44,7 @@ class EvmSigner(FacilitatorWeb3Signer):
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
-        self._w3 = Web3(_NotingProvider(rpc_url, {"timeout": request_seconds}, self._session))
+        self._w3 = Web3(NotingProvider(rpc_url, self._session, request_seconds, self._gas_limit))
         self._w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
         self._sending = threading.Lock()
 
@@ -194,30 +192,6 @@ class EvmSigner(FacilitatorWeb3Signer):
             if carries_out(receipt["logs"], asset, payer, nonce, pay_to, amount):
                 return Web3.to_hex(log["transactionHash"])
         return None
-
-
-class _NotingProvider(HTTPProvider):
-    """Tells the attempt when the node could not be asked, which the library would take for a refusal."""
-
-    def __init__(self, url: str, options: dict[str, Any], session: requests.Session) -> None:
-        super().__init__(url, request_kwargs=options, session=session, exception_retry_configuration=None)
-
-    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        """Ask the node.
-
-        Raises:
-            requests.RequestException: it does not answer, or answers nonsense.
-        """
-        try:
-            response = super().make_request(method, params)
-        except Exception as error:
-            if method != _SEND:
-                current_attempt().trouble = f"the node cannot be asked ({type(error).__name__})"
-            raise
-        refusal = response.get("error")
-        if refusal and method != _SEND and "revert" not in str(refusal).lower():
-            current_attempt().trouble = "the node answers with an error"
-        return response
 
 
 def _said(error: Web3RPCError) -> str:

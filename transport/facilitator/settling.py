@@ -1,7 +1,8 @@
 """Verifies and settles payments on one chain: the x402 library, with what it lets slip caught around it.
 
 Everything here blocks and is called in threads. The same payment is settled at most once, however often and
-by however many it is asked for: the first outcome is kept and answered again, after a restart too.
+by however many it is asked for: the outcome of a transaction is kept and answered again, after a restart
+too. A refusal without a transaction is only told: the node may have erred, and asking again costs nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from compute_router.transport.facilitator.attempt import Attempt, working_on
 from compute_router.transport.facilitator.bodies import Question
 
 logger = logging.getLogger(__name__)
+
+_CHECK_SECONDS: Final = 5.0
+"""One check may keep its thread for so long. Whoever asks has given up by then."""
 
 PENDING: Final = "settlement_pending"
 """The reason x402 gives for a transaction that was sent and of which nothing is known yet."""
@@ -90,7 +94,7 @@ class Settling:
         Raises:
             NotNowError: the chain cannot be asked.
         """
-        with working_on(Attempt()) as attempt:
+        with working_on(Attempt(seconds=_CHECK_SECONDS)) as attempt:
             answer = _asked(self._chain.verify, question)
         if not answer.ok and attempt.trouble is not None:
             raise NotNowError(f"The payment cannot be checked: {attempt.trouble}.")
@@ -114,7 +118,8 @@ class Settling:
                 assert attempt.sent is not None
                 logger.warning("transaction %s was sent and is not seen yet", attempt.sent.transaction_ref)
                 return Ended(False, attempt.sent.transaction_ref, question.network, error_reason=PENDING)
-            self._book.record_outcome(question.key, outcome)
+            if outcome.transaction_ref:
+                self._book.record_outcome(question.key, outcome)
         if outcome.settled:
             logger.info("settled %s by %s", question.requirements.amount, outcome.transaction_ref)
         else:
