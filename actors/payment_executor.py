@@ -13,6 +13,7 @@ from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.payment_gate import FacilitatorProbed, OutcomeRead, SettleAnswered
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.actors.payment_ports import ChainReader, Facilitator
+from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.payments import NotSettled, Payment, Refused, Settled, StillOpen, Unknown
 from compute_router.protocol.units import DurationMs
 
@@ -29,6 +30,9 @@ class Executor(Protocol):
 
     def read(self, payment: Payment) -> None:
         """Look a payment up on the chain: :class:`OutcomeRead`."""
+
+    def look(self, payment: Payment) -> None:
+        """Look a payment up that was given up, without holding up others: :class:`OutcomeRead`."""
 
     def probe(self) -> None:
         """See how the facilitator is: :class:`FacilitatorProbed`."""
@@ -96,6 +100,7 @@ class PaymentExecutor:
         self._tell = tell
         self._settlements = _Line(policy.settlements_at_once, self._settle)
         self._reads = _Line(policy.reads_at_once, self._read)
+        self._looks = _Line(policy.looks_at_once, self._read)
         self._probe_task: asyncio.Task[None] | None = None
 
     def settle(self, payment: Payment) -> None:
@@ -104,12 +109,16 @@ class PaymentExecutor:
     def read(self, payment: Payment) -> None:
         self._reads.put(payment)
 
+    def look(self, payment: Payment) -> None:
+        self._looks.put(payment)
+
     def probe(self) -> None:
         self._probe_task = asyncio.get_running_loop().create_task(self._probe())
 
     def close(self) -> None:
         self._settlements.close()
         self._reads.close()
+        self._looks.close()
         if self._probe_task is not None:
             self._probe_task.cancel()
 
@@ -140,6 +149,10 @@ async def _answer(question: Awaitable[T], limit: DurationMs) -> T | Unknown:
             return await question
     except TimeoutError:
         return Unknown("There was no answer in time.")
+    except ComputeRouterError as error:
+        # Our own words, which quote no authorization and no URL.
+        logger.warning("a question about a payment failed: %s", error)
+        return Unknown(str(error))
     except Exception as error:
         # Only its kind: the words of a foreign library may quote the authorization.
         logger.warning("a question about a payment failed: %s", type(error).__name__)

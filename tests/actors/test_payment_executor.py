@@ -13,6 +13,7 @@ from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.payment_gate import FacilitatorProbed, OutcomeRead, SettleAnswered
 from compute_router.actors.payment_executor import PaymentExecutor
 from compute_router.actors.payment_policy import PaymentPolicy
+from compute_router.protocol.errors import UnavailableError
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payments import Payment, Refused, Settled, StillOpen, Unknown, Verified
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
@@ -171,6 +172,19 @@ def test_a_port_that_breaks_makes_it_unknown_and_its_words_are_not_repeated(
     play(scene)
     assert "ValueError" in caplog.text
     assert "authorization" not in caplog.text
+
+
+def test_a_chain_that_cannot_be_read_is_unknown_for_a_reason_that_an_operator_can_use(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scene() -> None:
+        it = Scene(UnavailableError("The node is one of chain 1."))
+        it.ports.go.set()
+        it.executor.read(payment("job"))
+        assert await it.next() == OutcomeRead("pay-job", Unknown("The node is one of chain 1."))
+
+    play(scene)
+    assert "The node is one of chain 1." in caplog.text
 
 
 @pytest.mark.parametrize("nonsense", [None, "yes", Settled(""), Verified("alice"), StillOpen()])

@@ -166,3 +166,35 @@ def test_transactions_of_long_after_a_payment_are_not_fetched(
     solana.requests.clear()
     assert on_solana.outcome(payment) == settlement
     assert solana.requests["getTransaction"] == 1
+
+
+def test_no_transaction_of_a_payer_is_fetched_twice_for_however_many_payments(
+    on_solana: SolanaScene, solana: LocalSolana
+) -> None:
+    waiting = [on_solana.payment(on_solana.signed(), expires_in=45) for _ in range(3)]
+    for _ in range(5):
+        settled(on_solana, on_solana.signed())
+    fetch, fetched = solana._server._methods["getTransaction"], list[str]()
+
+    def only_two_at_a_time(signature: str, *options: Any) -> Any:
+        fetched.append(signature)
+        if len(fetched) % 3 == 0:
+            raise RpcError(-32005, "limit exceeded")
+        return fetch(signature, *options)
+
+    solana._server._methods["getTransaction"] = only_two_at_a_time
+
+    async def scenario() -> None:
+        reader = on_solana.reader()
+        told = 0
+        while told < len(waiting):
+            try:
+                assert await reader.outcome(waiting[told]) == StillOpen()
+                told += 1
+            except ChainUnreadableError:
+                assert len(fetched) < 20
+        await reader.close()
+
+    asyncio.run(scenario())
+    assert len(set(fetched)) == 5
+    assert len(fetched) == 5 + 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,7 @@ _CLOCKS_DIFFER_SECONDS: Final = 3600
 """A blockhash lives for little more than a minute: so far from ``expires_at`` nothing is ours, even if clocks
 differ."""
 _MOST_REMEMBERED: Final = 1000
+_MOST_SEEN: Final = 20_000
 
 SURELY_OVER: Final = DurationMs(120_000)
 """So long after ``expires_at`` a node that never heard of a blockhash is behind no more: it is too old."""
@@ -71,6 +73,8 @@ class SolanaChainReader:
         self._now = now
         self._checked_for: str | None = None
         self._looked_through: dict[str, str] = {}
+        # Messages of transactions that were fetched, by signature. Neither ever changes.
+        self._seen: dict[str, bytes] = {}
 
     async def balance(self, payer: str) -> MicroUsd:
         """What a payer has in his token account; 0 when there is none.
@@ -221,11 +225,17 @@ class SolanaChainReader:
         return await self._rpc.call("getTransaction", signature, options)
 
     async def _has_message(self, signature: str, wanted: bytes) -> bool:
-        answer = await self._transaction(signature)
-        if answer is None:
-            # Listed, and not to be had yet: it may be ours.
-            raise ChainUnreadableError("The chain's node does not show a transaction that it lists.")
-        return _message(answer) == wanted
+        seen = self._seen.get(signature)
+        if seen is None:
+            answer = await self._transaction(signature)
+            if answer is None:
+                # Listed, and not to be had yet: it may be ours.
+                raise ChainUnreadableError("The chain's node does not show a transaction that it lists.")
+            seen = sha256(_message(answer)).digest()
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.pop(next(iter(self._seen)), None)
+            self._seen[signature] = seen
+        return seen == sha256(wanted).digest()
 
 
 def _message(answer: Any) -> bytes:
