@@ -33,22 +33,36 @@ def read_chain_key(path: Path, chain: Chain) -> bytes:
     Raises:
         ConfigurationError: the file cannot be read, others may read it, or it holds no key of this chain.
     """
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(_LONGEST_FILE)
-    except OSError as error:
-        raise ConfigurationError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
-    if mode & _ACCESS_FOR_OTHERS:
-        raise ConfigurationError(
-            f"The key file {path} is open to other users (mode {mode:04o}). Run: chmod 600 {path}"
-        )
-    key = parse_chain_key(content, chain)
+    key = parse_chain_key(read_private_bytes(path), chain)
     if key is None:
         raise ConfigurationError(
             f"The key file {path} holds no key of this chain: it must be {_FORMS[chain]}."
         )
     return key
+
+
+def read_private_bytes(path: Path) -> bytes:
+    """What is in the file of a key.
+
+    Raises:
+        ConfigurationError: it cannot be read, others may read it, or it is no file.
+    """
+    try:
+        # Without O_NONBLOCK a pipe of that name would hang the program.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigurationError(f"The key file {path} cannot be read: it is not a file.")
+            content = file.read(_LONGEST_FILE)
+    except OSError as error:
+        raise ConfigurationError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & _ACCESS_FOR_OTHERS:
+        raise ConfigurationError(
+            f"The key file {path} is open to other users (mode {mode:04o}). Run: chmod 600 {path}"
+        )
+    return content
 
 
 def parse_chain_key(content: bytes, chain: Chain) -> bytes | None:

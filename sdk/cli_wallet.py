@@ -33,13 +33,18 @@ def create(arguments: argparse.Namespace) -> ExitCode:
     print(wallet.address, flush=True)
     asset = PAYMENT_NETWORKS[chain]
     say(f"The key is in {path}. Whoever has this file has the money: keep a copy where nobody else reads it.")
-    say(f"Send {asset.asset_name} on {NETWORKS[chain].label} to the address, then: --wallet {path}")
+    say(
+        f"Send {asset.asset_name} on {NETWORKS[chain].label} to the address, then run jobs with:"
+        f" --chain {chain.value} --wallet {path}"
+    )
     return ExitCode.OK
 
 
 def show(arguments: argparse.Namespace) -> ExitCode:
     """Print where a wallet's money is, and which credits there are beside it."""
     wallet = _wallet(arguments)
+    # Credits are at a coordinator, and those of a wallet are at one of its chain.
+    arguments.chain = wallet.chain.value
     with open_asking_client(arguments) as router:
         credit = MicroUsd(sum(router.credits()))
         url = router.base_url
@@ -65,7 +70,15 @@ def balance(arguments: argparse.Namespace) -> ExitCode:
 def _wallet(arguments: argparse.Namespace) -> Wallet:
     wallet = wallet_of(arguments)
     if wallet is None:
-        raise WalletError("Which wallet? Give --wallet FILE, or set COMPUTE_ROUTER_WALLET.")
+        raise WalletError(
+            "Which wallet? Give --wallet FILE, or set COMPUTE_ROUTER_WALLET. compute-router wallet create"
+            f" --chain monad makes {_DIRECTORY}/wallet-monad.key"
+        )
+    if arguments.chain not in (None, wallet.chain.value):
+        raise WalletError(
+            f"The wallet is one of {NETWORKS[wallet.chain].label}, and not of"
+            f" {NETWORKS[Chain(arguments.chain)].label}."
+        )
     return wallet
 
 

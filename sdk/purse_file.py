@@ -23,7 +23,8 @@ from compute_router.sdk.private_file import PrivateFile
 
 _MOST_SPENT_CREDITS: Final = 200
 _MOST_AWAITED: Final = 2000
-_MOST_PAYMENTS: Final = 1500
+_LONGEST_PAYMENTS: Final = 1024 * 1024
+"""Characters of all payments at one coordinator, which chooses how long they are."""
 
 
 class SentPayment(msgspec.Struct, frozen=True):
@@ -70,6 +71,18 @@ class _Place(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     credits: list[_Credit] = []
     awaited: dict[str, AwaitedJob] = {}
     payments: dict[str, SentPayment] = {}
+
+    def drop_dead(self, now: float) -> None:
+        """Forget payments that nobody can carry out any more."""
+        self.payments = {name: sent for name, sent in self.payments.items() if sent.dies_at > now}
+
+    def drop_oldest(self, longest: int) -> None:
+        """Forget the oldest payments as long as all together have more characters than that."""
+        length = sum(len(sent.payment) for sent in self.payments.values())
+        for name in list(self.payments)[:-1]:
+            if length <= longest:
+                return
+            length -= len(self.payments.pop(name).payment)
 
     def credit(self, token: str) -> _Credit | None:
         """What is known of a token."""
@@ -193,9 +206,10 @@ class PurseFile:
         def put(content: _Content) -> SentPayment:
             place = content.place_to_change(self._url)
             now = self._now_s()
-            alive = {name: each for name, each in place.payments.items() if each.dies_at > now}
-            kept = alive.setdefault(_name(idempotency_key), sent)
-            place.payments = dict(list(alive.items())[-_MOST_PAYMENTS:])
+            for each in content.coordinators.values():
+                each.drop_dead(now)
+            kept = place.payments.setdefault(_name(idempotency_key), sent)
+            place.drop_oldest(_LONGEST_PAYMENTS)
             return kept
 
         return self._file.change(put)

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 from nacl.signing import SigningKey
 
-from compute_router.protocol.chain_key_file import parse_chain_key, read_chain_key
+from compute_router.protocol.chain_key_file import parse_chain_key, read_private_bytes
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
@@ -21,6 +21,9 @@ from compute_router.sdk.errors import WalletError
 _EVM_ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _SEED_BYTES: Final = 32
 _KEY_LIKE: Final = re.compile(r"(0x)?[0-9a-fA-F]{60,70}|\[[\s0-9,]*\]?|[1-9A-HJ-NP-Za-km-z]{80,90}")
+
+
+_FORMS: Final = "it must be 64 hex characters (Monad), or a JSON list of 64 numbers (Solana)"
 
 
 class Signer(Protocol):
@@ -75,12 +78,14 @@ class Wallet:
         """
         path = Path(path).expanduser()
         try:
-            known = Chain(chain) if chain is not None else _chain_of(_first_bytes(path))
-            key = read_chain_key(path, known)
-        except OSError as error:
-            raise WalletError(f"The wallet {path} cannot be read: {error.strerror or error}.") from None
+            content = read_private_bytes(path)
+            known = Chain(chain) if chain is not None else _chain_of(content)
         except (ConfigurationError, ValueError) as error:
             raise WalletError(str(error)) from None
+        key = parse_chain_key(content, known)
+        if key is None:
+            wanted = f" of {NETWORKS[known].label}" if chain is not None else ""
+            raise WalletError(f"The wallet {path} holds no key{wanted}: {_FORMS}.")
         try:
             return cls(known, key, rpc_url or settings.rpc_url())
         except WalletError:
@@ -105,10 +110,7 @@ class Wallet:
         key = parse_chain_key(content.strip(), chain)
         if key is None or not _is_key(chain, key):
             # Without the text: it may be a key with a slip of the pen.
-            raise WalletError(
-                f"{settings.WALLET_KEY_VARIABLE} holds no key:"
-                " 64 hex characters, or a JSON list of 64 numbers."
-            )
+            raise WalletError(f"{settings.WALLET_KEY_VARIABLE} holds no key: {_FORMS}.")
         return cls(chain, key, rpc_url or settings.rpc_url())
 
     @property
@@ -166,11 +168,6 @@ def open_wallet(given: Wallet | Path | str | None) -> Wallet | None:
 def looks_like_key(text: str) -> bool:
     """Whether a text is rather a key than the name of a file."""
     return _KEY_LIKE.fullmatch(text.strip()) is not None
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(64)
 
 
 def _chain_of(content: bytes) -> Chain:

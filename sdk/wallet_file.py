@@ -32,6 +32,8 @@ def create_wallet(path: Path, chain: Chain) -> Wallet:
                 file.write(content + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+            # Money may be sent to the address at once, so the file's name has to be there after a power cut.
+            _flush_names(path.parent)
         except BaseException:
             path.unlink()
             raise
@@ -40,6 +42,16 @@ def create_wallet(path: Path, chain: Chain) -> Wallet:
     except OSError as error:
         raise WalletError(f"The wallet {path} cannot be written: {error.strerror or error}.") from None
     return wallet
+
+
+def _flush_names(directory: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _keypair() -> bytes:

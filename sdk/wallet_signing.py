@@ -28,6 +28,9 @@ def open_signer(chain: Chain, key: bytes, rpc_url: str) -> Signer:
         raise WalletError(MISSING) from None
     except httpx.InvalidURL:
         raise WalletError("The node of the chain has no usable URL: see --rpc-url.") from None
+    except Exception as error:
+        # What libraries say of a key may quote it.
+        raise WalletError(f"The wallet's key cannot be used ({type(error).__name__}).") from None
 
 
 class _EvmSigner:

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import httpx
@@ -81,6 +82,47 @@ def test_a_keypair_whose_halves_do_not_belong_together_is_refused(tmp_path: Path
 def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(WalletError, match="chmod 600"):
         Wallet.from_file(kept(tmp_path / "key", EVM_KEY, mode))
+
+
+def test_a_pipe_or_a_device_is_no_wallet_and_hangs_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
+        with pytest.raises(WalletError, match=r"not a file|Is a directory"):
+            Wallet.from_file(path)
+
+
+def test_a_link_to_a_wallet_is_a_wallet_and_a_loop_of_links_is_none(tmp_path: Path) -> None:
+    kept(tmp_path / "key", EVM_KEY)
+    (tmp_path / "link").symlink_to("key")
+    (tmp_path / "loop").symlink_to("loop")
+    assert Wallet.from_file(tmp_path / "link").address == EVM_ADDRESS
+    with pytest.raises(WalletError, match="cannot be read"):
+        Wallet.from_file(tmp_path / "loop")
+
+
+def test_a_file_without_a_key_says_what_a_key_looks_like(tmp_path: Path) -> None:
+    with pytest.raises(WalletError, match=r"64 hex characters .* 64 numbers"):
+        Wallet.from_file(kept(tmp_path / "key", "hello"))
+
+
+def test_a_new_wallet_does_not_follow_a_link(tmp_path: Path) -> None:
+    (tmp_path / "key").symlink_to("elsewhere")
+    with pytest.raises(WalletError, match="may hold money"):
+        create_wallet(tmp_path / "key", Chain.MONAD)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_no_traceback_of_a_wallet_shows_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eth_account import Account
+
+    def fail(key: bytes) -> None:
+        raise ValueError(f"bad key {key.hex()}")
+
+    monkeypatch.setattr(Account, "from_key", fail)
+    wallet = Wallet.from_file(kept(tmp_path / "key", EVM_KEY))
+    with pytest.raises(WalletError) as caught:
+        _ = wallet.address
+    assert EVM_KEY not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -157,7 +157,34 @@ def test_show_prints_address_and_credit_but_no_token(
 
 def test_show_without_a_wallet_asks_which(capsys: Capture) -> None:
     assert main(["wallet", "show"]) == ExitCode.FAILED
-    assert "--wallet" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--wallet" in said
+    assert "compute-router wallet create" in said
+
+
+def test_show_looks_for_credits_at_the_coordinator_of_the_wallets_chain(
+    wallet: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.delenv("COMPUTE_ROUTER_URL")
+    assert main(["wallet", "show", "--wallet", wallet]) == ExitCode.OK
+    assert capsys.readouterr().out.endswith("at http://127.0.0.1:4010\n")
+
+
+@pytest.mark.parametrize("action", ["show", "balance"])
+def test_a_wallet_of_another_chain_than_asked_for_is_refused(
+    wallet: str, action: str, capsys: Capture
+) -> None:
+    assert main(["wallet", action, "--wallet", wallet, "--chain", "solana"]) == ExitCode.FAILED
+    assert "Monad testnet, and not of Solana devnet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("chain", ["monad", "solana"])
+def test_create_says_how_jobs_are_run_with_the_new_wallet(
+    tmp_path: Path, chain: str, capsys: Capture
+) -> None:
+    path = tmp_path / "my.key"
+    assert main(["wallet", "create", "--chain", chain, "--wallet", str(path)]) == ExitCode.OK
+    assert f"--chain {chain} --wallet {path}" in capsys.readouterr().err
 
 
 def test_balance_asks_the_chain(wallet: str, capsys: Capture) -> None:
