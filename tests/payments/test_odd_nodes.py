@@ -159,13 +159,25 @@ def test_a_payer_with_more_transactions_than_are_looked_through_at_once_is_looke
     assert unreadable == 2
 
 
+@pytest.mark.parametrize("hours", [-20, 20])
+def test_a_settlement_is_found_though_the_coordinators_clock_was_wrong_when_it_took_the_payment(
+    on_solana: SolanaScene, solana: LocalSolana, hours: int
+) -> None:
+    inner = on_solana.signed()
+    payment = on_solana.payment(inner, expires_in=hours * 3600 + 45)
+    settlement = settled(on_solana, inner)
+    assert on_solana.outcome(payment) == settlement
+    solana.advance(600)
+    assert on_solana.outcome(payment) == settlement
+
+
 def test_transactions_of_long_after_a_payment_are_not_fetched(
     on_solana: SolanaScene, solana: LocalSolana
 ) -> None:
     inner = on_solana.signed()
     payment = on_solana.payment(inner, expires_in=45)
     settlement = settled(on_solana, inner)
-    solana.advance(2 * 3600)
+    solana.advance(25 * 3600)
     for _ in range(5):
         settled(on_solana, on_solana.signed())
     on_solana.expire()

@@ -31,6 +31,8 @@ _MOST_PAGES: Final = 20
 _CLOCKS_DIFFER_SECONDS: Final = 3600
 """A blockhash lives for little more than a minute: so far from ``expires_at`` nothing is ours, even if clocks
 differ."""
+_CLOCKS_DIFFER_MOST_SECONDS: Final = 24 * 3600
+"""A clock that was behind when a payment was taken made its ``expires_at`` too early, and it must be found."""
 _MOST_REMEMBERED: Final = 1000
 _MOST_SEEN: Final = 20_000
 
@@ -170,7 +172,7 @@ class SolanaChainReader:
         wanted = to_bytes_versioned(message)
         memo = _memo(message)
         oldest = min(payment.expires_at / 1000, self._now()) - _CLOCKS_DIFFER_SECONDS
-        newest = (payment.expires_at + self._surely_over) / 1000 + _CLOCKS_DIFFER_SECONDS
+        newest = (payment.expires_at + self._surely_over) / 1000 + _CLOCKS_DIFFER_MOST_SECONDS
         before = self._looked_through.get(payment.payment_id)
         for _ in range(_MOST_PAGES):
             page = await self._page(_source(message), before, since)
