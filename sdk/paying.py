@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
+from compute_router.protocol import errors as protocol_errors
 from compute_router.protocol.errors import (
     CreditRefusedError,
     IdempotencyConflictError,
@@ -46,6 +47,8 @@ from compute_router.sdk.wallet import Wallet
 
 _CREATED: Final = 201
 _PAYMENT_REQUIRED: Final = 402
+# Chains have many words for an account that is empty or not there yet.
+_MAY_BE_POOR: Final = frozenset({"insufficient_funds", protocol_errors.PaymentRefusedError.code})
 
 _NEVER_ALIVE: Final = 0.0
 """A credit signs for nothing that somebody could carry out."""
@@ -278,5 +281,6 @@ def _unless_refused(answer: Answered) -> Answered:
 
 
 def _refused(answer: Answered) -> NoReturn:
-    sentence = str(refusal(answer))
-    raise PaymentRefusedError(f"The coordinator did not take the payment: {sentence}", error_code(answer))
+    sentence, code = str(refusal(answer)), error_code(answer)
+    hint = " See what the wallet has: compute-router wallet balance" if code in _MAY_BE_POOR else ""
+    raise PaymentRefusedError(f"The coordinator did not take the payment: {sentence}{hint}", code)

@@ -136,6 +136,19 @@ def test_a_refusal_of_the_payment_says_its_code(evm: Wallet, code: str) -> None:
     assert (caught.value.reason, till.signatures) == (code, 1)
 
 
+@pytest.mark.parametrize(
+    ("code", "hinted"),
+    [("insufficient_funds", True), ("payment_refused", True), ("payment_expired", False)],
+)
+def test_a_refusal_that_may_be_for_want_of_money_says_how_to_look(
+    evm: Wallet, code: str, hinted: bool
+) -> None:
+    coordinator, _ = shop(refuse=code)
+    with blocking(coordinator, wallet=evm) as router, pytest.raises(PaymentRefusedError) as caught:
+        classify(router)
+    assert ("compute-router wallet balance" in str(caught.value)) == hinted
+
+
 def test_threads_with_one_key_send_one_payment(evm: Wallet) -> None:
     coordinator, _ = shop()
     both_asked = threading.Barrier(2)
