@@ -18,6 +18,9 @@ from compute_router.storage.faults import FAULTS, unavailable
 from compute_router.storage.file_lock import FileLock
 from compute_router.storage.file_modes import create_private
 
+_SURELY_FINAL_MS: Final = 3_600_000
+"""After an hour no chain takes a block back. Until then a settled transaction is kept, to be sent again."""
+
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS settlements (
     payment_key TEXT PRIMARY KEY,
@@ -70,6 +73,11 @@ class SettlementBook:
             self._connection.pragma("journal_mode", "wal")
             self._connection.pragma("synchronous", "FULL")
             self._connection.execute(_SCHEMA)
+            self._connection.execute(
+                "UPDATE settlements SET raw_transaction = NULL WHERE settled = 1 "
+                "AND raw_transaction IS NOT NULL AND updated_at_ms < ?",
+                (_now_ms() - _SURELY_FINAL_MS,),
+            )
         except (*FAULTS, apsw.SQLError) as error:
             self._lock_file.release()
             raise ConfigurationError(
@@ -106,6 +114,42 @@ class SettlementBook:
         )
         return None if row is None else SentTransaction(row[0], row[1])
 
+    def not_final(self, payment_key: str) -> SentTransaction | None:
+        """The transaction that settled this payment, while its block may still be taken back; or None.
+
+        Raises:
+            StorageUnavailableError: the book cannot be read.
+        """
+        row = self._row(
+            "SELECT transaction_ref, raw_transaction FROM settlements "
+            "WHERE payment_key = ? AND settled = 1 AND raw_transaction IS NOT NULL AND updated_at_ms >= ?",
+            (payment_key, _now_ms() - _SURELY_FINAL_MS),
+        )
+        return None if row is None else SentTransaction(row[0], row[1])
+
+    def make_final(self, payment_key: str) -> None:
+        """The block of the transaction that settled this payment stays.
+
+        Raises:
+            StorageUnavailableError: nothing was changed.
+        """
+        self._row(
+            "UPDATE settlements SET raw_transaction = NULL WHERE payment_key = ? AND settled = 1",
+            (payment_key,),
+        )
+
+    def reopen(self, payment_key: str) -> None:
+        """The transaction that settled this payment is no longer on the chain: it is under way again.
+
+        Raises:
+            StorageUnavailableError: nothing was changed.
+        """
+        self._row(
+            "UPDATE settlements SET settled = NULL, payer = NULL, reason = NULL "
+            "WHERE payment_key = ? AND settled = 1 AND raw_transaction IS NOT NULL",
+            (payment_key,),
+        )
+
     def record_signed(self, payment_key: str, transaction: SentTransaction) -> None:
         """Keep a transaction that is about to be sent.
 
@@ -129,7 +173,7 @@ class SettlementBook:
         self._row("DELETE FROM settlements WHERE payment_key = ? AND settled IS NULL", (payment_key,))
 
     def record_outcome(self, payment_key: str, outcome: Outcome) -> None:
-        """Keep how a payment ended. The first outcome stays.
+        """Keep how a payment ended. The first outcome stays; one that is settled can be reopened for a while.
 
         Raises:
             StorageUnavailableError: nothing was stored.
@@ -137,7 +181,9 @@ class SettlementBook:
         self._row(
             "INSERT INTO settlements (payment_key, transaction_ref, settled, reason, payer, updated_at_ms) "
             "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (payment_key) DO UPDATE SET "
-            "transaction_ref = excluded.transaction_ref, raw_transaction = NULL, settled = excluded.settled, "
+            "raw_transaction = CASE WHEN excluded.settled AND transaction_ref = excluded.transaction_ref "
+            "THEN raw_transaction END, "
+            "transaction_ref = excluded.transaction_ref, settled = excluded.settled, "
             "reason = excluded.reason, payer = excluded.payer, updated_at_ms = excluded.updated_at_ms "
             "WHERE settled IS NULL",
             (

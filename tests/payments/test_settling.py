@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from eth_account import Account
 
 from compute_router.protocol.payments import NotSettled, Settled, StillOpen
+from compute_router.protocol.units import MicroUsd
 from compute_router.transport.facilitator.settling import PENDING, Ended, NotNowError
 from tests.payments.paying import PRICE, EvmScene, Scene, SolanaScene
 
@@ -75,15 +77,15 @@ def test_a_settled_payment_is_verified_no_more(scene: Scene) -> None:
         assert not facilitator.verify(body).is_valid
 
 
-def test_a_refused_payment_stays_refused(scene: Scene) -> None:
+def test_a_refusal_with_nothing_sent_is_told_and_not_kept(scene: Scene) -> None:
     scene.local.spend(scene.seeker, 1_000_000)  # type: ignore[arg-type]
     body = scene.body()
     with scene.facilitator() as facilitator:
         refused = facilitator.settle(body)
+        assert (refused.success, refused.transaction) == (False, "")
         scene.local.fund(scene.seeker, 1_000_000)  # type: ignore[arg-type]
-        assert facilitator.settle(body) == refused
-    assert (refused.success, refused.transaction) == (False, "")
-    assert scene.local.balance(scene.pay_to) == 0
+        assert facilitator.settle(body).success
+    assert scene.paid == PRICE
 
 
 def test_somebody_without_funds_is_refused_and_nothing_is_sent(scene: Scene) -> None:
@@ -178,6 +180,54 @@ def test_a_transaction_that_was_lost_on_its_way_is_sent_again_and_not_signed_ane
         ended = facilitator.settle(scene.body(inner))
     assert (ended.success, ended.transaction) == (True, pending.transaction)
     assert scene.paid == PRICE
+
+
+def test_a_settlement_whose_block_was_taken_back_is_sent_again(on_evm: EvmScene) -> None:
+    from tools.local_chains.evm import LocalEvm
+
+    body = on_evm.body()
+    with on_evm.facilitator() as facilitator:
+        first = facilitator.settle(body)
+    with LocalEvm() as without_it:
+        without_it.fund(on_evm.seeker, MicroUsd(1_000_000))
+        without_it.fund_gas(str(Account.from_key(on_evm.key).address))
+        on_evm.local = without_it
+        assert on_evm.paid == 0
+        with on_evm.facilitator() as facilitator:
+            assert facilitator.settle(body) == first
+        assert on_evm.paid == PRICE
+
+
+def test_a_settlement_that_is_on_the_chain_no_more_is_not_called_settled(on_solana: SolanaScene) -> None:
+    body = on_solana.body()
+    with on_solana.facilitator(confirm_seconds=0.3) as facilitator:
+        first = facilitator.settle(body)
+        nowhere = {"context": {"slot": 1}, "value": [None]}
+        on_solana.local.odd["getSignatureStatuses"] = [nowhere] * 20
+        assert facilitator.settle(body).error_reason == PENDING
+        on_solana.local.odd.clear()
+        assert facilitator.settle(body) == first
+    assert on_solana.paid == PRICE
+
+
+def test_a_settlement_that_was_seen_is_told_while_the_chain_cannot_be_asked(scene: Scene) -> None:
+    body = scene.body()
+    with scene.facilitator() as facilitator:
+        first = facilitator.settle(body)
+        scene.local.faults.down = True
+        assert facilitator.settle(body) == first
+    assert first.success
+
+
+def test_a_settlement_in_a_final_block_is_not_looked_at_again(scene: Scene) -> None:
+    body = scene.body()
+    with scene.facilitator() as facilitator:
+        first = facilitator.settle(body)
+        scene.local.advance(60)
+        facilitator.settle(body)
+        asked = dict(scene.local.requests)
+        assert facilitator.settle(body) == first
+    assert scene.local.requests == asked
 
 
 def test_while_the_chain_is_down_nothing_is_refused_and_nothing_is_sent(scene: Scene) -> None:

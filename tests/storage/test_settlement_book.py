@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from compute_router.protocol.errors import ConfigurationError, DatabaseInUseError
+from compute_router.storage import settlement_book
 from compute_router.storage.settlement_book import Outcome, SentTransaction, SettlementBook
 
 SENT = SentTransaction("0x1", b"raw")
@@ -48,6 +49,45 @@ def test_the_first_outcome_stays(book: SettlementBook) -> None:
     book.record_signed("one", SENT)
     book.forget_signed("one")
     assert (book.outcome("one"), book.sent("one")) == (REFUSED, None)
+
+
+def test_a_settled_transaction_is_kept_until_it_is_final_and_can_be_under_way_again(
+    book: SettlementBook,
+) -> None:
+    book.record_signed("one", SENT)
+    book.record_outcome("one", SETTLED)
+    assert (book.not_final("one"), book.sent("one")) == (SENT, None)
+    book.reopen("one")
+    assert (book.outcome("one"), book.not_final("one"), book.sent("one")) == (None, None, SENT)
+    book.record_outcome("one", SETTLED)
+    book.make_final("one")
+    assert (book.outcome("one"), book.not_final("one")) == (SETTLED, None)
+    book.reopen("one")
+    assert (book.outcome("one"), book.sent("one")) == (SETTLED, None)
+
+
+def test_what_an_hour_ago_was_settled_is_final(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = SettlementBook(path)
+    book.record_signed("one", SENT)
+    book.record_outcome("one", SETTLED)
+    later = settlement_book._now_ms() + 3_600_001
+    monkeypatch.setattr(settlement_book, "_now_ms", lambda: later)
+    assert book.not_final("one") is None
+    book.close()
+    again = SettlementBook(path)
+    again.reopen("one")
+    assert again.outcome("one") == SETTLED
+    again.close()
+
+
+@pytest.mark.parametrize("outcome", [Outcome(True, "0x2", "payer"), Outcome(False, "0x1", "payer", "failed")])
+def test_a_transaction_that_did_not_settle_its_payment_is_not_kept(
+    book: SettlementBook, outcome: Outcome
+) -> None:
+    book.record_signed("one", SENT)
+    book.record_outcome("one", outcome)
+    book.reopen("one")
+    assert (book.not_final("one"), book.outcome("one")) == (None, outcome)
 
 
 def test_a_transaction_that_can_never_land_is_forgotten_and_may_be_replaced(book: SettlementBook) -> None:

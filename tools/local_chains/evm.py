@@ -21,7 +21,8 @@ GAS_MONEY: Final = 10**20
 class LocalEvm:
     """Chain id 10143 and a play token at USDC's address of Monad's testnet. Close it, or use ``with``.
 
-    ``faults`` is what goes wrong, ``requests`` how often each method was called.
+    ``faults`` is what goes wrong, ``requests`` how often each method was called, ``odd`` what methods answer
+    instead of the truth.
     """
 
     chain_id = CHAIN_ID
@@ -40,6 +41,7 @@ class LocalEvm:
         }
         self._server = RpcServer(EvmRpc(self.chain).methods() | controls, self.faults, port)
         self.requests = self._server.requests
+        self.odd = self._server.odd
         self.rpc_url = self._server.url
 
     def __enter__(self) -> Self:

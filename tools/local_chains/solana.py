@@ -20,7 +20,8 @@ GAS_MONEY: Final = 10**11
 class LocalSolana:
     """LiteSVM with a mint at USDC's address of devnet. Close it, or use it in ``with``.
 
-    ``faults`` is what goes wrong, ``requests`` how often each method was called.
+    ``faults`` is what goes wrong, ``requests`` how often each method was called, ``odd`` what methods answer
+    instead of the truth.
     """
 
     token = str(MINT)
@@ -38,6 +39,7 @@ class LocalSolana:
         }
         self._server = RpcServer(SolanaRpc(self.chain).methods() | controls, self.faults, port)
         self.requests = self._server.requests
+        self.odd = self._server.odd
         self.rpc_url = self._server.url
 
     def __enter__(self) -> Self:

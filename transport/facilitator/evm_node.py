@@ -8,6 +8,7 @@ has nothing to do with the payment: if it can run that, it was the payment.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any, Final
 
@@ -21,6 +22,18 @@ SEND: Final = RPCEndpoint("eth_sendRawTransaction")
 _CALL: Final = RPCEndpoint("eth_call")
 _GIVES_BACK_WHAT_IT_GETS: Final = {"to": "0x0000000000000000000000000000000000000004", "data": "0x2a"}
 """A contract that is part of every EVM chain."""
+
+_NUMBER: Final = re.compile(r"0x[0-9a-fA-F]+", re.ASCII)
+_BYTES: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
+_FORMS: Final = {
+    RPCEndpoint("eth_chainId"): _NUMBER,
+    RPCEndpoint("eth_gasPrice"): _NUMBER,
+    RPCEndpoint("eth_getTransactionCount"): _NUMBER,
+    RPCEndpoint("eth_getBalance"): _NUMBER,
+    RPCEndpoint("eth_getCode"): _BYTES,
+    _CALL: _BYTES,
+}
+"""What answers look like. One that looks different is no payer's fault."""
 
 _OF_THE_NODE: Final = frozenset({-32700, -32600, -32601, -32005, -32097, 429})
 """Error codes for limits and for what a node does not serve."""
@@ -46,7 +59,8 @@ class NotingProvider(HTTPProvider):
         """Ask the node.
 
         Raises:
-            requests.RequestException: it does not answer, or not in the attempt's time, or nonsense.
+            requests.RequestException: it does not answer, or not in the attempt's time.
+            ValueError: it answers nonsense.
         """
         if method == _CALL:
             params = [{"gas": self._gas} | params[0], *params[1:]]
@@ -54,14 +68,20 @@ class NotingProvider(HTTPProvider):
         if method == _CALL and _is_unclear(response):
             # Once more: what a node has for a moment only is nobody's fault.
             response = self._ask(method, params)
-        if response.get("error") and method != SEND and not self._is_of_the_payment(method, response):
-            current_attempt().trouble = "the node answers with an error"
+        if method == SEND:
+            return response
+        if response.get("error"):
+            # Only a call can fail by what a contract does.
+            if method != _CALL or not self._is_of_the_payment(response):
+                current_attempt().trouble = "the node answers with an error"
+        elif method in _FORMS and not _FORMS[method].fullmatch(str(response.get("result"))):
+            # A library may still make something of it: a nonce far ahead, say, and wait for ever.
+            current_attempt().trouble = "the node's answer makes no sense"
+            raise ValueError(f"no answer to {method}")
         return response
 
-    def _is_of_the_payment(self, method: RPCEndpoint, response: RPCResponse) -> bool:
-        if _says_revert(response):
-            return True
-        return method == _CALL and _is_unclear(response) and self._can_run_others()
+    def _is_of_the_payment(self, response: RPCResponse) -> bool:
+        return _says_revert(response) or (_is_unclear(response) and self._can_run_others())
 
     def _can_run_others(self) -> bool:
         asked = _GIVES_BACK_WHAT_IT_GETS | {"gas": self._gas}

@@ -17,11 +17,13 @@ from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
 from x402.mechanisms.evm import FacilitatorWeb3Signer
+from x402.mechanisms.evm.constants import TX_STATUS_SUCCESS
 from x402.mechanisms.evm.types import TransactionReceipt
 
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.attempt import current_attempt
 from compute_router.transport.facilitator.evm_node import NotingProvider
+from compute_router.transport.facilitator.settling import Standing
 from compute_router.transport.payments.settling_logs import AUTHORIZATION_USED, carries_out
 
 _CONNECTIONS: Final = 32
@@ -159,6 +161,17 @@ class EvmSigner(FacilitatorWeb3Signer):
             # In this order: when another one has its nonce and it has no receipt after that, it is dead.
             return landed <= nonce or self._has_receipt(transaction.transaction_ref)
         return True
+
+    def standing(self, transaction_ref: str) -> Standing:
+        """Where a transaction is that has settled a payment. Raises when the node cannot be asked."""
+        try:
+            receipt = self._w3.eth.get_transaction_receipt(transaction_ref)  # type: ignore[arg-type]
+        except TransactionNotFound:
+            return Standing.NOWHERE
+        if receipt["status"] != TX_STATUS_SUCCESS:
+            return Standing.NOWHERE
+        final = self._w3.eth.get_block("finalized")["number"]
+        return Standing.FINAL if receipt["blockNumber"] <= final else Standing.IN_A_BLOCK
 
     def _has_receipt(self, ref: str) -> bool:
         try:

@@ -12,7 +12,7 @@ from x402.schemas import PaymentPayload, PaymentRequirements
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.bodies import V1_NETWORKS, Question
-from compute_router.transport.facilitator.settling import LibraryAnswer
+from compute_router.transport.facilitator.settling import LibraryAnswer, Standing
 
 
 class Signer(Protocol):
@@ -26,6 +26,9 @@ class Signer(Protocol):
 
     def revive(self, transaction: SentTransaction) -> bool:
         """Send a transaction of an earlier attempt again; False when it can never land."""
+
+    def standing(self, transaction_ref: str) -> Standing:
+        """Where a transaction is that has settled a payment. Raises when the node cannot be asked."""
 
     def close(self) -> None:
         """Close the connections to the node."""
@@ -62,6 +65,10 @@ class LibrarySide:
     def revive(self, transaction: SentTransaction) -> bool:
         """Send a transaction of an earlier attempt again; False when it can never land."""
         return self._signer.revive(transaction)
+
+    def standing(self, transaction_ref: str) -> Standing:
+        """Where a transaction is that has settled a payment. Raises when the node cannot be asked."""
+        return self._signer.standing(transaction_ref)
 
     def carried_out_by(self, question: Question, failed: str) -> str | None:
         """The transaction of somebody else that carried out this payment while ours failed."""

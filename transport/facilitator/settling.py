@@ -7,6 +7,7 @@ too. A refusal without a transaction is only told: the node may have erred, and 
 
 from __future__ import annotations
 
+import enum
 import logging
 import threading
 from collections import Counter
@@ -64,6 +65,15 @@ class LibraryAnswer(msgspec.Struct, frozen=True):
     transaction_ref: str = ""
 
 
+class Standing(enum.Enum):
+    """Where a transaction is that was in a block."""
+
+    FINAL = enum.auto()
+    IN_A_BLOCK = enum.auto()
+    NOWHERE = enum.auto()
+    """Its block was taken back."""
+
+
 class ChainSide(Protocol):
     """The library and a signer, for one chain."""
 
@@ -75,6 +85,9 @@ class ChainSide(Protocol):
 
     def revive(self, transaction: SentTransaction) -> bool:
         """Send a transaction of an earlier attempt again; False when it can never land."""
+
+    def standing(self, transaction_ref: str) -> Standing:
+        """Where a transaction is that has settled a payment. Raises when the node cannot be asked."""
 
     def carried_out_by(self, question: Question, failed: str) -> str | None:
         """The transaction of somebody else that carried out this payment while ours failed."""
@@ -109,7 +122,7 @@ class Settling:
         """
         with self._locks.holding(question.key):
             known = self._book.outcome(question.key)
-            if known is not None:
+            if known is not None and not self._was_taken_back(question.key):
                 return _ended(question, known)
             attempt = Attempt(self._book, question.key)
             with working_on(attempt):
@@ -126,6 +139,27 @@ class Settling:
             logger.info("refused to settle: %s %s", outcome.reason, outcome.transaction_ref)
         return _ended(question, outcome)
 
+    def _was_taken_back(self, payment_key: str) -> bool:
+        """Whether a settlement that was seen is on the chain no more; it is then under way again."""
+        transaction = self._book.not_final(payment_key)
+        if transaction is None:
+            return False
+        try:
+            standing = self._chain.standing(transaction.transaction_ref)
+        except Exception as error:
+            # What was seen once is said again.
+            logger.warning("cannot ask about %s: %s", transaction.transaction_ref, describe(error))
+            return False
+        if standing is Standing.FINAL:
+            self._book.make_final(payment_key)
+        if standing is not Standing.NOWHERE:
+            return False
+        logger.warning(
+            "transaction %s is on the chain no more; it is sent again", transaction.transaction_ref
+        )
+        self._book.reopen(payment_key)
+        return True
+
     def _outcome(self, question: Question, attempt: Attempt) -> Outcome | None:
         """How it ended; None when something was sent and nobody knows."""
         earlier = self._book.sent(question.key)
@@ -137,7 +171,7 @@ class Settling:
                 logger.warning("cannot ask about %s: %s", earlier.transaction_ref, describe(error))
                 return None
             if not alive:
-                self._book.forget_signed(question.key)
+                # The book has it until there is another one: a node that lags behind may be wrong about it.
                 attempt.sent = None
         answer = _asked(self._chain.settle, question)
         if answer.ok:

@@ -25,6 +25,7 @@ from solders.transaction import VersionedTransaction
 
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.attempt import current_attempt
+from compute_router.transport.facilitator.settling import Standing
 from compute_router.transport.payments.json_rpc import NodeError
 
 _SEEN: Final = ("confirmed", "finalized")
@@ -137,6 +138,13 @@ class SolanaSigner(FacilitatorKeypairSigner):
         with contextlib.suppress(NodeError):
             self._send(transaction.raw)
         return True
+
+    def standing(self, transaction_ref: str) -> Standing:
+        """Where a transaction is that has settled a payment. Raises when the node cannot be asked."""
+        status = self._status(transaction_ref)
+        if status is None or status.get("confirmationStatus") not in _SEEN or status.get("err") is not None:
+            return Standing.NOWHERE
+        return Standing.FINAL if status["confirmationStatus"] == "finalized" else Standing.IN_A_BLOCK
 
     def _send(self, raw: bytes) -> None:
         # It was tried out just before, and a second trial would only take time.
