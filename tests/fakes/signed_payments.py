@@ -71,9 +71,11 @@ class SolanaSeeker:
     def sign(self, wanted: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """The inner payload for a requirement.
 
-        ``changes`` are signed too: ``amount``, ``payTo``, ``asset``, ``feePayer``, or ``more`` instructions.
+        ``changes`` are signed too: ``amount``, ``payTo``, ``asset``, ``feePayer``, or ``more`` instructions;
+        ``source``, another account that is paid from; ``limit`` and ``price`` of computing.
         """
-        said = wanted | {"feePayer": wanted["extra"]["feePayer"], "more": []} | changes
+        usual = {"feePayer": wanted["extra"]["feePayer"], "more": [], "limit": 20_000, "price": 1}
+        said = wanted | usual | changes
         mint = Pubkey.from_string(said["asset"])
         fee_payer = Pubkey.from_string(said["feePayer"])
         amount = int(said["amount"])
@@ -85,15 +87,15 @@ class SolanaSeeker:
             TOKEN,
             bytes([12]) + amount.to_bytes(8, "little") + bytes([6]),
             [
-                AccountMeta(held_by(self.address), is_signer=False, is_writable=True),
+                AccountMeta(said.get("source") or held_by(self.address), is_signer=False, is_writable=True),
                 AccountMeta(mint, is_signer=False, is_writable=False),
                 AccountMeta(held_by(said["payTo"]), is_signer=False, is_writable=True),
                 AccountMeta(self.keypair.pubkey(), is_signer=True, is_writable=False),
             ],
         )
         instructions = [
-            Instruction(COMPUTE_BUDGET, bytes([2]) + (20_000).to_bytes(4, "little"), []),
-            Instruction(COMPUTE_BUDGET, bytes([3]) + (1).to_bytes(8, "little"), []),
+            Instruction(COMPUTE_BUDGET, bytes([2]) + said["limit"].to_bytes(4, "little"), []),
+            Instruction(COMPUTE_BUDGET, bytes([3]) + said["price"].to_bytes(8, "little"), []),
             transfer,
             *said["more"],
             Instruction(MEMO, os.urandom(16).hex().encode(), []),

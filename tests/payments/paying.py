@@ -260,12 +260,15 @@ class SolanaScene(Scene):
         return {"feePayer": str(self.fee_payer.pubkey())}
 
     def signed(self, **changes: Any) -> dict[str, Any]:
-        """``value``, ``to``, ``unit_price``, ``memo`` and ``signer`` can be changed."""
+        """``value``, ``to``, ``unit_price``, ``memo`` and ``signer`` can be changed; ``more``
+        instructions can be added, and ``also`` are keys that sign, too.
+        """
         assert isinstance(self.local, LocalSolana)
         asset = PAYMENT_NETWORKS[Chain.SOLANA].asset
         value = int(changes.get("value", PRICE))
         to = changes.get("to", self.pay_to)
         signer: Keypair = changes.get("signer", self.keypair)
+        also: list[Keypair] = changes.get("also", [])
 
         def held_by(owner: str) -> Pubkey:
             return Pubkey.from_string(token_account(owner, asset, TOKEN_PROGRAM))
@@ -285,12 +288,22 @@ class SolanaScene(Scene):
             Instruction(COMPUTE_BUDGET, bytes([2]) + (20_000).to_bytes(4, "little"), []),
             Instruction(COMPUTE_BUDGET, bytes([3]) + unit_price.to_bytes(8, "little"), []),
             transfer,
-            Instruction(MEMO, changes.get("memo", os.urandom(8).hex()).encode(), []),
+            *changes.get("more", []),
+            Instruction(
+                MEMO,
+                changes.get("memo", os.urandom(8).hex()).encode(),
+                [AccountMeta(key.pubkey(), is_signer=True, is_writable=False) for key in also],
+            ),
         ]
         blockhash: Hash = self.local.chain.blockhash()[0]
         message = MessageV0.try_compile(self.fee_payer.pubkey(), instructions, [], blockhash)
-        signature = signer.sign_message(to_bytes_versioned(message))
-        transaction = VersionedTransaction.populate(message, [Signature.default(), signature])
+        said = to_bytes_versioned(message)
+        signing = {str(self.keypair.pubkey()): signer} | {str(key.pubkey()): key for key in also}
+        signers = [str(key) for key in message.account_keys[: message.header.num_required_signatures]]
+        signatures = [
+            signing[key].sign_message(said) if key in signing else Signature.default() for key in signers
+        ]
+        transaction = VersionedTransaction.populate(message, signatures)
         return {"transaction": base64.b64encode(bytes(transaction)).decode()}
 
     def reader(self) -> SolanaChainReader:

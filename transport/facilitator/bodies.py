@@ -17,8 +17,6 @@ V1_NETWORKS: Final = {Chain.MONAD: "monad-testnet", Chain.SOLANA: "solana-devnet
 
 _LONGEST_TRANSACTION: Final = 1232
 """The most bytes that a Solana transaction can have."""
-_MOST_FEE_LAMPORTS: Final = 100_000
-"""The most that a payer may have the facilitator pay for priority."""
 
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _NONCE: Final = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
@@ -94,10 +92,11 @@ class _Body(msgspec.Struct, frozen=True, rename="camel"):
 class Question(msgspec.Struct, frozen=True):
     """A payment as v2, and its key: the same payment always has the same one, whatever wraps it.
 
-    ``network`` is as the asker named it.
+    ``network`` is as the asker named it, ``payer`` the one who pays if the payment is good.
     """
 
     key: str
+    payer: str
     network: str
     payload: dict[str, Any]
     requirements: Requirements
@@ -133,9 +132,9 @@ def read_question(body: bytes, chain: Chain) -> Question:
     agreed = (requirements.amount, requirements.asset, requirements.pay_to)
     if (accepted.amount, accepted.asset, accepted.pay_to) != agreed:
         raise PaymentError("invalid_payment_requirements", "The payment accepts other requirements.")
-    identity = _evm_identity(payload) if chain is Chain.MONAD else _solana_identity(payload)
+    payer, identity = _evm_identity(payload) if chain is Chain.MONAD else _solana_identity(payload)
     key = sha256("\n".join([requirements.network, *agreed, *identity]).encode("utf-8", "replace")).hexdigest()
-    return Question(key, network, payload, requirements)
+    return Question(key, payer, network, payload, requirements)
 
 
 def _versions(outer: _Body, chain: Chain) -> tuple[str, dict[str, Any], Requirements, Requirements]:
@@ -170,7 +169,7 @@ class _Version(msgspec.Struct, frozen=True, rename="camel"):
     x402_version: int
 
 
-def _evm_identity(payload: dict[str, Any]) -> list[str]:
+def _evm_identity(payload: dict[str, Any]) -> tuple[str, list[str]]:
     authorization, signature = payload.get("authorization"), payload.get("signature")
     if not isinstance(authorization, dict):
         raise PaymentError("invalid_payload", "Only transfers with an authorization (EIP-3009) are served.")
@@ -180,12 +179,15 @@ def _evm_identity(payload: dict[str, Any]) -> list[str]:
             raise PaymentError("invalid_payload", f"The authorization's {name} is malformed.")
     if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
         raise PaymentError("invalid_payload", "The signature is malformed.")
-    return [*(authorization[name].lower() for name in _AUTHORIZATION), signature.lower()]
+    identity = [*(authorization[name].lower() for name in _AUTHORIZATION), signature.lower()]
+    return authorization["from"].lower(), identity
 
 
-def _solana_identity(payload: dict[str, Any]) -> list[str]:
+def _solana_identity(payload: dict[str, Any]) -> tuple[str, list[str]]:
     # Imported here: a coordinator without payments may read this module's names.
     from solders.transaction import VersionedTransaction
+
+    from compute_router.transport.payments.fee_payer_rules import UnfairError, check_fair
 
     text = payload.get("transaction")
     try:
@@ -199,16 +201,11 @@ def _solana_identity(payload: dict[str, Any]) -> list[str]:
         message = bytes(transaction.message)
         # The facilitator writes the first signature itself, so what stands there names no payment.
         others = [bytes(signature) for signature in transaction.signatures[1:]]
-        fee = _priority_fee(transaction)
+        check_fair(transaction.message)
+        payer = str(transaction.message.account_keys[1])
+    except UnfairError as error:
+        raise PaymentError(error.reason, str(error)) from None
     # solders has several errors of its own for bytes that are no transaction.
     except Exception:
         raise PaymentError("invalid_payload", "The transaction is malformed.") from None
-    if fee > _MOST_FEE_LAMPORTS:
-        raise PaymentError("invalid_payload", "The transaction's priority fee is too high.")
-    return [message.hex(), *(signature.hex() for signature in others)]
-
-
-def _priority_fee(transaction: Any) -> int:
-    """Lamports that the fee payer gives for priority: compute units times their price in micro-lamports."""
-    limit, price = (bytes(instruction.data) for instruction in transaction.message.instructions[:2])
-    return int.from_bytes(limit[1:5], "little") * int.from_bytes(price[1:9], "little") // 1_000_000
+    return payer, [message.hex(), *(signature.hex() for signature in others)]

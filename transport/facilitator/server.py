@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from tornado import web
@@ -28,6 +26,7 @@ from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.transport.facilitator.admission import Admission
 from compute_router.transport.facilitator.bodies import PaymentError, Question, read_question
 from compute_router.transport.facilitator.bounded_server import MOST_CONNECTIONS, BoundedServer
+from compute_router.transport.facilitator.lane import Lane
 from compute_router.transport.facilitator.library_side import LibrarySide
 from compute_router.transport.facilitator.settling import Checked, Ended, Settling
 
@@ -37,17 +36,10 @@ _MOST_BODY_BYTES: Final = 64 * 1024
 _MOST_READ_BYTES: Final = 128 * 1024
 """What is longer than this is cut off unanswered; what is between is told that it is too long."""
 _VERIFY_THREADS: Final = 8
+_VERIFY_THREADS_OF_A_PAYER: Final = 3
 _SETTLE_THREADS: Final = 16
-_MOST_WAITING: Final = 256
+_SETTLE_THREADS_OF_A_PAYER: Final = 12
 _HEALTH_LASTS_SECONDS: Final = 3.0
-
-T = TypeVar("T")
-
-
-class BusyError(UnavailableError):
-    """As many payments are under way as this facilitator takes at once."""
-
-    code = "busy"
 
 
 class FacilitatorServer:
@@ -66,8 +58,8 @@ class FacilitatorServer:
         self.side = side
         self.admission = admission
         self._settling = settling
-        self._verifications = _Lane("verify", _VERIFY_THREADS)
-        self._settlements = _Lane("settle", _SETTLE_THREADS)
+        self._verifications = Lane("verify", _VERIFY_THREADS, each=_VERIFY_THREADS_OF_A_PAYER)
+        self._settlements = Lane("settle", _SETTLE_THREADS, each=_SETTLE_THREADS_OF_A_PAYER)
         self._problem: tuple[float, str | None] | None = None
         self._asking = asyncio.Lock()
         routes = [(path, kind, {"server": self}) for path, kind in _ROUTES]
@@ -113,43 +105,6 @@ class FacilitatorServer:
                     logger.warning("%s", problem or "Payments can be settled again.")
                 self._problem = (now, problem)
             return self._problem[1]
-
-
-class _Lane:
-    """Threads for one kind of work, and a queue before them that does not grow for ever."""
-
-    def __init__(self, name: str, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, name)
-        self._under_way = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def run(self, work: Callable[[Question], T], question: Question) -> T:
-        """Do it in a thread.
-
-        Raises:
-            BusyError: too much of it is under way.
-        """
-        if self._under_way >= _MOST_WAITING:
-            raise BusyError("Too many payments are under way. Try again later.")
-        self._under_way += 1
-        self._idle.clear()
-        running = asyncio.get_running_loop().run_in_executor(self._threads, work, question)
-        running.add_done_callback(self._one_done)
-        # Whoever asked may go away; what was begun is brought to its end.
-        return await asyncio.shield(running)
-
-    def _one_done(self, running: asyncio.Future[Any]) -> None:
-        self._under_way -= 1
-        if not self._under_way:
-            self._idle.set()
-        if not running.cancelled():
-            running.exception()
-
-    async def end(self) -> None:
-        """Wait for all that is under way."""
-        await self._idle.wait()
-        self._threads.shutdown(wait=False)
 
 
 class _Handler(web.RequestHandler):

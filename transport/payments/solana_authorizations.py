@@ -18,6 +18,13 @@ from solders.transaction import VersionedTransaction
 from compute_router.protocol.errors import PaymentMalformedError, PaymentMismatchError, PaymentRefusedError
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.transport.payments.authorizations import Authorization, malformed
+from compute_router.transport.payments.fee_payer_rules import (
+    COMPUTE_BUDGET,
+    LIGHTHOUSE,
+    SIGNERS,
+    UnfairError,
+    check_fair,
+)
 from compute_router.transport.payments.offers import Offered
 
 _LARGEST_TRANSACTION: Final = 1232
@@ -26,17 +33,10 @@ _TRANSFER_BYTES: Final = 10
 _TRANSFER_ACCOUNTS: Final = 4
 
 _TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
-_TOKEN_2022: Final = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb")
 _ASSOCIATED: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
-# What may stand beside the transfer: limits and price of computing, a memo, and a wallet's own assertions.
-_HARMLESS: Final = frozenset(
-    Pubkey.from_string(program)
-    for program in (
-        "ComputeBudget111111111111111111111111111111",
-        "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
-        "L2TExMFKdjpN9kozasaurPirfHy9P8sbXoAN1qA3S95",
-    )
-)
+_MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
+_HARMLESS: Final = (COMPUTE_BUDGET, _MEMO, LIGHTHOUSE)
+"""What may stand beside the transfer: limit and price of computing, a memo, a wallet's own assertions."""
 
 
 class _Payload(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class _Payload(msgspec.Struct, frozen=True):
 
 
 class _Transfer(msgspec.Struct, frozen=True):
-    program: Pubkey
+    source: Pubkey
     mint: Pubkey
     destination: Pubkey
     authority: int
@@ -73,8 +73,12 @@ class SolanaAuthorizations:
         transaction = _transaction(text)
         message = transaction.message
         wanted = offered.requirement
-        if not isinstance(message, MessageV0) or message.address_table_lookups:
-            raise PaymentMismatchError("The transaction must be of version 0, without tables.", offered.offer)
+        if not isinstance(message, MessageV0):
+            raise PaymentMismatchError("The transaction must be of version 0.", offered.offer)
+        try:
+            check_fair(message)
+        except UnfairError as error:
+            raise PaymentMismatchError(str(error), offered.offer) from None
         transfer = _transfer(message, offered)
         keys = message.account_keys
         if str(keys[0]) != wanted["extra"]["feePayer"]:
@@ -83,12 +87,16 @@ class SolanaAuthorizations:
             raise PaymentMismatchError("The transaction moves another asset.", offered.offer)
         if transfer.amount != amount:
             raise PaymentMismatchError(f"Pay exactly {amount} units.", offered.offer)
-        if str(transfer.destination) != token_account(wanted["payTo"], wanted["asset"], transfer.program):
+        if str(transfer.destination) != token_account(wanted["payTo"], wanted["asset"], _TOKEN):
             raise PaymentMismatchError("The transaction pays somebody else.", offered.offer)
-        # The fee's payer signs first. He must not be the one whose tokens move.
-        signers = message.header.num_required_signatures
-        if not 0 < transfer.authority < signers or signers != len(transaction.signatures):
+        # The fee's payer signs first, and the one whose tokens move is the other one who signs.
+        if transfer.authority != 1 or len(transaction.signatures) != SIGNERS:
             raise PaymentMismatchError("The payer must sign the transaction.", offered.offer)
+        # What he has is looked up there. In another account of his there may be nothing.
+        if str(transfer.source) != token_account(str(keys[1]), wanted["asset"], _TOKEN):
+            raise PaymentMismatchError(
+                "The transaction must pay from the payer's associated token account.", offered.offer
+            )
         signed = to_bytes_versioned(message)
         payer = keys[transfer.authority]
         if not transaction.signatures[transfer.authority].verify(payer, signed):
@@ -126,22 +134,21 @@ def _transfer(message: MessageV0, offered: Offered) -> _Transfer:
             continue
         data, accounts = bytes(instruction.data), bytes(instruction.accounts)
         if (
-            program not in (_TOKEN, _TOKEN_2022)
+            program != _TOKEN
             or len(data) != _TRANSFER_BYTES
             or data[0] != _TRANSFER_CHECKED
             or len(accounts) != _TRANSFER_ACCOUNTS
         ):
             raise PaymentMismatchError("The transaction does more than one plain transfer.", offered.offer)
-        _, mint, destination, authority = accounts
-        found.append(
-            _Transfer(program, keys[mint], keys[destination], authority, int.from_bytes(data[1:9], "little"))
-        )
+        source, mint, destination, authority = accounts
+        amount = int.from_bytes(data[1:9], "little")
+        found.append(_Transfer(keys[source], keys[mint], keys[destination], authority, amount))
     if len(found) != 1:
         raise PaymentMismatchError("The transaction must make one transfer.", offered.offer)
     return found[0]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1024)
 def token_account(owner: str, mint: str, program: Pubkey) -> str:
     """The account that holds an owner's tokens of one kind."""
     seeds = [bytes(Pubkey.from_string(owner)), bytes(program), bytes(Pubkey.from_string(mint))]

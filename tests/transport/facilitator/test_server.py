@@ -16,7 +16,7 @@ import pytest
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
-from compute_router.transport.facilitator import bounded_server, server
+from compute_router.transport.facilitator import bounded_server, lane
 from compute_router.transport.facilitator.admission import Admission
 from compute_router.transport.facilitator.bodies import Question
 from compute_router.transport.facilitator.library_side import LibrarySide
@@ -174,7 +174,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
 async def test_as_many_settlements_as_it_takes_keep_no_verification_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "_MOST_WAITING", 2)
+    monkeypatch.setattr(lane, "_MOST_WAITING", 2)
     async with listening() as scene:
         settled = [asyncio.create_task(scene.post("/settle")) for _ in range(2)]
         await scene.settling.has_begun(2)
