@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextvars import ContextVar
 from typing import Any, Final
 
 import httpx
@@ -9,6 +11,18 @@ import httpx
 from compute_router.sdk.settings import is_loopback
 
 _LONGEST_ANSWER: Final = 1024 * 1024
+
+_asking: ContextVar[bool] = ContextVar("asking a node", default=False)
+
+
+class _NoUrls(logging.Filter):
+    """httpx logs the URL of every request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _asking.get()
+
+
+logging.getLogger("httpx").addFilter(_NoUrls())
 
 
 class ChainNode:
@@ -35,12 +49,16 @@ class ChainNode:
         """
         question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         whole = bytearray()
-        with (
-            httpx.Client(**self._options) as client,
-            client.stream("POST", self._url, json=question) as response,
-        ):
-            for piece in response.iter_bytes():
-                whole += piece
-                if len(whole) > _LONGEST_ANSWER:
-                    raise ValueError("the answer is too long")
+        before = _asking.set(True)
+        try:
+            with (
+                httpx.Client(**self._options) as client,
+                client.stream("POST", self._url, json=question) as response,
+            ):
+                for piece in response.iter_bytes():
+                    whole += piece
+                    if len(whole) > _LONGEST_ANSWER:
+                        raise ValueError("the answer is too long")
+        finally:
+            _asking.reset(before)
         return bytes(whole)

@@ -46,6 +46,7 @@ _VOID_IS_CHECKED_S: Final = 3600.0
 """So long after the death of a payment that was let go, a coordinator may learn that it was carried out."""
 _FORGOTTEN_S: Final = 24 * 3600.0
 """A coordinator that does not know a paid job at all may be one that is not itself for a while."""
+_GIVEN_UP_S: Final = 30 * 24 * 3600.0
 
 
 class Credits:
@@ -123,7 +124,8 @@ class Credits:
             snapshot = read_answer_about(reply, job_id)
         except ComputeRouterError as error:
             logger.info("job %s could not be looked at for its credit: %s", job_id, error.code)
-            gone = isinstance(error, NotFoundError) and self._now_s() - job.since > _FORGOTTEN_S
+            age_s = self._now_s() - job.since
+            gone = age_s > (_FORGOTTEN_S if isinstance(error, NotFoundError) else _GIVEN_UP_S)
             yield from softly(partial(self._decided, job_id) if gone else partial(self._later, job_id, job))
             return not isinstance(error, CoordinatorUnreachableError | CoordinatorFailedError)
         payment = snapshot.answer.payment

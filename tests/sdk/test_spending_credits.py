@@ -274,7 +274,11 @@ def test_a_job_that_cannot_be_looked_at_keeps_its_token_for_a_day(
         purse.decided("old")
         purse.await_job("old", AwaitedJob(time.time() - 90_000, 0.0, 0.0, TOKEN, MicroUsd(PRICE)))
         classify(router)
-    assert ("old" in purse.awaited()) == (status != 404)
+        assert ("old" in purse.awaited()) == (status != 404)
+        purse.decided("old")
+        purse.await_job("old", AwaitedJob(time.time() - 2_700_000, 0.0, 0.0, TOKEN, MicroUsd(PRICE)))
+        classify(router)
+    assert "old" not in purse.awaited()
 
 
 def test_no_credit_is_larger_than_what_was_paid(evm: Wallet, purse: PurseFile) -> None:

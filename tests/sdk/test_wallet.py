@@ -256,6 +256,19 @@ def test_a_node_that_answers_nonsense_is_one_sentence(chain: Chain, name: str) -
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("chain", list(Chain), ids=lambda chain: chain.value)
+def test_the_url_of_a_node_is_not_logged(chain: Chain, caplog: pytest.LogCaptureFixture) -> None:
+    from tools.local_chains.evm import LocalEvm
+    from tools.local_chains.solana import LocalSolana
+
+    caplog.set_level(logging.DEBUG)
+    key = bytes.fromhex(EVM_KEY) if chain is Chain.MONAD else bytes(json.loads(KEYPAIR))
+    with LocalEvm() if chain is Chain.MONAD else LocalSolana() as local:
+        caplog.clear()
+        assert balance_of(Wallet(chain, key, f"{local.rpc_url}/?api-key=secret"), 10.0) == 0
+    assert "secret" not in caplog.text
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/secret", "nonsense://secret", "http://[secret"])
 def test_a_node_that_cannot_be_asked_is_one_sentence_without_its_url(url: str) -> None:
     wallet = Wallet(Chain.MONAD, bytes.fromhex(EVM_KEY), url)
