@@ -7,7 +7,7 @@ import heapq
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.payment_gate import FacilitatorProbed, OutcomeRead, SettleAnswered
@@ -20,6 +20,9 @@ from compute_router.protocol.units import DurationMs
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+BEGUN_IN_A_TURN: Final = 8
+"""As many questions of a kind may be begun in one turn of the loop. Fewer would share fewer transactions."""
 
 
 class Executor(Protocol):
@@ -44,8 +47,8 @@ class Executor(Protocol):
 class _Line:
     """Questions that wait for their turn, first to expire first; up to ``at_once`` are under way.
 
-    One is begun in each turn of the loop. However many wait, whoever else wants something of the loop gets it
-    between any two of them.
+    A few are begun in each turn of the loop. However many wait, whoever else wants something of the loop gets
+    it meanwhile.
     """
 
     def __init__(self, at_once: int, ask: Callable[[Payment], Coroutine[Any, Any, None]]) -> None:
@@ -68,16 +71,16 @@ class _Line:
     def _go_on(self) -> None:
         if not self._scheduled and self._waiting and len(self._tasks) < self._at_once:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._begin_one)
+            asyncio.get_running_loop().call_soon(self._begin)
 
-    def _begin_one(self) -> None:
+    def _begin(self) -> None:
         self._scheduled = False
-        if self._waiting:
+        for _ in range(min(BEGUN_IN_A_TURN, len(self._waiting), self._at_once - len(self._tasks))):
             payment = heapq.heappop(self._waiting)[2]
             task = asyncio.get_running_loop().create_task(self._ask(payment))
             self._tasks.add(task)
             task.add_done_callback(self._done)
-            self._go_on()
+        self._go_on()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

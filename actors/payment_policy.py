@@ -19,8 +19,12 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
         max_nap: the longest time between two looks at an authorization that is not due yet, in case that the
             wall clock is set forward.
         failures_until_down: so many settlements in a row without an answer mean that the facilitator is down.
-        check_settlements: believe a settlement only when the chain shows it, or cannot be read.
-        max_unsettled: what one payer may owe while the chain cannot say what he has.
+        check_settlements: believe a settlement only when the chain shows it.
+        looks_at_once: how many payments that were given up are looked up together, when they have expired.
+        max_look_pause: the longest time until such a look is repeated that brought nothing.
+        max_unsettled: what one payer may owe while the chain cannot say what he has; who has lost the
+            operator so much may owe nothing more.
+        max_losses: when so much is lost within a day, nobody may pay until it is older, or the limit higher.
     """
 
     early: DurationMs = DurationMs(15_000)
@@ -28,13 +32,16 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     read_timeout: DurationMs = DurationMs(10_000)
     settlements_at_once: int = 64
     reads_at_once: int = 32
-    steps_at_once: int = 64
+    steps_at_once: int = 16
     retry_backoff: DurationMs = DurationMs(1_000)
     max_backoff: DurationMs = DurationMs(60_000)
     max_nap: DurationMs = DurationMs(60_000)
     failures_until_down: int = 3
     check_settlements: bool = True
+    looks_at_once: int = 8
+    max_look_pause: DurationMs = DurationMs(3_600_000)
     max_unsettled: MicroUsd = MicroUsd(1_000_000)
+    max_losses: MicroUsd = MicroUsd(5_000_000)
 
     def backoff(self, tries: int) -> DurationMs:
         """Wait after so many tries before this one brought nothing."""

@@ -15,6 +15,7 @@ from benchmarks.machine import facts
 from benchmarks.measures.durability import durability
 from benchmarks.measures.lone_job import lone_job
 from benchmarks.measures.memory import memory
+from benchmarks.measures.payments import payments
 from benchmarks.measures.saturation import saturation
 from benchmarks.measures.throughput import throughput
 from benchmarks.measures.trust import trust
@@ -29,6 +30,7 @@ MEASURES: Final[dict[str, Callable[[Scale], Awaitable[list[Figure]]]]] = {
     "memory": memory,
     "durability": durability,
     "trust": trust,
+    "payments": payments,
 }
 RESULTS: Final = ROOT / "benchmarks" / "RESULTS.md"
 

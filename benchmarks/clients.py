@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -112,23 +112,28 @@ class Seeker(ClosedLoopClient):
         user_id: str,
         seeking: Seeking | None = None,
         api_key: str | None = None,
+        pays: Callable[[], bytes] | None = None,
     ) -> None:
+        """``pays`` makes the header line with the payment of a commit, if jobs are paid for."""
         super().__init__(log, repeats)
         self._seeking = seeking or Seeking()
+        self._pays = pays
         self._fields = "" if api_key is None else bearer_field(api_key)
         self._commit = post_request("/v1/jobs/commit/cheap", commit_body(user_id), self._fields)
-        line, _, self._after_key = self._commit.partition(b"\r\n")
-        self._before_key = line + b"\r\nIdempotency-Key: "
+        line, _, self._after_line = self._commit.partition(b"\r\n")
+        self._line = line + b"\r\n"
         self._job_id = ""
         self._next: Callable[[int, bytes], None] = self._committed
 
     def begin(self) -> None:
         """Commit a job, with a key as the SDK makes them if one is asked for."""
         self._next = self._committed
-        if self._seeking.keyed:
-            self.send(self._before_key + new_key().encode() + b"\r\n" + self._after_key)
-        else:
+        if not self._seeking.keyed and self._pays is None:
             self.send(self._commit)
+            return
+        key = b"Idempotency-Key: %b\r\n" % new_key().encode() if self._seeking.keyed else b""
+        payment = b"" if self._pays is None else self._pays()
+        self.send(self._line + key + payment + self._after_line)
 
     def answered(self, status: int, body: bytes) -> None:
         """Take the next step of the exchange."""
@@ -154,6 +159,41 @@ class Seeker(ClosedLoopClient):
     def _countersigned(self, status: int, body: bytes) -> None:
         well = status == 200 and _VERIFIED in body and _COUNTERSIGNED in body
         self.exchange_ended(None if well else f"a receipt was answered {status} {body[:500]!r}")
+
+
+class Browser(ClosedLoopClient):
+    """Commits TASK jobs without paying, and is told each time what they cost."""
+
+    def __init__(self, log: LoadLog, repeats: int | None, user_id: str) -> None:
+        super().__init__(log, repeats)
+        self._commit = post_request("/v1/jobs/commit/cheap", commit_body(user_id))
+
+    def begin(self) -> None:
+        """Commit a job."""
+        self.send(self._commit)
+
+    def answered(self, status: int, body: bytes) -> None:
+        """Go on with the next one."""
+        well = status == 402 and b'"payment_required"' in body
+        self.exchange_ended(None if well else f"a commit was answered {status} {body[:500]!r}")
+
+
+class Questioner(ClosedLoopClient):
+    """Asks one kind of question with each of its bodies; all must be answered with yes."""
+
+    def __init__(self, log: LoadLog, path: str, bodies: Sequence[bytes], yes: bytes) -> None:
+        super().__init__(log, len(bodies))
+        self._requests = iter([post_request(path, body) for body in bodies])
+        self._yes = yes
+
+    def begin(self) -> None:
+        """Send the next one."""
+        self.send(next(self._requests))
+
+    def answered(self, status: int, body: bytes) -> None:
+        """Check the answer."""
+        well = status == 200 and self._yes in body
+        self.exchange_ended(None if well else f"a question was answered {status} {body[:500]!r}")
 
 
 class Committer(ClosedLoopClient):

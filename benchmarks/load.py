@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import psutil
 
-from benchmarks.clients import ClosedLoopClient, HelloClient, Seeker, Seeking, close_all, connect_all
+from benchmarks.clients import Browser, ClosedLoopClient, HelloClient, Seeker, Seeking, close_all, connect_all
 from benchmarks.errors import BenchmarkError
 from benchmarks.load_log import LoadLog, Seconds
 from benchmarks.patience import Patience
@@ -30,7 +30,7 @@ _STOP_TIMEOUT: Final = Seconds(60.0)
 class Measured(msgspec.Struct, frozen=True):
     """One window: exchanges that ended in it, and the processor time that was spent in it.
 
-    ``others_cpu`` is what neither the server nor this process used but something else on the machine; it is
+    ``others_cpu`` is what neither the servers nor this process used but something else on the machine; it is
     rounded, and may come out a little below zero. Kernel time that belongs to no process is not in it.
     """
 
@@ -78,6 +78,11 @@ async def load_hello(server: Server, warm_up: Seconds, window: Seconds, patience
     return await _quietest(server, _hello_clients, warm_up, window, patience)
 
 
+async def load_offers(server: Server, warm_up: Seconds, window: Seconds, patience: Patience) -> Measured:
+    """Commits without a payment from all clients at once, to a coordinator that wants one."""
+    return await _quietest(server, _browsers, warm_up, window, patience)
+
+
 async def load_jobs(server: Server, warm_up: Seconds, window: Seconds, patience: Patience) -> Measured:
     """Jobs from all seekers at once, each with a user of its own. Workers must be connected."""
     return await _quietest(server, partial(_seekers, CLIENTS), warm_up, window, patience)
@@ -90,18 +95,28 @@ class StandingSeekers:
     and after the times that were taken.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, beside: Sequence[Server] = ()) -> None:
+        """``beside`` are servers that the first one needs: what they use is not what disturbs it."""
         self.seeking = Seeking()
         self.finished = 0
         self._server = server
+        self._beside = beside
         self._seekers: list[Seeker] = []
 
-    async def connect(self, api_keys: Sequence[str] | None = None) -> None:
-        """Open the connections. ``api_keys`` has a key for the user of each seeker."""
+    async def connect(
+        self,
+        api_keys: Sequence[str] | None = None,
+        pays: Sequence[Callable[[], bytes]] | None = None,
+    ) -> None:
+        """Open the connections.
+
+        ``api_keys`` has a key for the user of each seeker, and ``pays`` what each seeker pays with.
+        """
         keys: Sequence[str | None] = api_keys or [None] * CLIENTS
+        payments: Sequence[Callable[[], bytes] | None] = pays or [None] * CLIENTS
         unused = LoadLog(CLIENTS)
         makers: list[Callable[[], Seeker]] = [
-            partial(Seeker, unused, None, seeker_name(index), self.seeking, keys[index])
+            partial(Seeker, unused, None, seeker_name(index), self.seeking, keys[index], payments[index])
             for index in range(CLIENTS)
         ]
         self._seekers = await connect_all(self._server.port, makers)
@@ -113,7 +128,7 @@ class StandingSeekers:
         log = LoadLog(CLIENTS)
         for seeker in self._seekers:
             seeker.start_again(log)
-        measured = await _watch(self._server, log, warm_up, window)
+        measured = await _watch(self._server, log, warm_up, window, self._beside)
         self.finished += log.finished
         return measured
 
@@ -136,10 +151,15 @@ class Ran(msgspec.Struct, frozen=True):
     log: LoadLog
 
 
-async def run_jobs(server: Server, seekers: int, each: int) -> Ran:
-    """So many seekers start at the same moment and run so many jobs each; returns when all have ended."""
+async def run_jobs(
+    server: Server, seekers: int, each: int, pays: Sequence[Callable[[], bytes]] | None = None
+) -> Ran:
+    """So many seekers start at the same moment and run so many jobs each; returns when all have ended.
+
+    ``pays`` is what each seeker pays with.
+    """
     log = LoadLog(seekers)
-    clients = await connect_all(server.port, _seekers(seekers, log, each))
+    clients = await connect_all(server.port, _seekers(seekers, log, each, pays))
     started = time.perf_counter()
     for client in clients:
         client.start()
@@ -152,8 +172,18 @@ def _hello_clients(log: LoadLog) -> list[Callable[[], ClosedLoopClient]]:
     return [partial(HelloClient, log, None)] * CLIENTS
 
 
-def _seekers(count: int, log: LoadLog, repeats: int | None = None) -> list[Callable[[], ClosedLoopClient]]:
-    return [partial(Seeker, log, repeats, seeker_name(index)) for index in range(count)]
+def _browsers(log: LoadLog) -> list[Callable[[], ClosedLoopClient]]:
+    return [partial(Browser, log, None, seeker_name(index)) for index in range(CLIENTS)]
+
+
+def _seekers(
+    count: int,
+    log: LoadLog,
+    repeats: int | None = None,
+    pays: Sequence[Callable[[], bytes]] | None = None,
+) -> list[Callable[[], ClosedLoopClient]]:
+    payments: Sequence[Callable[[], bytes] | None] = pays or [None] * count
+    return [partial(Seeker, log, repeats, seeker_name(index), pays=payments[index]) for index in range(count)]
 
 
 Makers = Callable[[LoadLog], list[Callable[[], ClosedLoopClient]]]
@@ -191,12 +221,14 @@ async def _load(
     return measured
 
 
-async def _watch(server: Server, log: LoadLog, warm_up: Seconds, window: Seconds) -> Measured:
+async def _watch(
+    server: Server, log: LoadLog, warm_up: Seconds, window: Seconds, beside: Sequence[Server] = ()
+) -> Measured:
     """Take the times of a load that has started, and end it."""
     await asyncio.sleep(warm_up)
-    first, before = log.finished, _Snapshot.take(server)
+    first, before = log.finished, _Snapshot.take(server, beside)
     await asyncio.sleep(window)
-    last, after = log.finished, _Snapshot.take(server)
+    last, after = log.finished, _Snapshot.take(server, beside)
     log.stopping = True
     await wait_until_ended(log)
     log.raise_failures()
@@ -209,15 +241,17 @@ class _Snapshot(msgspec.Struct, frozen=True):
     at: float
     server: Seconds
     generator: Seconds
+    beside: Seconds
     machine: Seconds
 
     @classmethod
-    def take(cls, server: Server) -> _Snapshot:
+    def take(cls, server: Server, beside: Sequence[Server]) -> _Snapshot:
         generator, machine = psutil.Process().cpu_times(), psutil.cpu_times()
         return cls(
             at=time.perf_counter(),
             server=server.cpu(),
             generator=Seconds(generator.user + generator.system),
+            beside=Seconds(sum(each.cpu() for each in beside)),
             # Steal is what other guests took of the host; only Linux tells.
             machine=Seconds(machine.user + machine.nice + machine.system + getattr(machine, "steal", 0.0)),
         )
@@ -225,7 +259,7 @@ class _Snapshot(msgspec.Struct, frozen=True):
     def measured_since(self, before: _Snapshot, latencies: list[Seconds]) -> Measured:
         length = self.at - before.at
         server, generator = self.server - before.server, self.generator - before.generator
-        others = (self.machine - before.machine) - server - generator
+        others = (self.machine - before.machine) - server - generator - (self.beside - before.beside)
         return Measured(
             length=Seconds(length),
             latencies=latencies,

@@ -36,6 +36,13 @@ class Scale(msgspec.Struct, frozen=True):
     drains: int
     reconnect_rounds: int
     reconnect_jobs_each: int
+    paid_rounds: int
+    paid_pairs: int
+    paid_turn: Seconds
+    offers_window: Seconds
+    settlement_rounds: int
+    settlement_pairs: int
+    facilitated: int
 
 
 FULL: Final = Scale(
@@ -59,6 +66,13 @@ FULL: Final = Scale(
     drains=5,
     reconnect_rounds=3,
     reconnect_jobs_each=50,
+    paid_rounds=3,
+    paid_pairs=5,
+    paid_turn=Seconds(0.5),
+    offers_window=Seconds(2.0),
+    settlement_rounds=3,
+    settlement_pairs=6,
+    facilitated=200,
 )
 QUICK: Final = Scale(
     rounds=1,
@@ -81,4 +95,11 @@ QUICK: Final = Scale(
     drains=1,
     reconnect_rounds=1,
     reconnect_jobs_each=20,
+    paid_rounds=1,
+    paid_pairs=3,
+    paid_turn=Seconds(0.5),
+    offers_window=Seconds(1.0),
+    settlement_rounds=1,
+    settlement_pairs=4,
+    facilitated=50,
 )

@@ -18,12 +18,19 @@ import psutil
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.load_log import Seconds
+from compute_router.protocol.networks import Chain
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _LISTENING: Final = re.compile(rb"listening on http://[^:]+:(\d+)")
 _START_TIMEOUT: Final = Seconds(60.0)
 _STOP_TIMEOUT: Final = Seconds(60.0)
 _TAIL_LINES: Final = 20
+
+PAY_TO: Final = {
+    Chain.MONAD: "0x1111111111111111111111111111111111111111",
+    Chain.SOLANA: "4fYNw3dojWmQ4dXtSGE9epjRGy9pFSx62YypT7avPYvA",
+}
+"""Accounts that nobody has a key of."""
 
 
 class Server:
@@ -137,6 +144,35 @@ async def baseline() -> AsyncIterator[Server]:
     """Bare Tornado with the same exchange and no work."""
     async with _running("benchmarks.baseline_server") as server:
         yield server
+
+
+@asynccontextmanager
+async def play_money(chain: Chain) -> AsyncIterator[Server]:
+    """A facilitator and a node in one, which check nothing."""
+    async with _running("benchmarks.play_money", chain.value) as server:
+        yield server
+
+
+@asynccontextmanager
+async def local_chains(solana_port: int) -> AsyncIterator[Server]:
+    """Both local chains; the server's own port is that of the EVM chain."""
+    async with _running("tools.local_chains", "--evm-port", "0", "--solana-port", str(solana_port)) as server:
+        yield server
+
+
+@asynccontextmanager
+async def local_facilitator(chain: Chain, rpc_url: str, key: Path) -> AsyncIterator[Server]:
+    """A facilitator of our own, with its book beside its key."""
+    flags = ("--chain", chain.value, "--rpc-url", rpc_url, "--key", str(key), "--port", "0")
+    async with _running("compute_router.transport.facilitator", *flags, "--log-level", "warning") as server:
+        yield server
+
+
+def payment_flags(chain: Chain, money: Server) -> tuple[str, ...]:
+    """Flags of a coordinator that is paid with play money."""
+    url = f"http://127.0.0.1:{money.port}"
+    paid = ("--payments", "on", "--pay-to", PAY_TO[chain])
+    return ("--chain", chain.value, *paid, "--facilitator", url, "--rpc-url", f"{url}/rpc")
 
 
 @asynccontextmanager
