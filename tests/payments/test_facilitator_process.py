@@ -314,6 +314,23 @@ def test_where_others_can_reach_it_somebody_must_have_said_whose_payments_it_set
         assert process.process.returncode == 0
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://[", "http://node:99999", "http://", "ftp://node", "node", "http://no de", "http://n\u00f6de"],
+)
+def test_a_bad_url_of_the_node_is_told_in_a_sentence_without_it(
+    evm: LocalEvm, tmp_path: Path, url: str
+) -> None:
+    scene = EvmScene(tmp_path, evm)
+    file = tmp_path / "node.url"
+    file.write_text(url, encoding="utf-8")
+    for given in (("--rpc-url", url), ("--rpc-url-file", str(file))):
+        ended = _run(scene, "--key", str(key_file(scene, tmp_path)), *given)
+        assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
+        assert "the node's URL is not one" in ended.stderr
+        assert f" {url}\n" not in ended.stderr
+
+
 def test_a_bad_key_file_is_told_in_one_sentence_without_the_key(evm: LocalEvm, tmp_path: Path) -> None:
     scene = EvmScene(tmp_path, evm)
     path = key_file(scene, tmp_path)

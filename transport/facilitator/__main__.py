@@ -24,6 +24,7 @@ from compute_router.protocol.log_format import log_to_stderr
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.protocol.units import MicroUsd
+from compute_router.protocol.web_url import is_web_url
 from compute_router.storage.settlement_book import SettlementBook
 from compute_router.transport.facilitator.admission import CHEAPEST_JOB, Admission
 from compute_router.transport.facilitator.parent import Whispered, end_with_parent, hear
@@ -131,8 +132,8 @@ def read_settings(argv: Sequence[str]) -> Settings:
         rpc_url = whispered.rpc_url if whispered else _rpc_url(given, PAYMENT_NETWORKS[chain].default_rpc_url)
     except (OSError, UnicodeDecodeError):
         parser.error("the file of the node's URL cannot be read")
-    if urlsplit(rpc_url).scheme not in ("http", "https"):
-        parser.error("the node's URL must begin with http:// or https://")
+    if not is_web_url(rpc_url):
+        parser.error("the node's URL is not one such as https://host or http://host:8000/path")
     return Settings(
         chain=chain,
         rpc_url=rpc_url,
