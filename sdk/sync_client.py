@@ -181,7 +181,8 @@ class ComputeRouter:
                 again, with pauses that grow and those that it asks for.
             idempotency_key: names this submission, so that the same call made again within a day gives the
                 same job, also from another process. Each call has a new one by itself.
-            cancel_on_timeout: cancel a job that did not end in time. Otherwise it goes on.
+            cancel_on_timeout: cancel a job that did not end in time. Otherwise it goes on, and is paid for
+                if it is completed; before a fallback is asked, a paid job is cancelled all the same.
             on_status, on_submitted: told the job's status after every look, and its id once it has one.
             on_sealed: told the key to the result of a sealed job before the job is sent, so that it can be
                 kept; what it raises stops the submission.
