@@ -58,6 +58,10 @@ class EvmSigner(FacilitatorWeb3Signer):
         """What the key has to pay fees with, in wei."""
         return int(self._w3.eth.get_balance(self._account.address))
 
+    def settlements_within(self, gas_balance: int) -> int:
+        """How many settlements so much pays for. The whole gas limit counts, as Monad takes the fee for it."""
+        return gas_balance // max(self._gas_limit * self._w3.eth.gas_price, 1)
+
     def write_contract(
         self,
         address: str,

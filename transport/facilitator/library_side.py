@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from x402 import x402FacilitatorSync
 from x402.interfaces import SchemeNetworkFacilitator
@@ -15,6 +15,13 @@ from compute_router.transport.facilitator.bodies import V1_NETWORKS, Question
 from compute_router.transport.facilitator.settling import LibraryAnswer, Standing
 
 
+logger = logging.getLogger(__name__)
+
+_TOO_FEW: Final = 4
+"""With gas for fewer settlements no more payments are offered: those that were taken must still be settled."""
+_FEW: Final = 100
+
+
 class Signer(Protocol):
     """What is asked of a signer here; the library asks more."""
 
@@ -23,6 +30,9 @@ class Signer(Protocol):
 
     def gas_balance(self) -> int:
         """What it has to pay fees with. Raises when the node cannot be asked."""
+
+    def settlements_within(self, gas_balance: int) -> int:
+        """How many settlements so much pays for. Raises when the node cannot be asked."""
 
     def revive(self, transaction: SentTransaction) -> bool:
         """Send a transaction of an earlier attempt again; False when it can never land."""
@@ -43,6 +53,7 @@ class LibrarySide:
         self.chain = chain
         self._signer = signer
         self._coin = coin
+        self._warned = False
         self._library = x402FacilitatorSync()
         self._library.register([NETWORKS[chain].caip2], scheme)
 
@@ -74,6 +85,10 @@ class LibrarySide:
         """The transaction of somebody else that carried out this payment while ours failed."""
         raise NotImplementedError
 
+    def settlements_within(self, gas_balance: int) -> int:
+        """How many settlements so much gas pays for. Raises when the node cannot be asked."""
+        return self._signer.settlements_within(gas_balance)
+
     def supported(self) -> dict[str, Any]:
         """The answer to ``GET /supported``: the same in versions 2 and 1, which name networks differently."""
         answer: dict[str, Any] = self._library.get_supported().model_dump(by_alias=True, exclude_none=True)
@@ -84,11 +99,22 @@ class LibrarySide:
         """What keeps this facilitator from settling, in a sentence, or None."""
         try:
             funds = self._signer.gas_balance()
+            enough_for = self.settlements_within(funds)
         except Exception as error:
             return f"The chain's node cannot be asked ({type(error).__name__})."
         if not funds:
             return f"{self.address} has no {self._coin} to pay fees with."
+        if enough_for < _TOO_FEW:
+            return (
+                f"{self.address} has too little {self._coin} to pay fees with, for {enough_for} settlements."
+            )
+        self._warn(enough_for)
         return None
+
+    def _warn(self, enough_for: int) -> None:
+        if enough_for < _FEW and not self._warned:
+            logger.warning("%s has %s for %d more settlements only", self.address, self._coin, enough_for)
+        self._warned = enough_for < _FEW
 
     def close(self) -> None:
         """Close the connections to the node."""

@@ -26,6 +26,7 @@ from solders.transaction import VersionedTransaction
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.attempt import current_attempt
 from compute_router.transport.facilitator.settling import Standing
+from compute_router.transport.payments.fee_payer_rules import MOST_PRIORITY_LAMPORTS
 from compute_router.transport.payments.json_rpc import NodeError
 
 _SEEN: Final = ("confirmed", "finalized")
@@ -34,6 +35,10 @@ _CONNECTIONS: Final = 32
 _POLL_SECONDS: Final = 0.4
 _FIRST_POLL_SECONDS: Final = 0.05
 _SEND_AGAIN_SECONDS: Final = 2.0
+_RENT_LAMPORTS: Final = 890_880
+"""What an account without data must keep."""
+_MOST_FEE_LAMPORTS: Final = 2 * 5_000 + MOST_PRIORITY_LAMPORTS
+"""Two signatures, and what a payer may ask for."""
 _BAD_SIGNATURE: Final = -32003
 _BAD_PARAMETERS: Final = -32602
 
@@ -64,6 +69,10 @@ class SolanaSigner(FacilitatorKeypairSigner):
     def gas_balance(self) -> int:
         """What the key has to pay fees with, in lamports."""
         return int(self._ask("getBalance", self._address, _CONFIRMED)["value"])
+
+    def settlements_within(self, gas_balance: int) -> int:
+        """How many settlements so much pays for. An account may not sink below its rent."""
+        return max(gas_balance - _RENT_LAMPORTS, 0) // _MOST_FEE_LAMPORTS
 
     def simulate_transaction(self, tx_base64: str, network: str) -> None:
         """Try a transaction out.
