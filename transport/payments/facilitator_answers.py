@@ -14,10 +14,16 @@ from compute_router.protocol.payments import Payment, Refused, Settled, Unknown,
 Model = TypeVar("Model", bound=BaseModel)
 
 _CODE: Final = re.compile(r"[a-zA-Z0-9_:.-]{1,100}", re.ASCII)
+_SENTENCE: Final = re.compile(r"[a-zA-Z0-9 .,:()'_-]{0,199}\.", re.ASCII)
 _TRANSACTIONS: Final = {
     Chain.MONAD: re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII),
     Chain.SOLANA: re.compile(r"[1-9A-HJ-NP-Za-km-z]{64,88}", re.ASCII),
 }
+
+
+class _Complaint(BaseModel):
+    message: str
+
 
 # After these the money has not moved, and this authorization will not move it. After all others it may have.
 _FINAL: Final = frozenset(
@@ -98,6 +104,12 @@ def fee_payer(body: bytes, network: str, known: str | None) -> str | None:
                 return None
             return known if known and known in signers else named
     return None
+
+
+def own_words(body: bytes) -> str | None:
+    """The sentence in which a facilitator says what is wrong with it, if it is one that may be shown."""
+    answer = _read(_Complaint, body)
+    return answer.message if answer is not None and _SENTENCE.fullmatch(answer.message) else None
 
 
 def same_payer(one: str, other: str) -> bool:

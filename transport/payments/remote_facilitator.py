@@ -15,13 +15,15 @@ from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import Payment, Refused, Settled, Unknown, Verified
 from compute_router.transport.payments import facilitator_answers
 from compute_router.transport.payments.breaker import Breaker
-from compute_router.transport.payments.peer import NoAnswerError, Peer
+from compute_router.transport.payments.peer import NoAnswerError, Peer, TooSlowError
 
 logger = logging.getLogger(__name__)
 
 _LARGEST_ANSWER: Final = 256 * 1024
 _CONNECTIONS: Final = 64
 _KIND_LIVES_MS: Final = 300_000
+_ANSWERED_LIVES_MS: Final = 1_000
+_TOO_MANY_REQUESTS: Final = 429
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -32,6 +34,10 @@ class Patience(msgspec.Struct, frozen=True):
     supported: float = 5.0
     tries: int = 3
     pause: float = 0.1
+
+
+class _UnwellError(NoAnswerError):
+    """It answers that it cannot do its work now, and why, in a sentence."""
 
 
 class RemoteFacilitator:
@@ -59,12 +65,18 @@ class RemoteFacilitator:
         self._breaker = Breaker(now)
         self._fee_payer: str | None = None
         self._fee_payer_until = 0
+        self._answered = False
+        self._answered_until = 0
+        self._asking = asyncio.Lock()
         headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        # Apart, so that no number of payments that are checked keeps a settlement waiting.
+        self._checking = Peer(connections=_CONNECTIONS, largest_answer=_LARGEST_ANSWER, headers=headers)
         self._peer = Peer(connections=_CONNECTIONS, largest_answer=_LARGEST_ANSWER, headers=headers)
 
     async def close(self) -> None:
         """Give up the connections."""
         await self._peer.close()
+        await self._checking.close()
 
     def check_available(self) -> None:
         """Whether it makes sense to ask for a payment now.
@@ -95,19 +107,34 @@ class RemoteFacilitator:
         """
         if not self._breaker.take_turn():
             raise self._unavailable()
-        try:
-            status, body = await self._patiently("POST", "/verify", _asked(payload, requirements))
-        except NoAnswerError as error:
+        asked = _asked(payload, requirements)
+        for attempt in range(self._patience.tries):
+            if attempt:
+                await self._pause(attempt)
+            overloaded = False
+            try:
+                status, body = await self._checking.ask(
+                    "POST", self.url + "/verify", asked, self._patience.verify
+                )
+            except TooSlowError as error:
+                problem = str(error)
+                break
+            except NoAnswerError as error:
+                problem = str(error)
+                continue
+            answer = None if _is_trouble(status) else facilitator_answers.verified(body)
+            if answer is not None and (status == 200 or isinstance(answer, Refused)):
+                self._breaker.succeeded()
+                return answer
+            problem = f"an answer that cannot be used, status {status}"
+            overloaded = status == _TOO_MANY_REQUESTS
+            if not overloaded:
+                break
+        logger.warning("the facilitator did not verify a payment: %s", problem)
+        # It may be only this payment that it cannot check: that is no reason to refuse those of others.
+        if overloaded or not await self._answers_others():
             self._breaker.failed()
-            logger.warning("the facilitator did not verify a payment: %s", error)
-            raise self._unavailable() from None
-        answer = facilitator_answers.verified(body)
-        if answer is None or (status != 200 and isinstance(answer, Verified)):
-            self._breaker.failed()
-            logger.warning("the facilitator's answer to /verify cannot be used (status %d)", status)
-            raise self._unavailable()
-        self._breaker.succeeded()
-        return answer
+        raise self._unavailable()
 
     async def settle(self, payment: Payment) -> Settled | Refused | Unknown:
         """Have the money moved. Sent once: whatever is not a clear answer is ``Unknown``."""
@@ -120,7 +147,7 @@ class RemoteFacilitator:
         outcome = facilitator_answers.settled(answer, payment, self._chain)
         if status != 200 and isinstance(outcome, Settled):
             outcome = Unknown(f"status {status}")
-        if status >= 500 or status == 429:
+        if _is_trouble(status):
             self._breaker.failed()
         else:
             self._breaker.succeeded()
@@ -135,9 +162,11 @@ class RemoteFacilitator:
             self._breaker.trip()
         return problem
 
-    async def _learn(self) -> str | None:
+    async def _learn(self, tries: int | None = None) -> str | None:
         try:
-            status, body = await self._patiently("GET", "/supported", None)
+            status, body = await self._patiently("/supported", tries or self._patience.tries)
+        except _UnwellError as error:
+            return f"The facilitator {self.url} settles no payments now: {error}"
         except NoAnswerError as error:
             return f"The facilitator {self.url} does not answer: {error}."
         fee_payer = facilitator_answers.fee_payer(body, self._network, self._fee_payer)
@@ -147,22 +176,33 @@ class RemoteFacilitator:
         self._fee_payer_until = self._now() + _KIND_LIVES_MS
         return None
 
-    async def _patiently(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+    async def _answers_others(self) -> bool:
+        """Whether it answers what has nothing to do with any payment. Asked once for all who want to know."""
+        async with self._asking:
+            if self._now() >= self._answered_until:
+                self._answered = await self._learn(tries=1) is None
+                self._answered_until = self._now() + _ANSWERED_LIVES_MS
+            return self._answered
+
+    async def _patiently(self, path: str, tries: int) -> tuple[int, bytes]:
         """Ask what may be asked twice. That it is overloaded or broken counts as no answer."""
-        seconds = self._patience.verify if method == "POST" else self._patience.supported
         problem = NoAnswerError("not asked")
-        for attempt in range(self._patience.tries):
+        for attempt in range(tries):
             if attempt:
-                await asyncio.sleep(self._patience.pause * 2 ** (attempt - 1))
+                await self._pause(attempt)
             try:
-                status, answer = await self._once(method, path, body, seconds)
+                status, answer = await self._once("GET", path, None, self._patience.supported)
             except NoAnswerError as error:
                 problem = error
                 continue
-            if status < 500 and status != 429:
+            if not _is_trouble(status):
                 return status, answer
-            problem = NoAnswerError(f"status {status}")
+            own = facilitator_answers.own_words(answer)
+            problem = NoAnswerError(f"status {status}") if own is None else _UnwellError(own)
         raise problem
+
+    async def _pause(self, attempt: int) -> None:
+        await asyncio.sleep(self._patience.pause * 2 ** (attempt - 1))
 
     async def _once(self, method: str, path: str, body: bytes | None, seconds: float) -> tuple[int, bytes]:
         return await self._peer.ask(method, self.url + path, body, seconds)
@@ -170,6 +210,10 @@ class RemoteFacilitator:
     def _unavailable(self) -> PaymentsUnavailableError:
         seconds = max(-(-self._breaker.wait_ms // 1000), 1)
         return PaymentsUnavailableError("Payments cannot be checked at the moment; try again.", seconds)
+
+
+def _is_trouble(status: int) -> bool:
+    return status >= 500 or status == _TOO_MANY_REQUESTS
 
 
 def _asked(payload: bytes, requirements: bytes) -> bytes:
