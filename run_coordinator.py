@@ -54,6 +54,7 @@ _PAYMENT_FLAGS = (
     "--rpc-url",
     "--fee-bps",
     "--max-unsettled",
+    "--max-losses",
 )
 
 EXIT_OK = 0
@@ -86,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rpc_url: str
     fee_bps: int
     max_unsettled: MicroUsd
+    max_losses: MicroUsd
     auth: AuthMode
     max_body_bytes: int
     cors_origins: tuple[str, ...]
@@ -134,6 +136,7 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         rpc_url=given.rpc_url or money.default_rpc_url,
         fee_bps=given.fee_bps,
         max_unsettled=given.max_unsettled,
+        max_losses=given.max_losses,
         auth=given.auth,
         max_body_bytes=given.max_body_bytes,
         cors_origins=given.cors_origins,
@@ -210,8 +213,10 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option(
         "--fee-bps", _basis_points, "500", "The operator's share of each price, in hundredths of a percent."
     )
-    unsettled = "What one payer may owe, in dollars, while the chain cannot be read."
+    unsettled = "What one payer may owe, in dollars, while the chain cannot be read or after losses."
     option("--max-unsettled", _dollars, "1", unsettled)
+    losses = "When so many dollars are lost within 24 hours, paid jobs are refused."
+    option("--max-losses", _dollars, "5", losses)
     option("--auth", _choice(AuthMode), "open", "open: anybody may send jobs. keys: only with an API key.")
     option("--max-body-bytes", _positive, "1048576", "Largest request body and worker frame.")
     option("--cors-origins", _origins, "", "Browser origins that may call the API, by commas; * is all.")
@@ -426,6 +431,7 @@ def _open_payments(settings: Settings) -> AbstractAsyncContextManager[OpenedPaym
             rpc_url=settings.rpc_url,
             fee_bps=settings.fee_bps,
             max_unsettled=settings.max_unsettled,
+            max_losses=settings.max_losses,
         )
     )
 

@@ -24,15 +24,18 @@ from compute_router.actors.messages.payment_gate import (
     AskHealth,
     AskOutcome,
     AskSettle,
+    ClaimPayment,
     FacilitatorProbed,
     FundsRefusal,
     HoldFunds,
     JobCommitted,
+    LossesAged,
     OutcomeRead,
     PaymentDue,
     ProbeDue,
     ReportPayments,
     SettleAnswered,
+    VoidsDue,
 )
 from compute_router.actors.messages.payment_steps import (
     OpenPayments,
@@ -43,13 +46,16 @@ from compute_router.actors.messages.payment_steps import (
     RecordPaymentLostTrack,
     RecordPaymentRefused,
     RecordPaymentReleased,
+    VoidsLoaded,
 )
 from compute_router.actors.messages.timers import CancelTimer, SetTimer
 from compute_router.actors.payment_policy import PaymentPolicy
+from compute_router.actors.void_payments import VoidPayments
 from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentState
 from compute_router.protocol.payments import (
     CREDIT_NETWORK,
+    Loss,
     NewPayment,
     NotSettled,
     Payment,
@@ -65,14 +71,15 @@ from compute_router.storage.interface import JobView
 logger = logging.getLogger(__name__)
 
 _PROBE: Final = "facilitator"
+_LOSSES: Final = "losses"
 # A payment only moves on, so of two reports the one that is further on is the newer.
 _PROGRESS: Final = {
     PaymentState.RESERVED: 0,
     PaymentState.SETTLING: 1,
     PaymentState.UNKNOWN: 2,
-    PaymentState.SETTLED: 3,
     PaymentState.VOID: 3,
-    PaymentState.CREDITED: 4,
+    PaymentState.SETTLED: 4,
+    PaymentState.CREDITED: 5,
 }
 
 
@@ -122,17 +129,19 @@ class PaymentCore:
 
     def __init__(self, policy: PaymentPolicy) -> None:
         self._policy = policy
-        self._funds = Funds(policy.max_unsettled)
+        self._funds = Funds(policy.max_unsettled, policy.max_losses)
         self._open: dict[str, _Open] = {}
         self._by_job: dict[str, _Open] = {}
         self._failures = 0
         self._unread = 0
         self._down = False
+        self._too_much_lost = False
         self._probes = 0
         self._problem: str | None = None
         self._waits_for_facilitator: set[str] = set()
         self._on_idle: list[Callable[[], None]] = []
         self._out: list[Message] = []
+        self._voids = VoidPayments(policy, self._tell_others)
 
     # What the actor and the tests ask
 
@@ -145,12 +154,25 @@ class PaymentCore:
         one = self._by_job.get(job_id)
         return one is not None and one.ended is not None and not one.told
 
-    def hold(self, wish: HoldFunds) -> FundsRefusal | None:
-        """Hold funds for a commit, or say why that cannot be."""
+    @property
+    def mark(self) -> int:
+        """Where the settlements stand."""
+        return self._funds.mark
+
+    def claim(self, wish: ClaimPayment) -> int | FundsRefusal:
+        """Keep a payment for a commit: the mark of the settlements so far; or why that cannot be."""
         if wish.payment_id in self._open:
             # It was used before, as the store will say; or it is the same commit again.
-            return None
+            return self.mark
+        return self._funds.claim(wish) or self.mark
+
+    def hold(self, wish: HoldFunds) -> FundsRefusal | None:
+        """Hold funds for a commit, or say why that cannot be."""
         return self._funds.hold(wish)
+
+    def losses_end(self, now: UnixMs) -> UnixMs | None:
+        """When anybody may pay again, because too much was lost; None: now."""
+        return self._funds.losses_end(now)
 
     def drop(self, job_id: str) -> None:
         """Give up the funds that were held for a commit."""
@@ -165,6 +187,9 @@ class PaymentCore:
         out, self._out = self._out, []
         return out
 
+    def _tell_others(self, message: Message) -> None:
+        self._out.append(message)
+
     def start_drain(self, on_idle: Callable[[], None]) -> None:
         """Have ``on_idle`` called as soon as no settlement is under way or due."""
         self._on_idle.append(on_idle)
@@ -178,13 +203,17 @@ class PaymentCore:
 
     def opened(self, event: OpenPayments, now: UnixMs) -> None:
         """Take up what a restart found."""
+        for loss in event.losses:
+            self._funds.lose(loss)
+        self._voids.begin()
+        self._losses_changed(now)
         for found in event.payments:
             ended = found.job_status if found.job_status in FINAL else None
             self._decide(self._add(found.payment, ended), now)
 
     def committed(self, event: JobCommitted, now: UnixMs) -> None:
         """A job was stored together with its payment."""
-        self._funds.drop(event.job_id)
+        self._funds.taken(event.payment.payment_id)
         self._decide(self._add(_kept(event.payment, event.job_id), None), now)
 
     def ended(self, view: JobView, now: UnixMs) -> None:
@@ -194,6 +223,8 @@ class PaymentCore:
             # Of a paid job whose view is older than its payment's decision, the store's answer told the end.
             if view.payment is None or view.payment.state not in OPEN_PAYMENTS:
                 self._out.append(PublishJob(view))
+            if view.payment is not None and view.payment.state is PaymentState.VOID:
+                self._voids.expect_one()
             return
         one.ended = view.status
         if view.payment is not None:
@@ -202,7 +233,7 @@ class PaymentCore:
             one.view = view
         if self._is_over(one):
             self._tell(one, view)
-            self._forget(one)
+            self._forget(one, now)
             return
         self._tell_a_failure(one)
         one.tries = 0
@@ -213,11 +244,13 @@ class PaymentCore:
     def recorded(self, event: PaymentRecorded, now: UnixMs) -> None:
         """A step is durable, or was not possible: go on from where the payment stands."""
         one = self._open.get(event.payment_id)
+        if event.payment is not None and event.payment.state is not PaymentState.VOID:
+            self._recovered(event.payment, now)
         if one is None:
             return
         if event.payment is None:
             logger.error("the payment of job %s is not in the store; it is dropped here", one.payment.job_id)
-            self._forget(one)
+            self._forget(one, now)
             return
         before = one.payment.state
         one.busy = None
@@ -229,7 +262,7 @@ class PaymentCore:
         if self._is_over(one):
             if event.view is not None:
                 self._tell(one, event.view)
-            self._forget(one)
+            self._forget(one, now)
             return
         match one.payment.state:
             case PaymentState.SETTLING if before is PaymentState.RESERVED:
@@ -271,6 +304,8 @@ class PaymentCore:
 
     def outcome_read(self, event: OutcomeRead, now: UnixMs) -> None:
         """What the chain shows."""
+        if self._voids.answered(event, now):
+            return
         unread = isinstance(event.outcome, Unknown)
         self._unread = self._unread + 1 if unread else 0
         self._report()
@@ -284,9 +319,10 @@ class PaymentCore:
             case Settled():
                 self._confirm(one, event.outcome)
             case NotSettled(reason):
-                self._record(one, RecordPaymentRefused(payment.payment_id, reason))
-            case Unknown() if isinstance(said, Settled):
-                self._confirm(one, said)
+                self._record(one, RecordPaymentRefused(payment.payment_id, reason, final=True))
+            case Unknown() if isinstance(said, Settled) and payment.state is PaymentState.SETTLING:
+                reason = "The facilitator says that it is settled, and the chain cannot be read."
+                self._record(one, RecordPaymentLostTrack(payment.payment_id, reason))
             case Unknown() if isinstance(said, Refused):
                 # A result is withheld either way, so there is time to see whether the refusal is true.
                 one.said = said
@@ -315,6 +351,33 @@ class PaymentCore:
         """See whether the facilitator is back."""
         if self._down:
             self._out.append(AskHealth())
+
+    # What was given up, and what was lost
+
+    def voids_due(self, event: VoidsDue, now: UnixMs) -> None:
+        """Time to look at payments that were given up."""
+        self._voids.due()
+
+    def voids_loaded(self, event: VoidsLoaded, now: UnixMs) -> None:
+        """Payments that were given up, and have expired."""
+        self._voids.loaded(event, now)
+
+    def losses_aged(self, event: LossesAged, now: UnixMs) -> None:
+        """What was lost may be a day old."""
+        self._losses_changed(now)
+
+    def _recovered(self, payment: PaymentView, now: UnixMs) -> None:
+        if self._funds.recover(payment.payment_id):
+            logger.info("the money for job %s came after all", payment.job_id)
+            self._losses_changed(now)
+
+    def _losses_changed(self, now: UnixMs) -> None:
+        until = self._funds.losses_end(now)
+        if until is not None:
+            delay = DurationMs(max(1, min(until - now, self._policy.max_nap)))
+            self._out.append(SetTimer(_LOSSES, delay, LossesAged()))
+        self._too_much_lost = until is not None
+        self._report()
 
     # Time passes
 
@@ -425,15 +488,23 @@ class PaymentCore:
         if _PROGRESS[news.state] <= _PROGRESS[before.state]:
             return
         if before.state in OPEN_PAYMENTS and news.state not in OPEN_PAYMENTS:
-            self._funds.add(before.payer, -before.amount)
+            if news.state is PaymentState.VOID:
+                self._funds.add(before.payer, -before.amount)
+            else:
+                self._funds.settled(before.payer, before.amount)
         one.payment = msgspec.structs.replace(
             before, state=news.state, transaction_ref=news.transaction_ref, reason=news.reason
         )
         if news.state is PaymentState.VOID and one.completed:
             logger.warning("the payment of completed job %s was refused: %s", before.job_id, news.reason)
 
-    def _forget(self, one: _Open) -> None:
+    def _forget(self, one: _Open, now: UnixMs) -> None:
         payment = one.payment
+        if payment.state is PaymentState.VOID:
+            self._voids.expect_one()
+            if one.completed:
+                self._funds.lose(Loss(payment.payment_id, payment.payer, payment.amount, now))
+                self._losses_changed(now)
         if one.armed:
             self._out.append(CancelTimer(_timer(payment.payment_id)))
         if payment.state in OPEN_PAYMENTS:
@@ -472,7 +543,12 @@ class PaymentCore:
 
     def _report(self) -> None:
         problem = None
-        if self._down:
+        if self._too_much_lost:
+            problem = (
+                f"Paid jobs are refused, because ${self._funds.lost / 1_000_000:.6f} was lost within 24 hours "
+                "to payers whose money was gone; raise --max-losses to go on before that is older."
+            )
+        elif self._down:
             problem = "The facilitator does not answer; results of paid jobs wait for it."
         elif self._open and self._unread >= self._policy.failures_until_down:
             problem = "The chain cannot be read; payments in doubt wait for it."

@@ -20,19 +20,31 @@ from compute_router.actors.messages.payment_gate import (
     AskHealth,
     AskOutcome,
     AskSettle,
+    AskVoid,
     AwaitsPayment,
+    CheckLosses,
+    ClaimPayment,
     DrainPayments,
     DropFunds,
     FacilitatorProbed,
+    FundsMark,
     HoldFunds,
     JobCommitted,
+    LossesAged,
     OutcomeRead,
     PaymentDue,
     ProbeDue,
     ReportPayments,
     SettleAnswered,
+    VoidsDue,
 )
-from compute_router.actors.messages.payment_steps import OpenPayments, PaymentRecorded
+from compute_router.actors.messages.payment_steps import (
+    LoadVoids,
+    OpenPayments,
+    PaymentRecorded,
+    RecordVoidLookedAt,
+    VoidsLoaded,
+)
 from compute_router.actors.messages.store_request import StoreRequest
 from compute_router.actors.messages.timers import ArmTimer, CancelTimer, SetTimer
 from compute_router.actors.payment_core import PaymentCore
@@ -106,17 +118,23 @@ class _Counter:
             AttachMatcher: self._attach,
             AwaitsPayment: lambda message, now: core.awaits(message.job_id),
             DrainPayments: lambda message, now: core.start_drain(message.on_idle),
+            CheckLosses: lambda message, now: core.losses_end(now),
+            ClaimPayment: lambda message, now: core.claim(message),
             DropFunds: lambda message, now: core.drop(message.job_id),
             FacilitatorProbed: core.probed,
+            FundsMark: lambda message, now: core.mark,
             HoldFunds: lambda message, now: core.hold(message),
             JobCommitted: core.committed,
             JobEnded: self._ended,
+            LossesAged: core.losses_aged,
             OpenPayments: core.opened,
             OutcomeRead: core.outcome_read,
             PaymentDue: core.due,
             PaymentRecorded: self._recorded,
             ProbeDue: core.probe_due,
             SettleAnswered: core.settle_answered,
+            VoidsDue: core.voids_due,
+            VoidsLoaded: core.voids_loaded,
         }
 
     def close(self) -> None:
@@ -146,6 +164,10 @@ class _Counter:
                 self._executor.settle(payment)
             case AskOutcome(payment):
                 self._executor.read(payment)
+            case AskVoid(payment):
+                self._executor.look(payment)
+            case LoadVoids() | RecordVoidLookedAt():
+                self._till.store.tell(StoreRequest(effect, self._gate))
             case AskHealth():
                 self._executor.probe()
             case ReportPayments(problem):

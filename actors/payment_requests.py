@@ -15,6 +15,7 @@ from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.job_store import CreditUsedUp, InsertJob, PaymentUsed
 from compute_router.actors.messages.payment_steps import (
     LoadOpenPayments,
+    LoadVoids,
     OpenPayment,
     OpenPayments,
     PaymentRecorded,
@@ -24,6 +25,8 @@ from compute_router.actors.messages.payment_steps import (
     RecordPaymentLostTrack,
     RecordPaymentRefused,
     RecordPaymentReleased,
+    RecordVoidLookedAt,
+    VoidsLoaded,
 )
 from compute_router.actors.messages.stored_earnings import (
     FindCredit,
@@ -40,17 +43,23 @@ from compute_router.actors.messages.stored_earnings import (
 from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.ledger import (
     Consequence,
+    Journal,
+    JournalKind,
     after_completion,
     after_failure,
     after_payout,
     after_reservation,
     after_step,
+    kind_of,
 )
 from compute_router.protocol.payment_state import PaymentEvent
 from compute_router.protocol.payments import Credit, MoneyTotals, NewPayment, Payable, Payment, Payout
 from compute_router.protocol.payout_state import PayoutEvent
-from compute_router.protocol.units import UnixMs
+from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import JobView, Store
+
+VOIDS_LOOKED_AT_AFTER: Final = DurationMs(120_000)
+"""So long after an authorization has expired no chain carries it out any more, whatever its clock says."""
 
 
 def refuse_payment(store: Store, payment: NewPayment) -> PaymentUsed | CreditUsedUp | None:
@@ -80,7 +89,7 @@ def book_completion(store: Store, view: JobView, worker_pubkey: str, now: UnixMs
     """Credit the worker of a paid job that was just completed."""
     assert view.payment is not None
     for journal in after_completion(view.payment, worker_pubkey):
-        store.post(journal, now)
+        _post(store, view.payment.payment_id, journal, now)
     return view
 
 
@@ -95,12 +104,27 @@ def book_failure(store: Store, view: JobView, now: UnixMs) -> JobView:
 
 def _follow(store: Store, payment: Payment, consequence: Consequence, now: UnixMs) -> None:
     for journal in consequence.journals:
-        store.post(journal, now)
+        _post(store, payment.payment_id, journal, now)
     for step in consequence.steps:
-        moved = store.move_payment(payment.payment_id, step, now)
+        moved = store.move_payment(payment.payment_id, step, now, look_at=_look_at(payment, step))
         assert moved, "a consequence is possible"
         if step is PaymentEvent.CREDIT:
             _keep_credit(store, payment, now)
+
+
+def _post(store: Store, payment_id: str, journal: Journal, now: UnixMs) -> None:
+    """Write a journal of a payment; a loss is also the payer's debt from then on."""
+    store.post(journal, now)
+    kind = kind_of(journal)
+    if kind in (JournalKind.LOSS, JournalKind.RECOVERY):
+        store.note_loss(payment_id, now if kind is JournalKind.LOSS else None)
+
+
+def _look_at(payment: Payment, event: PaymentEvent, *, final: bool = False) -> UnixMs | None:
+    """When the chain is asked whether somebody carried out what this step gives up."""
+    if final or event not in (PaymentEvent.REFUSE, PaymentEvent.RELEASE):
+        return None
+    return UnixMs(payment.expires_at + VOIDS_LOOKED_AT_AFTER)
 
 
 def _keep_credit(store: Store, payment: Payment, now: UnixMs) -> None:
@@ -123,6 +147,7 @@ def _record(
     *,
     transaction_ref: str | None = None,
     reason: str | None = None,
+    final: bool = False,
 ) -> PaymentRecorded:
     """Make a step of a payment, if it is possible, with all that follows from it."""
     now = clock.unix_ms()
@@ -132,7 +157,12 @@ def _record(
     job = store.job_view(before.job_id)
     status = JobStatus.FAILED if job is None else job.status
     moved = _sensible(event, status) and store.move_payment(
-        payment_id, event, now, transaction_ref=transaction_ref, reason=reason
+        payment_id,
+        event,
+        now,
+        transaction_ref=transaction_ref,
+        reason=reason,
+        look_at=_look_at(before, event, final=final),
     )
     if moved:
         if event is PaymentEvent.CREDIT:
@@ -179,7 +209,9 @@ def _confirmed(store: Store, clock: Clock, request: RecordPaymentConfirmed) -> P
 
 
 def _refused(store: Store, clock: Clock, request: RecordPaymentRefused) -> PaymentRecorded:
-    return _record(store, clock, request.payment_id, PaymentEvent.REFUSE, reason=request.reason)
+    return _record(
+        store, clock, request.payment_id, PaymentEvent.REFUSE, reason=request.reason, final=request.final
+    )
 
 
 def _lost_track(store: Store, clock: Clock, request: RecordPaymentLostTrack) -> PaymentRecorded:
@@ -196,7 +228,15 @@ def _credited(store: Store, clock: Clock, request: RecordPaymentCredited) -> Pay
 
 def _load_open_payments(store: Store, clock: Clock, request: LoadOpenPayments) -> OpenPayments:
     opened = tuple(OpenPayment(payment, status) for payment, status in store.open_payments())
-    return OpenPayments(opened, store.ledger_sum())
+    return OpenPayments(opened, store.ledger_sum(), store.losses())
+
+
+def _load_voids(store: Store, clock: Clock, request: LoadVoids) -> VoidsLoaded:
+    return VoidsLoaded(store.payments_to_look_at(clock.unix_ms(), request.limit), store.next_look())
+
+
+def _void_looked_at(store: Store, clock: Clock, request: RecordVoidLookedAt) -> None:
+    store.look_again(request.payment_id, request.again)
 
 
 def _find_payment(store: Store, clock: Clock, request: FindPayment) -> Payment | None:
@@ -278,6 +318,8 @@ PAYMENT_ACTIONS: Final[dict[type[Message], Any]] = {
     RecordPaymentReleased: _released,
     RecordPaymentCredited: _credited,
     LoadOpenPayments: _load_open_payments,
+    LoadVoids: _load_voids,
+    RecordVoidLookedAt: _void_looked_at,
     FindCredit: _find_credit,
     FindPayment: _find_payment,
     GetEarnings: _get_earnings,
@@ -290,5 +332,14 @@ PAYMENT_ACTIONS: Final[dict[type[Message], Any]] = {
 }
 
 READ_ONLY_PAYMENT_REQUESTS: Final[frozenset[type[Message]]] = frozenset(
-    {LoadOpenPayments, FindCredit, FindPayment, GetEarnings, GetMoneyTotals, ListPayable, LoadOpenPayouts}
+    {
+        LoadOpenPayments,
+        LoadVoids,
+        FindCredit,
+        FindPayment,
+        GetEarnings,
+        GetMoneyTotals,
+        ListPayable,
+        LoadOpenPayouts,
+    }
 )

@@ -130,6 +130,8 @@ def _insert_job(
         replay = store.insert_job(request.job, request.key)
         if replay is not None:
             return replay
+        if request.refused is not None:
+            store.fail_job(request.job.job_id, 0, request.refused, clock.unix_ms())
     else:
         store.insert_job(request.job, request.key, paid=True)
         reserve(store, request, payment, clock.unix_ms())

@@ -263,6 +263,12 @@ class PaymentUsedError(PaymentRequiredError):
     code = "payment_already_used"
 
 
+class PayerInDebtError(PaymentRequiredError):
+    """So much of this payer's money did not come for completed jobs that he is given no more of them."""
+
+    code = "payer_in_debt"
+
+
 class CreditRefusedError(PaymentRequiredError):
     """The credit token is unknown, or what is left of it is less than the price."""
 

@@ -64,6 +64,7 @@ class JournalKind(Enum):
     COMPLETION = "completion"
     SETTLEMENT = "settlement"
     LOSS = "loss"
+    RECOVERY = "recovery"
     EARLY_SETTLEMENT = "early"
     DELIVERY = "delivery"
     CREDIT = "credit"
@@ -133,6 +134,9 @@ def after_step(payment: PaymentView, event: PaymentEvent, job: JobStatus) -> Con
     completed = job is JobStatus.COMPLETED
     failed = job in FINAL and not completed
     match event:
+        case PaymentEvent.CONFIRM if completed and payment.state is PaymentState.VOID:
+            recovered = _moved(JournalKind.RECOVERY, payment, payer_account(payment.payer), LOSSES)
+            return Consequence((), (recovered,))
         case PaymentEvent.CONFIRM if completed:
             settled = _moved(JournalKind.SETTLEMENT, payment, payer_account(payment.payer), RECEIVABLE)
             return Consequence((), (settled,))
@@ -156,6 +160,11 @@ def after_payout(payout: Payout) -> Journal:
         payout.payout_id,
         {worker_account(payout.pubkey): -payout.amount, payout_account(payout.pubkey): payout.amount},
     )
+
+
+def kind_of(journal: Journal) -> JournalKind:
+    """What a journal is about."""
+    return JournalKind(journal.name.partition(":")[0])
 
 
 def journal_name(kind: JournalKind, about: str) -> str:

@@ -12,6 +12,8 @@ class PaymentState(Enum):
     """Where a payment stands. The values are what the database and job answers say.
 
     ``UNKNOWN``: a settlement was asked for and nobody knows what became of it; only the chain can tell.
+    ``VOID``: no money is expected any more. Whoever saw the authorization can carry it out all the same until
+    it has expired, so the chain is looked at once after that.
     """
 
     RESERVED = "reserved"
@@ -41,12 +43,14 @@ PAYMENT_TRANSITIONS: Final = {
     (PaymentState.SETTLING, PaymentEvent.LOSE_TRACK): PaymentState.UNKNOWN,
     (PaymentState.UNKNOWN, PaymentEvent.CONFIRM): PaymentState.SETTLED,
     (PaymentState.UNKNOWN, PaymentEvent.REFUSE): PaymentState.VOID,
+    # Somebody carried out what was given up.
+    (PaymentState.VOID, PaymentEvent.CONFIRM): PaymentState.SETTLED,
     # The money came, and the job did not.
     (PaymentState.SETTLED, PaymentEvent.CREDIT): PaymentState.CREDITED,
 }
 
 OPEN_PAYMENTS: Final = frozenset({PaymentState.RESERVED, PaymentState.SETTLING, PaymentState.UNKNOWN})
-"""States in which money may still move."""
+"""States in which money is still expected."""
 
 
 def advance_payment(state: PaymentState, event: PaymentEvent) -> PaymentState:

@@ -60,8 +60,8 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     ``<caip2>/<message hash>`` on Solana. ``payload`` and ``requirements`` are the x402 v2 JSON that
     settlement needs. ``fee`` is the operator's share of ``amount`` (``ledger.fee_of``).
     ``credit_token_hash`` is that of the credit which the payment becomes if its job fails after
-    settlement (``credit_token`` of its ``payment_id``). ``commit_key_hash`` is the SHA-256 hex of the commit's
-    ``Idempotency-Key``, if it had one: who shows that key again is shown the token.
+    settlement (``credit_token`` of its ``payment_id``). ``commit_key_hash`` is the SHA-256 hex of the
+    commit's ``Idempotency-Key``, if it had one: who shows that key again is shown the token.
 
     A commit that is paid by credit has the network ``credit``, the id ``credit/<job id>``, ``spends`` is the
     hash of the token that was shown, and it begins as ``SETTLED``.
@@ -143,6 +143,15 @@ class MoneyTotals(msgspec.Struct, frozen=True):
     payments: dict[PaymentState, tuple[int, MicroUsd]]
     accounts: dict[str, MicroUsd]
     oldest_settlement: UnixMs | None
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """A payment that never came though its job was completed. Its payer owes it, and ``at`` is since when."""
+
+    payment_id: str
+    payer: str
+    amount: MicroUsd
+    at: UnixMs
 
 
 class PayoutAddress(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from compute_router.protocol.payment_state import PaymentEvent
 from compute_router.protocol.payments import (
     Credit,
     Earnings,
+    Loss,
     MoneyTotals,
     NewPayment,
     Payable,
@@ -48,11 +49,28 @@ class MoneyStore(Protocol):
         *,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        look_at: UnixMs | None = None,
     ) -> bool:
         """Make a step of the state table; False if the payment is not where the step begins.
 
-        What is None leaves as it is what was kept before.
+        A reference or reason that is None leaves as it is what was kept before. ``look_at`` is when a payment
+        that becomes void is to be looked up on its chain; None: never.
         """
+
+    def payments_to_look_at(self, until: UnixMs, limit: int) -> tuple[Payment, ...]:
+        """Up to ``limit`` void payments that are to be looked up by a time, longest due first."""
+
+    def next_look(self) -> UnixMs | None:
+        """When the first void payment is to be looked up; None: there is none."""
+
+    def look_again(self, payment_id: str, at: UnixMs | None) -> bool:
+        """Look a void payment up at another time, or never; False if it is not void."""
+
+    def note_loss(self, payment_id: str, at: UnixMs | None) -> None:
+        """Note that a payment is lost since a time; None: that it is not."""
+
+    def losses(self) -> tuple[Loss, ...]:
+        """Every payment that is lost, oldest first."""
 
     def name_settlement(self, job_id: str, transaction_ref: str) -> bool:
         """Write the settlement of a job's payment on its receipt; False if there is no receipt yet."""

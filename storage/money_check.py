@@ -136,14 +136,15 @@ MONEY_RULES: Final = (
         _payments(
             "payment_id, state",
             f"state IN {_CAME} AND NOT iif(network = '{CREDIT_NETWORK}', {_has(JournalKind.SPENDING)}, "
-            f"{_has(JournalKind.SETTLEMENT, JournalKind.EARLY_SETTLEMENT)})",
+            f"{_has(JournalKind.SETTLEMENT, JournalKind.EARLY_SETTLEMENT, JournalKind.RECOVERY)})",
         ),
     ),
     (
         "Payment {} is {} and has a journal of its settlement.",
         _payments(
             "payment_id, state",
-            f"state NOT IN {_CAME} AND {_has(JournalKind.SETTLEMENT, JournalKind.EARLY_SETTLEMENT)}",
+            f"state NOT IN {_CAME} "
+            f"AND {_has(JournalKind.SETTLEMENT, JournalKind.EARLY_SETTLEMENT, JournalKind.RECOVERY)}",
         ),
     ),
     (
@@ -160,6 +161,21 @@ MONEY_RULES: Final = (
             "payment_id, job.id",
             f"job.status = 'completed' AND state = 'void' AND NOT {_has(JournalKind.LOSS)}",
         ),
+    ),
+    (
+        "Payment {} is {} and its loss is not noted as its journals have it.",
+        _payments(
+            "payment_id, state",
+            f"(lost_at_ms IS NOT NULL) <> ({_has(JournalKind.LOSS)} AND NOT {_has(JournalKind.RECOVERY)})",
+        ),
+    ),
+    (
+        "Payment {} has a journal that its loss was made good, and none of the loss.",
+        _payments("payment_id", f"{_has(JournalKind.RECOVERY)} AND NOT {_has(JournalKind.LOSS)}"),
+    ),
+    (
+        "Payment {} is {} and waits to be looked up as if it were void.",
+        _payments("payment_id, state", "look_at_ms IS NOT NULL AND state <> 'void'"),
     ),
     (
         "Payment {} is {} and job {} is {}: its money was neither released nor given back.",

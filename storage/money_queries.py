@@ -51,7 +51,7 @@ PAYMENT_OF_JOB: Final = f"SELECT {_PAYMENT} FROM payments AS payment WHERE job_i
 MOVE_PAYMENT: Final = {
     event: f"""
 UPDATE payments SET state = ?2, updated_at_ms = ?3, transaction_ref = coalesce(?4, transaction_ref),
-    reason = coalesce(?5, reason)
+    reason = coalesce(?5, reason), look_at_ms = ?6
 WHERE payment_id = ?1 AND state IN {_literals(payment_sources(event))}
 """  # noqa: S608 - constants of the state table
     for event in PaymentEvent
@@ -82,6 +82,32 @@ SELECT {_PAYMENT} FROM payments AS payment INDEXED BY payments_open
 WHERE state IN {open_payment} AND state = '{PaymentState.RESERVED.value}' AND expires_at_ms < ?1
 ORDER BY expires_at_ms, payment.rowid LIMIT ?2
 """  # noqa: S608 - as above
+
+# Void payments that are to be looked up by now, longest due first.
+PAYMENTS_TO_LOOK_AT: Final = f"""
+SELECT {_PAYMENT} FROM payments AS payment INDEXED BY payments_to_look_at
+WHERE look_at_ms IS NOT NULL AND look_at_ms <= ?1 ORDER BY look_at_ms, payment.rowid LIMIT ?2
+"""  # noqa: S608 - as above
+
+# When the next void payment is to be looked up.
+NEXT_LOOK: Final = """
+SELECT look_at_ms FROM payments INDEXED BY payments_to_look_at
+WHERE look_at_ms IS NOT NULL ORDER BY look_at_ms LIMIT 1
+"""
+
+# Set when a void payment is to be looked up again; NULL: never.
+LOOK_AGAIN: Final = f"""
+UPDATE payments SET look_at_ms = ?2 WHERE payment_id = ?1 AND state = '{PaymentState.VOID.value}'
+"""  # noqa: S608 - as above
+
+# Note since when a payment is lost; NULL: it is not.
+NOTE_LOSS: Final = "UPDATE payments SET lost_at_ms = ?2 WHERE payment_id = ?1"
+
+# Everything that is lost. Read once, at the start.
+LOSSES: Final = """
+SELECT payment_id, payer, amount, lost_at_ms FROM payments INDEXED BY payments_lost
+WHERE lost_at_ms IS NOT NULL ORDER BY lost_at_ms, rowid
+"""
 
 # What a payer's open payments come to.
 RESERVED_SUM: Final = f"""

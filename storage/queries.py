@@ -339,6 +339,9 @@ _FIRST_ENDED: Final = f"""
 FROM jobs WHERE completed_at < ?1 AND rowid NOT IN (
     SELECT job.rowid FROM payments JOIN jobs AS job ON job.id = payments.job_id
     WHERE payments.state IN {open_payment}
+    UNION ALL
+    SELECT job.rowid FROM payments INDEXED BY payments_to_look_at JOIN jobs AS job ON job.id = payments.job_id
+    WHERE payments.look_at_ms IS NOT NULL
 ) ORDER BY completed_at, rowid LIMIT ?2
 """  # noqa: S608 - as above
 

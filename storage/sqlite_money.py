@@ -10,6 +10,7 @@ from compute_router.protocol.payments import (
     Credit,
     Earnings,
     Entry,
+    Loss,
     MoneyTotals,
     NewPayment,
     Payable,
@@ -74,9 +75,30 @@ class SqliteMoney(MoneyStore):
         *,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        look_at: UnixMs | None = None,
     ) -> bool:
         return self._session.change(
-            queries.MOVE_PAYMENT[event], (payment_id, _PAYMENT_TARGETS[event], now, transaction_ref, reason)
+            queries.MOVE_PAYMENT[event],
+            (payment_id, _PAYMENT_TARGETS[event], now, transaction_ref, reason, look_at),
+        )
+
+    def payments_to_look_at(self, until: UnixMs, limit: int) -> tuple[Payment, ...]:
+        return tuple(map(rows.payment, self._session.rows(queries.PAYMENTS_TO_LOOK_AT, (until, limit))))
+
+    def next_look(self) -> UnixMs | None:
+        at = self._session.read(queries.NEXT_LOOK)
+        return None if at is None else UnixMs(at)
+
+    def look_again(self, payment_id: str, at: UnixMs | None) -> bool:
+        return self._session.change(queries.LOOK_AGAIN, (payment_id, at))
+
+    def note_loss(self, payment_id: str, at: UnixMs | None) -> None:
+        self._session.change(queries.NOTE_LOSS, (payment_id, at))
+
+    def losses(self) -> tuple[Loss, ...]:
+        return tuple(
+            Loss(payment_id, payer, MicroUsd(amount), UnixMs(at))
+            for payment_id, payer, amount, at in self._session.rows(queries.LOSSES)
         )
 
     def name_settlement(self, job_id: str, transaction_ref: str) -> bool:

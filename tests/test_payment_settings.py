@@ -18,6 +18,7 @@ VALUES: Final = {
     "--rpc-url": "https://node.example",
     "--fee-bps": "250",
     "--max-unsettled": "2",
+    "--max-losses": "20",
 }
 NODE: Final = "COMPUTE_ROUTER_RPC_URL"
 

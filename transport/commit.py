@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 _COMMITS: Final = msgspec.json.Decoder(CommitRequest)
 _FAILURES: Final = msgspec.json.Decoder(FailedResult)
+_NO_TRUSTED_WORKER: Final = failed_result(Failure.NO_TRUSTED_WORKER, refused=True)
 _TIERS: Final = {tier.value.lower(): tier for tier in Tier}
 
 
@@ -151,6 +152,7 @@ class CommitResource:
         if isinstance(stored, QuotaUsedUp):
             assert caller is not None, "only keys have quotas"
             raise day_used_up(caller, job.created_at)
+        assert stored is not None, "it was stored, or an error was raised"
         return stored
 
     async def _store_paid(
@@ -178,6 +180,7 @@ class CommitResource:
             raise await checkout.credit_used_up(request, job)
         if isinstance(stored, _Stored):
             checkout.stored(job, payment)
+        assert stored is not None, "it was stored, or an error was raised"
         return stored
 
     async def _check_trusted(self, job: NewJob) -> None:
@@ -185,9 +188,10 @@ class CommitResource:
         pairings = await ask(self._system.store, ListPairings(job.user_id))
         trusted = tuple(pairing.provider_pubkey for pairing in pairings)
         if not await ask(self._system.matcher, CanServe(job, trusted)):
-            # As for a free job, there is one that failed. Its key is free for a commit that is paid.
-            await ask(self._system.store, InsertJob(job))
-            await self._refuse(job)
+            # As for a free job, there is one that failed. Its key is free for a commit that is paid. It is
+            # never stored unfinished, or a restart would have it done without a payment.
+            await ask(self._system.store, InsertJob(job, refused=_NO_TRUSTED_WORKER))
+            raise _no_trusted_worker(job.job_id)
 
     async def _submit(self, job: NewJob, trusted: tuple[str, ...]) -> None:
         submit = Submit(job, trusted)
@@ -198,7 +202,7 @@ class CommitResource:
 
     async def _refuse(self, job: NewJob) -> NoReturn:
         """End a stored job that no trusted worker can run."""
-        failed = RecordFailed(job.job_id, 0, failed_result(Failure.NO_TRUSTED_WORKER, refused=True))
+        failed = RecordFailed(job.job_id, 0, _NO_TRUSTED_WORKER)
         try:
             ended = await ask(self._system.store, failed)
         except StorageUnavailableError:

@@ -20,12 +20,15 @@ class InsertJob(Message, frozen=True):
     A ``payment`` is kept together with the job or not at all. If it was used before, nothing is kept, and the
     answer is :class:`PaymentUsed`; if it spends a credit that is not there or too small,
     :class:`CreditUsedUp`.
+
+    With a ``refused`` result the job is kept as one that has failed, so that nobody ever takes it up.
     """
 
     job: NewJob
     key: IdempotencyKey | None = None
     quota: DayQuota | None = None
     payment: NewPayment | None = None
+    refused: bytes | None = None
 
 
 class QuotaUsedUp(Message, frozen=True):

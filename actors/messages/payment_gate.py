@@ -26,29 +26,62 @@ class Admit(Message, frozen=True):
     job_type: JobType
 
 
-class HoldFunds(Message, frozen=True):
-    """Ask: may this payer owe so much more? Answer: None, or the :class:`FundsRefusal`.
+class ClaimPayment(Message, frozen=True):
+    """Ask: is this payment for this commit, which came with it? Answer: the mark of the settlements so far,
+    an int, or the :class:`FundsRefusal`.
 
-    ``balance`` is what the chain says the payer has, None if it cannot be read. Until :class:`JobCommitted`
-    or :class:`DropFunds` names the same job, the amount counts as the payer's debt.
+    ``commit`` names the commit, so that its repetition may come with the same payment; None: it cannot be
+    repeated. The claim lasts until :class:`JobCommitted` or :class:`DropFunds` names the same job.
     """
 
     job_id: str
     payment_id: str
     payer: str
     amount: MicroUsd
+    commit: str | None
+
+
+class FundsMark(Message, frozen=True):
+    """Ask: the mark of the settlements so far, an int. A balance that is read after it shows all of them."""
+
+
+class HoldFunds(Message, frozen=True):
+    """Ask: may the payer of a claimed payment owe so much more? Answer: None, or the :class:`FundsRefusal`.
+
+    ``balance`` is what the chain says the payer has, None if it cannot be read, and ``mark`` the one from
+    before it was read. The amount counts as the payer's debt as long as the claim lasts.
+    """
+
+    job_id: str
     balance: MicroUsd | None
+    mark: int
 
 
 class FundsRefusal(Enum):
-    """Why a payment cannot be taken: debts exceed the balance, or the limit for when it cannot be read."""
+    """Why a payment cannot be taken.
 
+    ``CLAIMED``: another commit came with it first. ``PAYER_IN_DEBT``: too much of the payer's was lost.
+    ``BALANCE_TOO_LOW``: debts exceed the balance; ``BALANCE_IS_OLD``: they may, because money went since the
+    balance was read. ``TOO_MUCH_UNSETTLED``: debts exceed the limit for when no balance can be read.
+    """
+
+    CLAIMED = "claimed"
+    PAYER_IN_DEBT = "payer_in_debt"
     BALANCE_TOO_LOW = "balance_too_low"
+    BALANCE_IS_OLD = "balance_is_old"
     TOO_MUCH_UNSETTLED = "too_much_unsettled"
 
 
+class CheckLosses(Message, frozen=True):
+    """Ask: may anybody pay now? Answer: None, or when at the earliest, because too much was lost."""
+
+
+class LossesAged(Message, frozen=True):
+    """Time to see whether what was lost is a day old."""
+
+
 class DropFunds(Message, frozen=True):
-    """The job that funds were held for was not stored."""
+    """The job that a payment was claimed for was not stored."""
 
     job_id: str
 
@@ -115,6 +148,18 @@ class AskOutcome(Message, frozen=True):
     """
 
     payment: Payment
+
+
+class AskVoid(Message, frozen=True):
+    """Look a payment that was given up up on the chain, when there is time; the answer is an
+    :class:`OutcomeRead`.
+    """
+
+    payment: Payment
+
+
+class VoidsDue(Message, frozen=True):
+    """Time to look payments up that were given up."""
 
 
 class AskHealth(Message, frozen=True):

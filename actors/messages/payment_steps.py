@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from compute_router.actors.messages.base import Message
 from compute_router.protocol.job_state import JobStatus
-from compute_router.protocol.payments import Payment, PaymentView
-from compute_router.protocol.units import MicroUsd
+from compute_router.protocol.payments import Loss, Payment, PaymentView
+from compute_router.protocol.units import MicroUsd, UnixMs
 from compute_router.storage.interface import JobView
 
 
@@ -18,7 +18,7 @@ class RecordPaymentAsked(Message, frozen=True):
 class RecordPaymentConfirmed(Message, frozen=True):
     """The money came. Answer: :class:`PaymentRecorded`.
 
-    If the job failed meanwhile, the payment is credited at once.
+    If the job failed meanwhile, the payment is credited at once. It may come after it was given up.
     """
 
     payment_id: str
@@ -26,10 +26,15 @@ class RecordPaymentConfirmed(Message, frozen=True):
 
 
 class RecordPaymentRefused(Message, frozen=True):
-    """The money will not come. Answer: :class:`PaymentRecorded`."""
+    """The money will not come. Answer: :class:`PaymentRecorded`.
+
+    Unless it is ``final``, because the authorization can move money no more, the chain is looked at once more
+    when that has expired.
+    """
 
     payment_id: str
     reason: str
+    final: bool = False
 
 
 class RecordPaymentLostTrack(Message, frozen=True):
@@ -83,7 +88,31 @@ class OpenPayment(Message, frozen=True):
 
 
 class OpenPayments(Message, frozen=True):
-    """What a restart finds, first to expire first. ``ledger_sum`` is zero, unless the ledger is damaged."""
+    """What a restart finds, first to expire first. ``ledger_sum`` is zero, unless the ledger is damaged.
+
+    ``losses`` is every payment that never came for a completed job, oldest first.
+    """
 
     payments: tuple[OpenPayment, ...]
     ledger_sum: MicroUsd
+    losses: tuple[Loss, ...] = ()
+
+
+class LoadVoids(Message, frozen=True):
+    """Ask: up to ``limit`` void payments that are to be looked up now. Answer: :class:`VoidsLoaded`."""
+
+    limit: int
+
+
+class VoidsLoaded(Message, frozen=True):
+    """Void payments to look up on the chain now. ``next_look`` is when there will be more, None: never."""
+
+    payments: tuple[Payment, ...]
+    next_look: UnixMs | None
+
+
+class RecordVoidLookedAt(Message, frozen=True):
+    """A void payment was looked up, and did not move money; look ``again`` at this time, or never."""
+
+    payment_id: str
+    again: UnixMs | None

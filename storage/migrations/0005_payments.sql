@@ -28,6 +28,10 @@ CREATE TABLE payments (
     commit_key_hash TEXT,
     transaction_ref TEXT,
     reason TEXT,
+    -- Void: when the chain must be asked whether somebody carried it out all the same.
+    look_at_ms INTEGER,
+    -- Void, and its job completed: since when the payer owes it.
+    lost_at_ms INTEGER,
     created_at_ms INTEGER NOT NULL,
     updated_at_ms INTEGER NOT NULL
 );
@@ -37,6 +41,8 @@ CREATE INDEX payments_open ON payments (state, expires_at_ms)
 WHERE state IN ('reserved', 'settling', 'unknown');
 CREATE INDEX payments_open_of_payer ON payments (payer, state, amount)
 WHERE state IN ('reserved', 'settling', 'unknown');
+CREATE INDEX payments_to_look_at ON payments (look_at_ms) WHERE look_at_ms IS NOT NULL;
+CREATE INDEX payments_lost ON payments (lost_at_ms) WHERE lost_at_ms IS NOT NULL;
 -- Which settlement has been waiting longest.
 CREATE INDEX payments_asked ON payments (updated_at_ms) WHERE state IN ('settling', 'unknown');
 

@@ -159,6 +159,8 @@ async def test_settings_that_cannot_work_are_refused(tmp_path: Path, flags: list
         ([*PAID, "--fee-bps", "-1"], {}, "basis points"),
         ([*PAID, "--max-unsettled", "-1"], {}, "dollars"),
         ([*PAID, "--max-unsettled", "0.0000001"], {}, "dollars"),
+        ([*PAID, "--max-losses", "-1"], {}, "dollars"),
+        ([*PAID, "--max-losses", "much"], {}, "dollars"),
         (["--legacy-workers", "maybe"], {}, "yes or no"),
         ([], {"COMPUTE_ROUTER_LEGACY_WORKERS": "maybe"}, "yes or no"),
         (["--max-workers", "0"], {}, "max-workers"),

@@ -32,6 +32,7 @@ from compute_router.actors.messages.payment_steps import (
     RecordPaymentLostTrack,
     RecordPaymentRefused,
     RecordPaymentReleased,
+    RecordVoidLookedAt,
 )
 from compute_router.actors.messages.stored_earnings import (
     FindCredit,
@@ -40,7 +41,7 @@ from compute_router.actors.messages.stored_earnings import (
     RecordPayout,
 )
 from compute_router.actors.store_requests import handle
-from compute_router.protocol.ledger import fee_of
+from compute_router.protocol.ledger import LOSSES, fee_of
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payments import Payment, Payout, PayoutAddress
 from compute_router.protocol.payout_state import PayoutEvent
@@ -68,6 +69,8 @@ STEPS = st.sampled_from(
         RecordPaymentCredited,
         lambda name: RecordPaymentConfirmed(name, f"0x{name}"),
         lambda name: RecordPaymentRefused(name, "refused"),
+        lambda name: RecordPaymentRefused(name, "expired", final=True),
+        lambda name: RecordVoidLookedAt(name, None),
         lambda name: RecordPaymentLostTrack(name, "silence"),
     ]
 )
@@ -227,6 +230,10 @@ class HistoriesOfMoney(RuleBasedStateMachine):
         opened = self._do(LoadOpenPayments()).payments
         undecided = [one.payment for one in opened if one.payment.state is not PaymentState.SETTLED]
         assert reserved == sum(payment.amount for payment in undecided)
+        lost = sum(loss.amount for loss in self._both(lambda store: store.losses()))
+        assert lost == -self._both(lambda store: store.balance(LOSSES))
+        self._both(lambda store: store.next_look())
+        self._both(lambda store: store.payments_to_look_at(UnixMs(NOON * 2), 10))
 
     @invariant()
     def the_books_are_in_order(self) -> None:

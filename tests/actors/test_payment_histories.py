@@ -15,6 +15,7 @@ import pytest
 from compute_router.actors.messages.payment_gate import OutcomeRead, SettleAnswered
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.job_state import FINAL, JobStatus
+from compute_router.protocol.ledger import LOSSES
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payments import Payment, Refused, Settled, Unknown
 from compute_router.protocol.units import DurationMs, UnixMs
@@ -36,8 +37,7 @@ class History:
         self.jobs: list[str] = []
         self.since_crash: set[str] = set()
         self.believed: set[str] = set()
-        """Payments of which the facilitator lied that they were settled, and nobody could see that."""
-        self.free_rides: set[str] = set()
+        """Payments of which the facilitator lied that they were settled, and the chain is not asked."""
         self.set_back = 0
         """How far the wall clock may be behind what the gate saw."""
         self.calm = False
@@ -82,6 +82,11 @@ class History:
             self._facilitator()
         elif what < 0.89 and shop.executor.readings:
             self._chain()
+        elif what < 0.90 and shop.executor.looks:
+            self._look()
+        elif what < 0.905 and self.jobs:
+            # Whoever saw an authorization may carry it out, asked or not.
+            shop.chain.carry_out(shop.payment(rng.choice(self.jobs)))
         elif what < 0.92 and shop.chain.on_its_way:
             self._land()
         elif what < 0.95 and shop.executor.probes:
@@ -143,8 +148,6 @@ class History:
             answer = Settled("a lie: nothing was settled")
             if not shop.policy.check_settlements:
                 self.believed.add(payment.payment_id)
-        if isinstance(answer, Settled) and answer.transaction_ref.startswith("a lie"):
-            self.free_rides.add(payment.payment_id)
         shop.tell(SettleAnswered(payment.payment_id, answer))
         if rng.random() < 0.1:
             # It answers twice, and not the same.
@@ -155,11 +158,16 @@ class History:
         shop, rng = self.shop, self.rng
         payment = shop.executor.readings.pop(rng.randrange(len(shop.executor.readings)))
         if not self.calm and rng.random() < 0.3:
-            if payment.payment_id in self.free_rides:
-                self.believed.add(payment.payment_id)
             shop.tell(OutcomeRead(payment.payment_id, Unknown("no route")))
         else:
             shop.tell(OutcomeRead(payment.payment_id, shop.chain.outcome(payment)))
+
+    def _look(self) -> None:
+        shop, rng = self.shop, self.rng
+        payment = shop.executor.looks.pop(rng.randrange(len(shop.executor.looks)))
+        unread = not self.calm and rng.random() < 0.3
+        outcome = Unknown("no route") if unread else shop.chain.outcome(payment)
+        shop.tell(OutcomeRead(payment.payment_id, outcome))
 
     def _land(self) -> None:
         waiting = self.shop.chain.on_its_way
@@ -190,12 +198,15 @@ class History:
         for job_id in self.jobs:
             if self._status(job_id) not in FINAL:
                 self.rng.choice([shop.complete, shop.fail])(job_id)
-        for _ in range(150):
+        for _ in range(200):
             shop.settle_down()
             while shop.executor.settlements:
                 self._facilitator()
             while shop.executor.readings:
                 self._chain()
+            while shop.executor.looks:
+                self._look()
+                shop.settle_down()
             while shop.executor.probes:
                 shop.facilitator_is(None)
             while shop.chain.on_its_way:
@@ -226,6 +237,13 @@ class History:
                 assert times_told[job_id] >= 1, f"the end of {job_id} was never told"
         assert shop.disk.ledger_sum() == 0
         assert shop.earned() == completed * (PRICE - PRICE // 20)
+        lost = [loss.payment_id for loss in shop.disk.losses()]
+        assert shop.disk.balance(LOSSES) == -PRICE * len(lost)
+        assert set(lost) == {
+            shop.payment(job_id).payment_id
+            for job_id in self.jobs
+            if self._status(job_id) is JobStatus.COMPLETED and shop.state(job_id) is PaymentState.VOID
+        }
         for payer in PAYERS:
             assert shop.paid(payer) == paid[payer]
             assert shop.credit(payer) == credited[payer]

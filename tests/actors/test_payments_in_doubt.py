@@ -9,7 +9,7 @@ from compute_router.actors.messages.payment_gate import OutcomeRead, SettleAnswe
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payments import NotSettled, Refused, Settled, StillOpen, Unknown
-from tests.actors.payments import SECOND, SOLANA, completed, told
+from tests.actors.payments import SECOND, SOLANA, completed, problem, told
 from tests.fakes.paying import PRICE, Shop
 
 
@@ -170,7 +170,7 @@ def test_an_end_that_says_nothing_of_its_payment_is_settled_with_the_store(early
     shop.settle_down()
     wanted = PaymentState.CREDITED if early else PaymentState.VOID
     assert told(shop) == [(JobStatus.FAILED, wanted)]
-    assert not shop.timers
+    assert not [name for name in shop.timers if name.startswith("payment")]
 
 
 def test_a_settlement_that_the_chain_does_not_show_is_not_believed() -> None:
@@ -200,11 +200,29 @@ def test_a_refusal_waits_for_a_chain_that_cannot_be_read() -> None:
     assert shop.state("job") is PaymentState.SETTLED
 
 
-def test_a_chain_that_cannot_be_read_delays_no_settlement_that_was_confirmed() -> None:
+def test_a_settlement_is_believed_when_the_chain_shows_it_however_long_it_cannot_be_read() -> None:
     shop = completed()
     shop.facilitator_settles()
-    shop.chain_says(unreadable=True)
+    for _ in range(20):
+        shop.chain_says(unreadable=True)
+        assert shop.state("job") is PaymentState.UNKNOWN
+        assert told(shop) == []
+        shop.pass_time(61 * SECOND)
+        assert shop.executor.settlements == []
+    assert "cannot be read" in problem(shop)
+    shop.chain_says()
     assert told(shop) == [(JobStatus.COMPLETED, PaymentState.SETTLED)]
+    assert problem(shop) == ""
+
+
+def test_a_claimed_settlement_that_the_chain_shows_at_last_is_not_there_is_void() -> None:
+    shop = completed(lives=60 * SECOND)
+    shop.facilitator_says(Settled("a lie"))
+    shop.chain_says(unreadable=True)
+    shop.pass_time(90 * SECOND)
+    while shop.executor.readings:
+        shop.chain_says()
+    assert told(shop) == [(JobStatus.COMPLETED, PaymentState.VOID)]
 
 
 def test_a_second_answer_to_the_same_question_changes_nothing() -> None:

@@ -287,7 +287,7 @@ class Line:
 
 def payments(line: Line) -> Payments:
     """What a coordinator of the simulation is started with."""
-    return Payments(facilitator=line, chain=line, policy=PaymentPolicy(max_unsettled=_RICH))
+    return Payments(facilitator=line, chain=line, policy=PaymentPolicy(max_unsettled=_RICH, max_losses=_RICH))
 
 
 def checkout(line: Line, system: System, key: SigningKey) -> Checkout:

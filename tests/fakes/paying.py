@@ -95,6 +95,7 @@ class PlayExecutor:
     def __init__(self) -> None:
         self.settlements: list[Payment] = []
         self.readings: list[Payment] = []
+        self.looks: list[Payment] = []
         self.probes = 0
         self.closed = False
         self.on_settle: Callable[[Payment], None] = lambda payment: None
@@ -105,6 +106,9 @@ class PlayExecutor:
 
     def read(self, payment: Payment) -> None:
         self.readings.append(payment)
+
+    def look(self, payment: Payment) -> None:
+        self.looks.append(payment)
 
     def probe(self) -> None:
         self.probes += 1
@@ -209,7 +213,8 @@ class Shop:
         request = self.requests.popleft()
         with self.disk.transaction():
             answer = handle(self.disk, self.clock, request)
-        self.answers.append(answer)
+        if answer is not None:
+            self.answers.append(answer)
 
     def deliver_answer(self) -> None:
         """One answer of the store arrives."""
@@ -276,6 +281,13 @@ class Shop:
     def chain_says(self, *, unreadable: bool = False) -> None:
         """The chain answers the oldest question."""
         payment = self.executor.readings.pop(0)
+        outcome = Unknown("no route") if unreadable else self.chain.outcome(payment)
+        self.tell(OutcomeRead(payment.payment_id, outcome))
+        self.settle_down()
+
+    def chain_says_of_a_void(self, *, unreadable: bool = False) -> None:
+        """The chain answers the oldest question about a payment that was given up."""
+        payment = self.executor.looks.pop(0)
         outcome = Unknown("no route") if unreadable else self.chain.outcome(payment)
         self.tell(OutcomeRead(payment.payment_id, outcome))
         self.settle_down()

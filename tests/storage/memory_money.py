@@ -17,6 +17,7 @@ from compute_router.protocol.payments import (
     CREDIT_NETWORK,
     Credit,
     Earnings,
+    Loss,
     MoneyTotals,
     NewPayment,
     Payable,
@@ -42,10 +43,16 @@ class Book(msgspec.Struct):
     addresses: dict[str, PayoutAddress] = {}
     payouts: dict[str, Payout] = {}
     asked_at: dict[str, UnixMs] = {}
+    look_at: dict[str, UnixMs | None] = {}
+    lost_at: dict[str, UnixMs | None] = {}
 
     def open_jobs(self) -> set[str]:
         """The jobs whose payments may still move money."""
-        return {payment.job_id for payment in self.payments.values() if payment.state in OPEN_PAYMENTS}
+        return {
+            payment.job_id
+            for payment in self.payments.values()
+            if payment.state in OPEN_PAYMENTS or self.look_at.get(payment.payment_id) is not None
+        }
 
 
 class MemoryMoney(MoneyStore):
@@ -86,6 +93,7 @@ class MemoryMoney(MoneyStore):
         *,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        look_at: UnixMs | None = None,
     ) -> bool:
         self._need_transaction()
         payment = self.payment(payment_id)
@@ -98,7 +106,38 @@ class MemoryMoney(MoneyStore):
             reason=reason or payment.reason,
         )
         self._book().asked_at[payment_id] = now
+        self._book().look_at[payment_id] = look_at
         return True
+
+    def payments_to_look_at(self, until: UnixMs, limit: int) -> tuple[Payment, ...]:
+        found = [payment_id for at, payment_id in self._looks() if at <= until]
+        return tuple(self._book().payments[payment_id] for payment_id in found[:limit])
+
+    def next_look(self) -> UnixMs | None:
+        return next((at for at, _ in self._looks()), None)
+
+    def _looks(self) -> list[tuple[UnixMs, str]]:
+        look_at = self._book().look_at
+        looks = [(look_at.get(payment_id), payment_id) for payment_id in self._book().payments]
+        return sorted(((at, name) for at, name in looks if at is not None), key=lambda look: look[0])
+
+    def look_again(self, payment_id: str, at: UnixMs | None) -> bool:
+        self._need_transaction()
+        payment = self.payment(payment_id)
+        if payment is None or payment.state is not PaymentState.VOID:
+            return False
+        self._book().look_at[payment_id] = at
+        return True
+
+    def note_loss(self, payment_id: str, at: UnixMs | None) -> None:
+        self._need_transaction()
+        self._book().lost_at[payment_id] = at
+
+    def losses(self) -> tuple[Loss, ...]:
+        lost_at = self._book().lost_at
+        found = [(lost_at.get(one.payment_id), one) for one in self._book().payments.values()]
+        lost = [Loss(one.payment_id, one.payer, one.amount, at) for at, one in found if at is not None]
+        return tuple(sorted(lost, key=lambda loss: loss.at))
 
     def open_payments(self) -> tuple[tuple[Payment, JobStatus], ...]:
         found = []

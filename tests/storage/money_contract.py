@@ -17,6 +17,7 @@ from compute_router.protocol.payment_state import (
 from compute_router.protocol.payments import (
     Earnings,
     Entry,
+    Loss,
     MoneyTotals,
     Payable,
     Payment,
@@ -299,6 +300,60 @@ class MoneyContract:
                 store.fail_job(job_id, 0, ERROR, later(5))
             assert store.delete_finished(later(6), 10) == (1 if state in OPEN_PAYMENTS else 2)
         assert kept(store).state is state
+
+    # What was given up, and what was lost
+
+    def test_what_became_void_is_looked_up_when_its_time_comes_longest_due_first(self, store: Store) -> None:
+        for name, at in (("pay-1", 30), ("pay-2", 10), ("pay-3", None)):
+            commit_paid(store, f"job-{name}", a_payment(name, credit_token_hash=name))
+            with store.transaction():
+                look_at = None if at is None else later(at)
+                assert store.move_payment(name, PaymentEvent.RELEASE, NOON, look_at=look_at)
+        assert store.next_look() == later(10)
+        assert store.payments_to_look_at(later(9), 5) == ()
+        assert store.payments_to_look_at(later(30), 5) == (kept(store, "pay-2"), kept(store, "pay-1"))
+        assert store.payments_to_look_at(later(30), 1) == (kept(store, "pay-2"),)
+
+    def test_what_was_looked_up_is_looked_up_again_later_or_never(self, store: Store) -> None:
+        commit_paid(store)
+        with store.transaction():
+            assert not store.look_again("pay-1", NOON)
+            store.move_payment("pay-1", PaymentEvent.RELEASE, NOON, look_at=later(1))
+            assert store.look_again("pay-1", later(5))
+        assert store.next_look() == later(5)
+        with store.transaction():
+            assert store.look_again("pay-1", None)
+        assert store.next_look() is None
+
+    def test_a_payment_that_came_after_all_is_looked_up_no_more(self, store: Store) -> None:
+        commit_paid(store)
+        with store.transaction():
+            store.move_payment("pay-1", PaymentEvent.RELEASE, NOON, look_at=later(1))
+            assert store.move_payment("pay-1", PaymentEvent.CONFIRM, later(2), transaction_ref="0x1")
+        assert kept(store).state is PaymentState.SETTLED
+        assert store.next_look() is None
+
+    def test_a_job_whose_payment_is_to_be_looked_up_is_not_deleted(self, store: Store) -> None:
+        commit_paid(store)
+        with store.transaction():
+            store.cancel_job("job-1", ERROR, NOON)
+            store.move_payment("pay-1", PaymentEvent.RELEASE, NOON, look_at=later(1))
+            assert store.delete_finished(later(9), 5) == 0
+            store.look_again("pay-1", None)
+            assert store.delete_finished(later(9), 5) == 1
+
+    def test_losses_are_kept_until_they_are_made_good(self, store: Store) -> None:
+        for name, at in (("pay-1", 7), ("pay-2", 3)):
+            commit_paid(store, f"job-{name}", a_payment(name, credit_token_hash=name))
+            with store.transaction():
+                store.note_loss(name, later(at))
+        assert store.losses() == (
+            Loss("pay-2", PAYER, PRICE, later(3)),
+            Loss("pay-1", PAYER, PRICE, later(7)),
+        )
+        with store.transaction():
+            store.note_loss("pay-2", None)
+        assert [loss.payment_id for loss in store.losses()] == ["pay-1"]
 
     # Credits
 

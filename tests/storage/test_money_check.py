@@ -67,18 +67,22 @@ def fill(store: Store) -> None:
     """A payment in every state that a job can leave it in, named after that, and a payout."""
     with store.transaction():
         names = ("waiting", "asked", "early", "due", "done", "lost", "released", "credited", "delivered")
-        for name in names:
+        for name in (*names, "recovered"):
             commit(store, name)
         for name in ("early", "credited", "delivered"):
             step(store, name, PaymentEvent.ASK)
             step(store, name, PaymentEvent.CONFIRM)
         step(store, "asked", PaymentEvent.ASK)
-        for name in ("due", "done", "lost", "delivered"):
+        for name in ("due", "done", "lost", "delivered", "recovered"):
             complete(store, name)
         for name in ("done", "lost"):
             step(store, name, PaymentEvent.ASK, JobStatus.COMPLETED)
         step(store, "done", PaymentEvent.CONFIRM, JobStatus.COMPLETED)
         step(store, "lost", PaymentEvent.REFUSE, JobStatus.COMPLETED)
+        store.note_loss("lost", later(6))
+        step(store, "recovered", PaymentEvent.ASK, JobStatus.COMPLETED)
+        step(store, "recovered", PaymentEvent.REFUSE, JobStatus.COMPLETED)
+        step(store, "recovered", PaymentEvent.CONFIRM, JobStatus.COMPLETED)
         fail(store, "released")
         fail(store, "credited")
         store.put_credit(a_credit(payment_id="credited"), NOON)
@@ -183,6 +187,22 @@ SPOILED = [
             "Payment delivered was settled early for job job-delivered, which is completed, "
             "and has no journal of delivery."
         ),
+    ),
+    (
+        "UPDATE payments SET lost_at_ms = NULL WHERE payment_id = 'lost'",
+        "Payment lost is void and its loss is not noted as its journals have it.",
+    ),
+    (
+        "UPDATE payments SET lost_at_ms = 1 WHERE payment_id = 'recovered'",
+        "Payment recovered is settled and its loss is not noted as its journals have it.",
+    ),
+    (
+        "DELETE FROM ledger WHERE journal = 'loss:recovered'",
+        "Payment recovered has a journal that its loss was made good, and none of the loss.",
+    ),
+    (
+        "UPDATE payments SET look_at_ms = 1 WHERE payment_id = 'waiting'",
+        "Payment waiting is reserved and waits to be looked up as if it were void.",
     ),
     (
         "DELETE FROM ledger WHERE journal = 'loss:lost'",

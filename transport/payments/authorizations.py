@@ -1,4 +1,4 @@
-"""What an authorization moves, read from its own bytes. Its signature is for the facilitator to check."""
+"""What an authorization moves, and who signed it, read from its own bytes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class ReadsAuthorizations(Protocol):
             PaymentMismatchError: it moves something else, or to somebody else.
             PaymentExpiredError: its time is over, or nearly.
             PaymentTooEarlyError: its time has not come.
+            PaymentRefusedError: no key of its payer signed it. Whether a contract did, its chain says.
         """
 
 

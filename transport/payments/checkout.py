@@ -10,7 +10,15 @@ import pykka
 
 from compute_router.actors.clock import Clock
 from compute_router.actors.messages.job_store import JobEnded
-from compute_router.actors.messages.payment_gate import DropFunds, FundsRefusal, HoldFunds, JobCommitted
+from compute_router.actors.messages.payment_gate import (
+    CheckLosses,
+    ClaimPayment,
+    DropFunds,
+    FundsMark,
+    FundsRefusal,
+    HoldFunds,
+    JobCommitted,
+)
 from compute_router.actors.messages.stored_earnings import FindCredit, FindPayment
 from compute_router.actors.payment_ports import ChainReader, Facilitator
 from compute_router.actors.runtime import ask
@@ -18,9 +26,11 @@ from compute_router.protocol.credit_token import BadCreditTokenError, hash_credi
 from compute_router.protocol.errors import (
     CreditRefusedError,
     InsufficientFundsError,
+    PayerInDebtError,
     PaymentMalformedError,
     PaymentRefusedError,
     PaymentRequiredError,
+    PaymentsUnavailableError,
     PaymentUsedError,
     QuoteRefusedError,
     TooMuchUnsettledError,
@@ -34,7 +44,7 @@ from compute_router.protocol.payments import (
     NewPayment,
     Refused,
 )
-from compute_router.protocol.units import MicroUsd
+from compute_router.protocol.units import MicroUsd, UnixMs
 from compute_router.storage.interface import IdempotencyKey, NewJob
 from compute_router.transport.credit_tokens import CreditTokens, commit_key_hash
 from compute_router.transport.http_types import Answer, Request
@@ -44,10 +54,12 @@ from compute_router.transport.payments.facilitator_answers import same_payer
 from compute_router.transport.payments.offers import Offered, Offers, resource_url
 from compute_router.transport.payments.presented import check_accepted, presented_payment, v2_payment
 from compute_router.transport.payments.quotes import Quotes
+from compute_router.transport.payments.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 _READ_SECONDS: Final = 3.0
+_CHECKS_OF_A_PAYER: Final = 16
 
 
 class EdgeFacilitator(Facilitator, Protocol):
@@ -94,6 +106,7 @@ class Checkout:
         self._authorizations = authorizations
         self._facilitator = facilitator
         self._reader = reader
+        self._checks = Turns(_CHECKS_OF_A_PAYER)
         self._store = store
         self._gate = gate
         self._clock = clock
@@ -130,6 +143,7 @@ class Checkout:
         if CREDIT_HEADER in request.headers:
             return await self._credit(request, job, key)
         self._facilitator.check_available()
+        await self._check_losses()
         offered = await self._offered(request, job)
         presented = presented_payment(request, offered.offer)
         if presented is None:
@@ -154,19 +168,21 @@ class Checkout:
             credit_token_hash=self.tokens.kept(authorized.payment_id),
             commit_key_hash=None if key is None else commit_key_hash(key.key),
         )
-        # The store decides, together with the job; but who asks twice need not be checked twice.
-        if await ask(self._store, FindPayment(payment.payment_id)) is not None:
-            raise await self.used(request, job)
-        await self._hold(job.job_id, payment, offered)
         try:
+            mark = await self._claim(job, payment, key, offered)
+            # The store decides, together with the job; but who asks twice need not be checked twice.
+            if await ask(self._store, FindPayment(payment.payment_id)) is not None:
+                raise await self.used(request, job)
             await self._verify(payment, offered)
+            # Only now: what nobody signed must hold nobody's funds.
+            await self._hold(job.job_id, payment, mark, offered)
         except BaseException:
             self.drop(job.job_id)
             raise
         return payment
 
     def drop(self, job_id: str) -> None:
-        """The job was not stored: its payer owes nothing for it."""
+        """The job was not stored: its payment is free again, and its payer owes nothing for it."""
         self._gate.tell(DropFunds(job_id))
 
     def stored(self, job: NewJob, payment: NewPayment) -> None:
@@ -232,11 +248,41 @@ class Checkout:
             spends=spends,
         )
 
-    async def _hold(self, job_id: str, payment: NewPayment, offered: Offered) -> None:
-        balance = await self._balance(payment.payer)
-        held = HoldFunds(job_id, payment.payment_id, payment.payer, payment.amount, balance)
+    async def _check_losses(self) -> None:
+        until: UnixMs | None = await ask(self._gate, CheckLosses())
+        if until is not None:
+            seconds = -(-(until - self._clock.unix_ms()) // 1000)
+            raise PaymentsUnavailableError(
+                "Too much was lost here within a day to payers whose money was gone; paid jobs are taken "
+                "again when that is older.",
+                max(seconds, 1),
+            )
+
+    async def _claim(
+        self, job: NewJob, payment: NewPayment, key: IdempotencyKey | None, offered: Offered
+    ) -> int:
+        """Keep a payment for this commit, before anybody else sees it; answers the mark of settlements."""
+        commit = None if key is None else f"{key.request_hash} {key.key} {job.user_id}"
+        claim = ClaimPayment(job.job_id, payment.payment_id, payment.payer, payment.amount, commit)
+        mark: int | FundsRefusal = await ask(self._gate, claim)
+        if isinstance(mark, int):
+            return mark
+        if mark is FundsRefusal.PAYER_IN_DEBT:
+            raise PayerInDebtError(
+                "Jobs of this payer were done and his money did not come; he must settle that with the "
+                "operator, or pay from another account.",
+                offered.offer,
+            )
+        raise PaymentUsedError("This payment was used for another job; make a new one.", offered.offer)
+
+    async def _hold(self, job_id: str, payment: NewPayment, mark: int, offered: Offered) -> None:
+        held = HoldFunds(job_id, await self._balance(payment.payer), mark)
         refusal: FundsRefusal | None = await ask(self._gate, held)
-        if refusal is FundsRefusal.BALANCE_TOO_LOW:
+        if refusal is FundsRefusal.BALANCE_IS_OLD:
+            mark = await ask(self._gate, FundsMark())
+            held = HoldFunds(job_id, await self._balance(payment.payer), mark)
+            refusal = await ask(self._gate, held)
+        if refusal in (FundsRefusal.BALANCE_TOO_LOW, FundsRefusal.BALANCE_IS_OLD):
             raise InsufficientFundsError(
                 "The payer has too little for this job and those that are not settled yet.", offered.offer
             )
@@ -255,7 +301,8 @@ class Checkout:
             return None
 
     async def _verify(self, payment: NewPayment, offered: Offered) -> None:
-        answer = await self._facilitator.verify(payment.payload, payment.requirements)
+        async with self._checks.of(payment.payer):
+            answer = await self._facilitator.verify(payment.payload, payment.requirements)
         if isinstance(answer, Refused):
             if "insufficient" in answer.reason and "amount" not in answer.reason:
                 raise InsufficientFundsError("The payer has too little for this job.", offered.offer)

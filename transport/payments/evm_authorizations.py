@@ -7,9 +7,15 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from compute_router.protocol.errors import PaymentExpiredError, PaymentMismatchError, PaymentTooEarlyError
+from compute_router.protocol.errors import (
+    PaymentExpiredError,
+    PaymentMismatchError,
+    PaymentRefusedError,
+    PaymentTooEarlyError,
+)
 from compute_router.protocol.units import MicroUsd, UnixMs
 from compute_router.transport.payments.authorizations import Authorization, malformed
+from compute_router.transport.payments.evm_signatures import KEY_SIGNATURE_BYTES, Transfer, domain_of, signer
 from compute_router.transport.payments.offers import Offered
 
 _SHORTEST_LIFE_SECONDS: Final = 30
@@ -18,24 +24,12 @@ _SHORTEST_LIFE_SECONDS: Final = 30
 _CLOCKS_DIFFER_SECONDS: Final = 24 * 3600
 """How much longer than asked an authorization may live, because its maker's clock is its own."""
 
-_Address = Annotated[str, Meta(pattern=r"\A0x[0-9a-fA-F]{40}\Z")]
-_Nonce = Annotated[str, Meta(pattern=r"\A0x[0-9a-fA-F]{64}\Z")]
-_Uint = Annotated[str, Meta(pattern=r"\A(0|[1-9][0-9]{0,77})\Z")]
 # Wallets that are contracts have longer signatures than 65 bytes.
 _Signature = Annotated[str, Meta(pattern=r"\A0x([0-9a-fA-F]{2}){65,4096}\Z")]
 
 
-class _Transfer(msgspec.Struct, frozen=True, rename={"sender": "from"}):
-    sender: _Address
-    to: _Address
-    value: _Uint
-    validAfter: _Uint  # noqa: N815 - the names of the wire, and written again as they are
-    validBefore: _Uint  # noqa: N815
-    nonce: _Nonce
-
-
 class _Payload(msgspec.Struct, frozen=True):
-    authorization: _Transfer
+    authorization: Transfer
     signature: _Signature
 
 
@@ -68,6 +62,7 @@ class EvmAuthorizations:
         if ends > seconds + wanted["maxTimeoutSeconds"] + _CLOCKS_DIFFER_SECONDS:
             raise PaymentMismatchError("The authorization is valid for longer than was asked.", offered.offer)
         payer = transfer.sender.lower()
+        self._check_signature(signed, payer, offered)
         return Authorization(
             # Hex digits have two cases, and an authorization has one id.
             payment_id=f"{wanted['network']}/{wanted['asset'].lower()}/{payer}/{transfer.nonce.lower()}",
@@ -75,3 +70,14 @@ class EvmAuthorizations:
             expires_at=UnixMs(ends * 1000),
             payload=msgspec.json.encode(signed),
         )
+
+    def _check_signature(self, signed: _Payload, payer: str, offered: Offered) -> None:
+        """Refuse what no key of the payer signed, before anybody is asked. A contract's is for its chain."""
+        signature = bytes.fromhex(signed.signature[2:])
+        if len(signature) != KEY_SIGNATURE_BYTES:
+            return
+        wanted = offered.requirement
+        extra = wanted["extra"]
+        domain = domain_of(extra["name"], extra["version"], wanted["network"], wanted["asset"])
+        if signer(signed.authorization, domain, signature) != payer:
+            raise PaymentRefusedError("The payer's signature does not fit the authorization.", offered.offer)

@@ -47,6 +47,7 @@ class PaymentSettings(msgspec.Struct, frozen=True, kw_only=True):
     rpc_url: str
     fee_bps: int
     max_unsettled: MicroUsd
+    max_losses: MicroUsd
 
 
 class OpenedPayments:
@@ -126,7 +127,7 @@ async def open_payments(settings: PaymentSettings) -> AsyncIterator[OpenedPaymen
         stack.push_async_callback(facilitator.close)
         reader = open_chain_reader(settings.chain, settings.rpc_url)
         stack.push_async_callback(reader.close)
-        policy = PaymentPolicy(max_unsettled=settings.max_unsettled)
+        policy = PaymentPolicy(max_unsettled=settings.max_unsettled, max_losses=settings.max_losses)
         opened = OpenedPayments(
             settings, Payments(facilitator=facilitator, chain=reader, policy=policy), facilitator
         )

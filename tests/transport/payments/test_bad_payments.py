@@ -163,7 +163,7 @@ async def test_while_the_chain_cannot_be_read_a_payer_may_owe_so_much_and_no_mor
 async def test_an_empty_wallet_pays_for_nothing(tmp_path: Path, chain: Chain) -> None:
     async with paid(tmp_path, chain, funds=0) as till:
         assert told(await till.post(await till.payment())) == (402, "insufficient_funds")
-        assert till.facilitator.count("/verify") == 0
+        assert till.router.count("jobs") == 0
 
 
 # Signed for something else

@@ -69,6 +69,7 @@ class PlayTill:
             rpc_url="http://localhost",
             fee_bps=500,
             max_unsettled=MicroUsd(DOLLAR),
+            max_losses=MicroUsd(5 * DOLLAR),
         )
         return make_checkout(settings, system, self.key, self.remote)
 
