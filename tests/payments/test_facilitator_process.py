@@ -269,7 +269,7 @@ def test_with_a_list_of_those_who_are_paid_nobody_else_is(
     other = scene.local.new_key()
     stranger = str(other.address if hasattr(other, "address") else other.pubkey())
     listed = start("--pay-to", scene.pay_to)
-    scene.local.fund(stranger, MicroUsd(0))  # type: ignore[arg-type]
+    scene.local.fund(stranger, MicroUsd(0))
     to_him = scene.body(scene.signed(to=stranger), payTo=stranger)
     assert listed.post("/verify", to_him) == (
         200,

@@ -1,4 +1,4 @@
-"""The gas of a facilitator's key runs low: it offers no more payments while it can still settle those it took."""
+"""A facilitator's gas runs low: it offers no more payments while it can still settle those it took."""
 
 from __future__ import annotations
 

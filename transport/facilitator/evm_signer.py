@@ -6,6 +6,7 @@ takes a connection that broke while sending for a refusal, though the node may h
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
+from web3.types import BlockIdentifier
 from x402.mechanisms.evm import FacilitatorWeb3Signer
 from x402.mechanisms.evm.constants import TX_STATUS_SUCCESS
 from x402.mechanisms.evm.types import TransactionReceipt
@@ -25,6 +27,8 @@ from compute_router.transport.facilitator.attempt import current_attempt
 from compute_router.transport.facilitator.evm_node import NotingProvider
 from compute_router.transport.facilitator.settling import Standing
 from compute_router.transport.payments.settling_logs import AUTHORIZATION_USED, carries_out
+
+logger = logging.getLogger(__name__)
 
 _CONNECTIONS: Final = 32
 _BLOCKS_BEFORE: Final = 90
@@ -59,7 +63,7 @@ class EvmSigner(FacilitatorWeb3Signer):
         return int(self._w3.eth.get_balance(self._account.address))
 
     def settlements_within(self, gas_balance: int) -> int:
-        """How many settlements so much pays for. The whole gas limit counts, as Monad takes the fee for it."""
+        """How many settlements so much pays for. The whole gas limit counts: Monad takes the fee for it."""
         return gas_balance // max(self._gas_limit * self._w3.eth.gas_price, 1)
 
     def write_contract(
@@ -157,14 +161,23 @@ class EvmSigner(FacilitatorWeb3Signer):
         """
         if self._has_receipt(transaction.transaction_ref):
             return True
+        nonce = int.from_bytes(rlp.decode(transaction.raw)[0], "big")
         try:
             self._w3.eth.send_raw_transaction(transaction.raw)
         except Web3RPCError:
-            nonce = int.from_bytes(rlp.decode(transaction.raw)[0], "big")
-            landed = self._w3.eth.get_transaction_count(self._account.address, "latest")
-            # In this order: when another one has its nonce and it has no receipt after that, it is dead.
-            return landed <= nonce or self._has_receipt(transaction.transaction_ref)
+            if self._count("latest") > nonce:
+                # In this order: when another one has its nonce and it has no receipt after that, it is dead.
+                return self._has_receipt(transaction.transaction_ref)
+        if self._count("pending") < nonce:
+            # Somebody else used this key, and what he sent is lost. Should this one land after all, the token
+            # lets only one of the two count.
+            logger.warning("transaction %s waits for one that nobody has", transaction.transaction_ref)
+            return False
         return True
+
+    def _count(self, block: BlockIdentifier) -> int:
+        """How many transactions of the key there are."""
+        return int(self._w3.eth.get_transaction_count(self._account.address, block))
 
     def standing(self, transaction_ref: str) -> Standing:
         """Where a transaction is that has settled a payment. Raises when the node cannot be asked."""

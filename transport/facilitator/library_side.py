@@ -14,11 +14,10 @@ from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.bodies import V1_NETWORKS, Question
 from compute_router.transport.facilitator.settling import LibraryAnswer, Standing
 
-
 logger = logging.getLogger(__name__)
 
 _TOO_FEW: Final = 4
-"""With gas for fewer settlements no more payments are offered: those that were taken must still be settled."""
+"""With gas for fewer settlements no payments are offered: those that were taken must still be settled."""
 _FEW: Final = 100
 
 
