@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.payment_gate import FacilitatorProbed, OutcomeRead, SettleAnswered
+from compute_router.actors.payment_lines import PaymentLine
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.actors.payment_ports import ChainReader, Facilitator
 from compute_router.protocol.errors import ComputeRouterError
@@ -20,9 +19,6 @@ from compute_router.protocol.units import DurationMs
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-BEGUN_IN_A_TURN: Final = 8
-"""As many questions of a kind may be begun in one turn of the loop. Fewer would share fewer transactions."""
 
 
 class Executor(Protocol):
@@ -44,49 +40,6 @@ class Executor(Protocol):
         """Give up all questions; nothing is told any more."""
 
 
-class _Line:
-    """Questions that wait for their turn, first to expire first; up to ``at_once`` are under way.
-
-    A few are begun in each turn of the loop. However many wait, whoever else wants something of the loop gets
-    it meanwhile.
-    """
-
-    def __init__(self, at_once: int, ask: Callable[[Payment], Coroutine[Any, Any, None]]) -> None:
-        self._at_once = at_once
-        self._ask = ask
-        self._waiting: list[tuple[int, int, Payment]] = []
-        self._numbers = itertools.count()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._scheduled = False
-
-    def put(self, payment: Payment) -> None:
-        heapq.heappush(self._waiting, (payment.expires_at, next(self._numbers), payment))
-        self._go_on()
-
-    def close(self) -> None:
-        self._waiting.clear()
-        for task in self._tasks:
-            task.cancel()
-
-    def _go_on(self) -> None:
-        if not self._scheduled and self._waiting and len(self._tasks) < self._at_once:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._begin)
-
-    def _begin(self) -> None:
-        self._scheduled = False
-        for _ in range(min(BEGUN_IN_A_TURN, len(self._waiting), self._at_once - len(self._tasks))):
-            payment = heapq.heappop(self._waiting)[2]
-            task = asyncio.get_running_loop().create_task(self._ask(payment))
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
-        self._go_on()
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._go_on()
-
-
 class PaymentExecutor:
     """The :class:`Executor` over the two ports. Lives on the event loop only."""
 
@@ -101,16 +54,20 @@ class PaymentExecutor:
         self._chain = chain
         self._policy = policy
         self._tell = tell
-        self._settlements = _Line(policy.settlements_at_once, self._settle)
-        self._reads = _Line(policy.reads_at_once, self._read)
-        self._looks = _Line(policy.looks_at_once, self._read)
+        settlements, reads, looks = policy.settlements_at_once, policy.reads_at_once, policy.looks_at_once
+        self._settlements = PaymentLine(settlements, -(-settlements * 3 // 4), self._settle)
+        # One transaction answers a question that names it; without, many may have to be looked at.
+        self._named_reads = PaymentLine(reads, -(-reads * 3 // 4), self._read)
+        self._reads = PaymentLine(reads, -(-reads // 4), self._read)
+        self._looks = PaymentLine(looks, -(-looks // 4), self._read)
         self._probe_task: asyncio.Task[None] | None = None
 
     def settle(self, payment: Payment) -> None:
         self._settlements.put(payment)
 
     def read(self, payment: Payment) -> None:
-        self._reads.put(payment)
+        line = self._reads if payment.transaction_ref is None else self._named_reads
+        line.put(payment)
 
     def look(self, payment: Payment) -> None:
         self._looks.put(payment)
@@ -120,6 +77,7 @@ class PaymentExecutor:
 
     def close(self) -> None:
         self._settlements.close()
+        self._named_reads.close()
         self._reads.close()
         self._looks.close()
         if self._probe_task is not None:

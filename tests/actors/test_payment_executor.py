@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.payment_gate import FacilitatorProbed, OutcomeRead, SettleAnswered
-from compute_router.actors.payment_executor import BEGUN_IN_A_TURN, PaymentExecutor
+from compute_router.actors.payment_executor import PaymentExecutor
+from compute_router.actors.payment_lines import BEGUN_IN_A_TURN
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.errors import UnavailableError
 from compute_router.protocol.payment_state import PaymentState
@@ -237,5 +239,20 @@ def test_after_the_close_nothing_is_asked_or_told() -> None:
         await breathe()
         assert it.told.empty()
         assert sorted(it.ports.begun) == ["a", "c", "health"]
+
+    play(scene)
+
+
+def test_a_question_that_names_its_transaction_does_not_wait_behind_those_that_do_not() -> None:
+    async def scene() -> None:
+        it = Scene(StillOpen(), reads_at_once=4)
+        for number in range(20):
+            it.executor.read(payment(f"unnamed-{number}"))
+        await breathe()
+        assert len(it.ports.begun) == 1, "one payer has a quarter of the places"
+        it.executor.read(msgspec.structs.replace(payment("named"), transaction_ref="tx"))
+        await breathe()
+        assert it.ports.begun[-1] == "named"
+        it.executor.close()
 
     play(scene)
