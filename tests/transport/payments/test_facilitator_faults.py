@@ -140,6 +140,25 @@ async def test_its_own_words_are_shown_only_if_they_are_a_code(tmp_path: Path, c
             assert answer.json()["message"] == f"The payment was refused: {shown}."
 
 
+@both_chains
+async def test_why_it_cannot_settle_is_told_in_its_own_sentence_if_that_is_a_plain_one(
+    tmp_path: Path, chain: Chain
+) -> None:
+    async with paid(tmp_path, chain) as till:
+        for plain in ("The node serves chain 1, and this facilitator chain 10143.", "0x12 has no MON."):
+            till.facilitator.faults["/supported"] = (
+                503,
+                json.dumps({"error": "e", "message": plain}).encode(),
+            )
+            assert (await till.remote.healthy() or "").endswith(f"settles no payments now: {plain}")
+        for other in ("<b>bold</b>.", "two\nlines.", "x" * 500 + ".", "", 7):
+            till.facilitator.faults["/supported"] = (
+                503,
+                json.dumps({"error": "e", "message": other}).encode(),
+            )
+            assert (await till.remote.healthy() or "").endswith("does not answer: status 503.")
+
+
 # Settlement
 
 
