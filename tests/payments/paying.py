@@ -289,12 +289,11 @@ class SolanaScene(Scene):
             Instruction(COMPUTE_BUDGET, bytes([3]) + unit_price.to_bytes(8, "little"), []),
             transfer,
             *changes.get("more", []),
-            Instruction(
-                MEMO,
-                changes.get("memo", os.urandom(8).hex()).encode(),
-                [AccountMeta(key.pubkey(), is_signer=True, is_writable=False) for key in also],
-            ),
         ]
+        memo = changes.get("memo", os.urandom(8).hex())
+        if memo is not None:
+            signing_too = [AccountMeta(key.pubkey(), is_signer=True, is_writable=False) for key in also]
+            instructions.append(Instruction(MEMO, memo.encode(), signing_too))
         blockhash: Hash = self.local.chain.blockhash()[0]
         message = MessageV0.try_compile(self.fee_payer.pubkey(), instructions, [], blockhash)
         said = to_bytes_versioned(message)

@@ -189,7 +189,8 @@ def test_transactions_of_long_after_a_payment_are_not_fetched(
 def test_no_transaction_of_a_payer_is_fetched_twice_for_however_many_payments(
     on_solana: SolanaScene, solana: LocalSolana
 ) -> None:
-    waiting = [on_solana.payment(on_solana.signed(), expires_in=45) for _ in range(3)]
+    unnamed = [on_solana.signed(memo=f"not a name {number}") for number in range(3)]
+    waiting = [on_solana.payment(inner, expires_in=45) for inner in unnamed]
     for _ in range(5):
         settled(on_solana, on_solana.signed())
     fetch, fetched = methods_of(solana)["getTransaction"], list[str]()

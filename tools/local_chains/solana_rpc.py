@@ -26,6 +26,7 @@ from tools.local_chains.solana_chain import (
 )
 
 _DEVNET_GENESIS: Final = "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG"
+_MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 _FINAL_AFTER: Final = 32  # slots
 _FEE: Final = 5_000  # lamports for each signature
 _DECIMALS: Final = 6
@@ -183,7 +184,7 @@ class SolanaRpc:
             "signature": landed.signature,
             "slot": landed.slot,
             "err": landed.error,
-            "memo": None,
+            "memo": _memo(landed),
             "blockTime": landed.at,
             "confirmationStatus": "confirmed",
         }
@@ -214,6 +215,17 @@ class SolanaRpc:
     def _airdrop(self, address: str, lamports: int, *_: Any) -> str:
         self._chain.give_lamports(_key(address), lamports)
         return "1" * 64
+
+
+def _memo(landed: Landed) -> str | None:
+    """All memos of a transaction, as nodes list them."""
+    message = landed.transaction.message
+    texts = [
+        bytes(one.data).decode("utf-8", "replace")
+        for one in message.instructions
+        if message.account_keys[one.program_id_index] == _MEMO
+    ]
+    return "; ".join(f"[{len(text.encode())}] {text}" for text in texts) or None
 
 
 def _shown(account: Account, encoding: str) -> dict[str, Any]:

@@ -32,9 +32,11 @@ _CLOCKS_DIFFER_SECONDS: Final = 3600
 """A blockhash lives for little more than a minute: so far from ``expires_at`` nothing is ours, even if clocks
 differ."""
 _CLOCKS_DIFFER_MOST_SECONDS: Final = 24 * 3600
-"""A clock that was behind when a payment was taken made its ``expires_at`` too early, and it must be found."""
+"""A clock that was behind when a payment was taken made ``expires_at`` too early, and it must be found."""
 _MOST_REMEMBERED: Final = 1000
 _MOST_SEEN: Final = 20_000
+_MOST_FETCHED: Final = 64
+"""Transactions that one look fetches at most. The next one goes on, for none is fetched twice."""
 
 SURELY_OVER: Final = DurationMs(120_000)
 """So long after ``expires_at`` a node that never heard of a blockhash is behind no more: it is too old."""
@@ -174,18 +176,23 @@ class SolanaChainReader:
         oldest = min(payment.expires_at / 1000, self._now()) - _CLOCKS_DIFFER_SECONDS
         newest = (payment.expires_at + self._surely_over) / 1000 + _CLOCKS_DIFFER_MOST_SECONDS
         before = self._looked_through.get(payment.payment_id)
+        fetched = 0
         for _ in range(_MOST_PAGES):
             page = await self._page(_source(message), before, since)
-            for entry in page:
-                at = entry.get("blockTime") or oldest
-                if at < oldest:
-                    return None
-                if at > newest or (memo is not None and memo not in (entry.get("memo") or memo)):
+            young = [entry for entry in page if (entry.get("blockTime") or oldest) >= oldest]
+            for entry in _likeliest_first(young, memo):
+                if (entry.get("blockTime") or oldest) > newest:
                     continue
+                if entry["signature"] not in self._seen:
+                    fetched += 1
+                    if fetched > _MOST_FETCHED:
+                        raise ChainUnreadableError("The payer's account has many transactions to look at.")
                 if await self._has_message(entry["signature"], wanted):
                     if entry.get("err") is not None:
                         return NotSettled("transaction_failed")
                     return Settled(str(entry["signature"]))
+            if len(young) < len(page):
+                return None
             if len(page) < _PAGE:
                 return None
             before = str(page[-1]["signature"])
@@ -257,6 +264,14 @@ def _memo(message: MessageV0) -> str | None:
             text = bytes(instruction.data)
             return text.decode("ascii") if text.isalnum() else None
     return None
+
+
+def _likeliest_first(entries: list[dict[str, Any]], memo: str | None) -> list[dict[str, Any]]:
+    """What may be the payment: by its memo, then by having none that is shown. Others are left out."""
+    if memo is None:
+        return entries
+    named = [entry for entry in entries if entry.get("memo") and memo in entry["memo"]]
+    return named + [entry for entry in entries if not entry.get("memo")]
 
 
 def _source(message: MessageV0) -> str:
