@@ -185,7 +185,11 @@ class FacilitatorServer:
         else:
             said = inner["authorization"]
             payer = said["from"]
-            signer = Account.recover_message(evm_message(wanted, said), signature=inner["signature"])
+            signature = inner["signature"]
+            if len(signature) != 2 + 2 * 65:
+                # Only a contract could have made it, and there are none.
+                return payer, "invalid_exact_evm_payload_signature"
+            signer = Account.recover_message(evm_message(wanted, said), signature=signature)
             if signer.lower() != payer.lower():
                 return payer, "invalid_exact_evm_payload_signature"
         if key_of(inner) in self.play.used:

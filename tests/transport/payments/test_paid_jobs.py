@@ -15,6 +15,7 @@ from x402.schemas.v1 import PaymentRequiredV1
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.receipts import verify_signature
 from tests.fakes.signed_payments import v2_headers
+from tests.transport.disks import Disk
 from tests.transport.harness import coordinator
 from tests.transport.payments.till import DOLLAR, PAY_TO, PRICE, both_chains, paid, required, told
 from tests.transport.test_job_events import events_of
@@ -186,6 +187,20 @@ async def test_what_cannot_be_served_is_refused_before_any_money_is_asked_for(
         assert (await till.router.job(answer.json()["job_id"]))["status"] == "failed"
         assert till.facilitator.count("/verify") == 0
         assert till.router.count("payments") == 0
+
+
+@both_chains
+async def test_a_job_that_nobody_trusted_can_run_is_never_stored_as_one_to_be_done_unpaid(
+    tmp_path: Path, chain: Chain
+) -> None:
+    disk = Disk()
+    async with paid(tmp_path, chain, disk=disk) as till:
+        headers = await till.payment()
+        # As if the coordinator died when it had looked up who is trusted, and had then written once.
+        disk.fail_after(2)
+        await till.post(headers, privacy_class="PRIVATE")
+        assert till.router.query("SELECT status FROM jobs") == [("failed",)]
+        disk.full = False
 
 
 async def test_free_jobs_say_nothing_of_payments(tmp_path: Path) -> None:
