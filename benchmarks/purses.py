@@ -1,7 +1,6 @@
 """Money of simulated seekers: each commit gets a payment of its own, in the header of x402 version 2.
 
-On Solana it is signed, because the coordinator checks that itself. On EVM the signature is a filler of the
-right length: the facilitator would check it, and the simulated one does not.
+All are really signed, because the coordinator checks that itself.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import httpx
 import msgspec
+from coincurve import PrivateKey
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
@@ -26,12 +26,12 @@ from benchmarks.servers import Server
 from compute_router.protocol.jobs import JobType, Tier
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payment_offer import PAYMENT_HEADER
+from compute_router.transport.payments.evm_signatures import Transfer, address_of, digest, domain_of
 from compute_router.transport.payments.solana_authorizations import token_account
 
 _TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
 _COMPUTE_BUDGET: Final = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
 _MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
-_FILLER: Final = "0x" + "5a" * 65
 
 
 class Purse(Protocol):
@@ -58,21 +58,28 @@ class EvmPurse:
     """Authorizations of EIP-3009."""
 
     def __init__(self, requirement: dict[str, Any]) -> None:
+        extra = requirement["extra"]
         self._requirement = requirement
-        self._address = "0x" + os.urandom(20).hex()
+        self._key = PrivateKey()
+        self._address = address_of(self._key.public_key)
+        self._domain = domain_of(
+            extra["name"], extra["version"], requirement["network"], requirement["asset"]
+        )
 
     def payment(self) -> dict[str, Any]:
         """See :class:`Purse`."""
         wanted, now = self._requirement, int(time.time())
-        authorization = {
-            "from": self._address,
-            "to": wanted["payTo"],
-            "value": wanted["amount"],
-            "validAfter": str(now - 600),
-            "validBefore": str(now + wanted["maxTimeoutSeconds"]),
-            "nonce": "0x" + os.urandom(32).hex(),
-        }
-        return {"authorization": authorization, "signature": _FILLER}
+        transfer = Transfer(
+            sender=self._address,
+            to=wanted["payTo"],
+            value=wanted["amount"],
+            validAfter=str(now - 600),
+            validBefore=str(now + wanted["maxTimeoutSeconds"]),
+            nonce="0x" + os.urandom(32).hex(),
+        )
+        signature = self._key.sign_recoverable(digest(transfer, self._domain), hasher=None)
+        signed = signature[:64] + bytes([27 + signature[64]])
+        return {"authorization": transfer, "signature": "0x" + signed.hex()}
 
 
 class SolanaPurse:

@@ -44,11 +44,21 @@ def signer(transfer: Transfer, domain: bytes, signature: bytes) -> str | None:
     recovery_id = _RECOVERY_IDS.get(signature[64])
     if recovery_id is None or int.from_bytes(signature[32:64], "big") > _CURVE_ORDER // 2:
         return None
-    digest = _keccak(b"\x19\x01" + domain + _struct(transfer))
+    signed = digest(transfer, domain)
     try:
-        key = PublicKey.from_signature_and_message(signature[:64] + recovery_id, digest, hasher=None)
+        key = PublicKey.from_signature_and_message(signature[:64] + recovery_id, signed, hasher=None)
     except ValueError:
         return None
+    return address_of(key)
+
+
+def digest(transfer: Transfer, domain: bytes) -> bytes:
+    """The 32 bytes that are signed. ``domain`` is that of :func:`domain_of`."""
+    return _keccak(b"\x19\x01" + domain + _struct(transfer))
+
+
+def address_of(key: PublicKey) -> str:
+    """The address of a key, in small letters."""
     return "0x" + _keccak(key.format(compressed=False)[1:])[-20:].hex()
 
 
