@@ -92,9 +92,19 @@ class SolanaChain:
         """The newest blockhash, and the last height at which it is good."""
         with self._lock:
             slot = self.slot
-            name = Hash(hashlib.sha256(f"{self._started}/{slot}".encode()).digest())
+            name = self._named(slot)
             self._issued[name] = slot
             return name, slot + BLOCKHASH_SLOTS
+
+    def newest_blockhashes(self) -> list[Hash]:
+        """The last 150, newest first, as the chain keeps them in an account of its own."""
+        with self._lock:
+            newest = self.slot
+            oldest = max(newest - BLOCKHASH_SLOTS, _FIRST_SLOT - 1)
+            return [self._named(slot) for slot in range(newest, oldest, -1)]
+
+    def _named(self, slot: int) -> Hash:
+        return Hash(hashlib.sha256(f"{self._started}/{slot}".encode()).digest())
 
     def knows(self, blockhash: Hash) -> bool:
         """Whether a transaction with this blockhash can still land."""

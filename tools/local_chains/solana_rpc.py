@@ -26,6 +26,7 @@ from tools.local_chains.solana_chain import (
 )
 
 _DEVNET_GENESIS: Final = "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG"
+_RECENT_BLOCKHASHES: Final = "SysvarRecentB1ockHashes11111111111111111111"
 _MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 _FINAL_AFTER: Final = 32  # slots
 _FEE: Final = 5_000  # lamports for each signature
@@ -93,6 +94,11 @@ class SolanaRpc:
         return self._at(_FEE * signers)
 
     def _account(self, address: str, options: dict[str, Any] | None) -> dict[str, Any] | None:
+        if address == _RECENT_BLOCKHASHES:
+            names = self._chain.newest_blockhashes()
+            entries = b"".join(bytes(name) + _FEE.to_bytes(8, "little") for name in names)
+            data = len(names).to_bytes(8, "little") + entries
+            return _shown(Account(1, data, Pubkey.default()), "base64")
         account = self._chain.account(_key(address))
         if account is None or (account.lamports == 0 and not account.data):
             return None

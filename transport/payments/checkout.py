@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
 import pykka
 
 from compute_router.actors.clock import Clock
@@ -27,6 +28,7 @@ from compute_router.protocol.errors import (
     CreditRefusedError,
     InsufficientFundsError,
     PayerInDebtError,
+    PaymentExpiredError,
     PaymentMalformedError,
     PaymentRefusedError,
     PaymentRequiredError,
@@ -44,10 +46,12 @@ from compute_router.protocol.payments import (
     NewPayment,
     Refused,
 )
-from compute_router.protocol.units import MicroUsd, UnixMs
+from compute_router.protocol.receipts import sha256_hex
+from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.storage.interface import IdempotencyKey, NewJob
 from compute_router.transport.credit_tokens import CreditTokens, commit_key_hash
 from compute_router.transport.http_types import Answer, Request
+from compute_router.transport.idempotency import HEADER as IDEMPOTENCY_HEADER
 from compute_router.transport.payments.authorizations import ReadsAuthorizations
 from compute_router.transport.payments.discovery import discovery_answer
 from compute_router.transport.payments.facilitator_answers import same_payer
@@ -56,10 +60,15 @@ from compute_router.transport.payments.presented import check_accepted, presente
 from compute_router.transport.payments.quotes import Quotes
 from compute_router.transport.payments.turns import Turns
 
+if TYPE_CHECKING:
+    from compute_router.transport.payments.blockhash_ages import KnowsAge
+
 logger = logging.getLogger(__name__)
 
 _READ_SECONDS: Final = 3.0
 _CHECKS_OF_A_PAYER: Final = 16
+_SHORTEST_LIFE: Final = DurationMs(10_000)
+"""So that there is time to settle it."""
 
 
 class EdgeFacilitator(Facilitator, Protocol):
@@ -100,6 +109,7 @@ class Checkout:
         secret: bytes,
         fee_bps: int,
         facilitator_at: str,
+        ages: KnowsAge | None = None,
     ) -> None:
         self.quotes = quotes
         self.offers = offers
@@ -113,6 +123,7 @@ class Checkout:
         self.tokens = CreditTokens(secret)
         self.fee_bps = fee_bps
         self.facilitator_at = facilitator_at
+        self._ages = ages
 
     def __repr__(self) -> str:
         """Nothing of the secret."""
@@ -169,11 +180,12 @@ class Checkout:
             commit_key_hash=None if key is None else commit_key_hash(key.key),
         )
         try:
-            mark = await self._claim(job, payment, key, offered)
+            mark = await self._claim(request, job, payment, offered)
             # The store decides, together with the job; but who asks twice need not be checked twice.
             if await ask(self._store, FindPayment(payment.payment_id)) is not None:
                 raise await self.used(request, job)
             await self._verify(payment, offered)
+            payment = await self._aged(payment, authorized.payload, offered)
             # Only now: what nobody signed must hold nobody's funds.
             await self._hold(job.job_id, payment, mark, offered)
         except BaseException:
@@ -258,11 +270,9 @@ class Checkout:
                 max(seconds, 1),
             )
 
-    async def _claim(
-        self, job: NewJob, payment: NewPayment, key: IdempotencyKey | None, offered: Offered
-    ) -> int:
+    async def _claim(self, request: Request, job: NewJob, payment: NewPayment, offered: Offered) -> int:
         """Keep a payment for this commit, before anybody else sees it; answers the mark of settlements."""
-        commit = None if key is None else f"{key.request_hash} {key.key} {job.user_id}"
+        commit = f"{job.tier.value} {sha256_hex(request.body)} {request.headers.get(IDEMPOTENCY_HEADER, '')}"
         claim = ClaimPayment(job.job_id, payment.payment_id, payment.payer, payment.amount, commit)
         mark: int | FundsRefusal = await ask(self._gate, claim)
         if isinstance(mark, int):
@@ -299,6 +309,27 @@ class Checkout:
             # Whatever a reader of a chain runs into, the job can be taken within the payer's limit.
             logger.warning("the balance of a payer could not be read: %s", type(error).__name__)
             return None
+
+    async def _aged(self, payment: NewPayment, authorized: bytes, offered: Offered) -> NewPayment:
+        """The payment, with the end that its age leaves it."""
+        if self._ages is None:
+            return payment
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                lives = await self._ages.lives(authorized)
+        except Exception as error:
+            # As with a balance: the job can be taken, and whoever signed it long ago is in debt.
+            logger.warning("the age of a payment could not be read: %s", type(error).__name__)
+            return payment
+        if lives is None:
+            return payment
+        if lives < _SHORTEST_LIFE:
+            raise PaymentExpiredError(
+                "The transaction can land for a few seconds only; sign one with a new blockhash.",
+                offered.offer,
+            )
+        expires_at = min(payment.expires_at, UnixMs(self._clock.unix_ms() + lives))
+        return msgspec.structs.replace(payment, expires_at=expires_at)
 
     async def _verify(self, payment: NewPayment, offered: Offered) -> None:
         async with self._checks.of(payment.payer):

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from nacl.signing import SigningKey
@@ -23,10 +23,14 @@ from compute_router.protocol.units import MicroUsd
 from compute_router.transport.payments.authorizations import ReadsAuthorizations
 from compute_router.transport.payments.chain_readers import open_chain_reader
 from compute_router.transport.payments.checkout import Checkout
+from compute_router.transport.payments.json_rpc import JsonRpc
 from compute_router.transport.payments.local_facilitator import LocalFacilitator
 from compute_router.transport.payments.offers import Offers
 from compute_router.transport.payments.quotes import Quotes
 from compute_router.transport.payments.remote_facilitator import RemoteFacilitator
+
+if TYPE_CHECKING:
+    from compute_router.transport.payments.blockhash_ages import BlockhashAges, KnowsAge
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +57,15 @@ class PaymentSettings(msgspec.Struct, frozen=True, kw_only=True):
 class OpenedPayments:
     """Facilitator and chain of a coordinator that is about to start."""
 
-    def __init__(self, settings: PaymentSettings, payments: Payments, facilitator: RemoteFacilitator) -> None:
+    def __init__(
+        self,
+        settings: PaymentSettings,
+        payments: Payments,
+        facilitator: RemoteFacilitator,
+        ages: BlockhashAges | None,
+    ) -> None:
         self.payments = payments
+        self._ages = ages
         self._settings = settings
         self._facilitator = facilitator
         self._watching: asyncio.Task[None] | None = None
@@ -63,7 +74,7 @@ class OpenedPayments:
         """The edge of a started system. From now on health says how the facilitator is."""
         if self._watching is None:
             self._watching = asyncio.get_running_loop().create_task(self._watch(system))
-        return make_checkout(self._settings, system, key, self._facilitator)
+        return make_checkout(self._settings, system, key, self._facilitator, self._ages)
 
     async def stop_watching(self) -> None:
         """End what :meth:`checkout` began."""
@@ -85,7 +96,11 @@ class OpenedPayments:
 
 
 def make_checkout(
-    settings: PaymentSettings, system: System, key: SigningKey, facilitator: RemoteFacilitator
+    settings: PaymentSettings,
+    system: System,
+    key: SigningKey,
+    facilitator: RemoteFacilitator,
+    ages: KnowsAge | None = None,
 ) -> Checkout:
     """The edge of a started system that is paid by its ``payments``."""
     assert system.payments is not None, "a system without payments needs no checkout"
@@ -103,6 +118,7 @@ def make_checkout(
         secret=bytes(key),
         fee_bps=settings.fee_bps,
         facilitator_at=settings.facilitator or "local",
+        ages=ages,
     )
 
 
@@ -128,11 +144,21 @@ async def open_payments(settings: PaymentSettings) -> AsyncIterator[OpenedPaymen
         reader = open_chain_reader(settings.chain, settings.rpc_url)
         stack.push_async_callback(reader.close)
         policy = PaymentPolicy(max_unsettled=settings.max_unsettled, max_losses=settings.max_losses)
-        opened = OpenedPayments(
-            settings, Payments(facilitator=facilitator, chain=reader, policy=policy), facilitator
-        )
+        ages = _blockhash_ages(settings)
+        if ages is not None:
+            stack.push_async_callback(ages.close)
+        payments = Payments(facilitator=facilitator, chain=reader, policy=policy)
+        opened = OpenedPayments(settings, payments, facilitator, ages)
         stack.push_async_callback(opened.stop_watching)
         yield opened
+
+
+def _blockhash_ages(settings: PaymentSettings) -> BlockhashAges | None:
+    if settings.chain is not Chain.SOLANA:
+        return None
+    from compute_router.transport.payments.blockhash_ages import BlockhashAges
+
+    return BlockhashAges(JsonRpc(settings.rpc_url))
 
 
 def _authorizations(chain: Chain) -> ReadsAuthorizations:

@@ -20,6 +20,7 @@ from compute_router.actors.system import Payments, System
 from compute_router.protocol.chain_addresses import evm_checksum
 from compute_router.protocol.networks import NETWORKS, Chain, Network
 from compute_router.protocol.units import DurationMs, MicroUsd
+from compute_router.transport.payments.blockhash_ages import KnowsAge
 from compute_router.transport.payments.checkout import Checkout
 from compute_router.transport.payments.opening import PaymentSettings, make_checkout
 from compute_router.transport.payments.remote_facilitator import Patience, RemoteFacilitator
@@ -51,6 +52,7 @@ class PlayTill:
     play: PlayChain
     policy: PaymentPolicy
     key: SigningKey = field(default_factory=lambda: SigningKey(b"k" * 32))
+    ages: KnowsAge | None = None
 
     @property
     def network(self) -> Network:
@@ -71,7 +73,7 @@ class PlayTill:
             max_unsettled=MicroUsd(DOLLAR),
             max_losses=MicroUsd(5 * DOLLAR),
         )
-        return make_checkout(settings, system, self.key, self.remote)
+        return make_checkout(settings, system, self.key, self.remote, self.ages)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ async def paid(
     policy: PaymentPolicy = HURRIED,
     clock: Clock | None = None,
     before: Callable[[FacilitatorServer], None] | None = None,
+    ages: KnowsAge | None = None,
     **options: Any,
 ) -> AsyncIterator[Paid]:
     """Run a paid coordinator. At the end its ledger must be balanced."""
@@ -169,7 +172,7 @@ async def paid(
             before(server)
         remote = RemoteFacilitator(server.url, chain, (clock or SystemClock()).steady_ms, IMPATIENT)
         try:
-            till = PlayTill(chain, remote, play, policy)
+            till = PlayTill(chain, remote, play, policy, ages=ages)
             async with coordinator(directory, till=till, clock=clock, **options) as router:
                 one = Paid(router, server, remote, play, seeker)
                 yield one
