@@ -10,6 +10,7 @@ from compute_router.protocol.payments import Loss
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 
 LOSSES_COUNT_FOR: Final = DurationMs(24 * 60 * 60 * 1000)
+_REMEMBERED_CLAIMS: Final = 10_000
 _REMEMBERED_SETTLEMENTS: Final = 10_000
 """More than can come while one balance is read."""
 
@@ -19,7 +20,7 @@ class _Claim:
 
     __slots__ = ("amount", "commit", "holders", "jobs", "payer")
 
-    def __init__(self, payer: str, amount: MicroUsd, commit: str | None) -> None:
+    def __init__(self, payer: str, amount: MicroUsd, commit: str) -> None:
         self.payer = payer
         self.amount = amount
         self.commit = commit
@@ -39,6 +40,7 @@ class Funds:
         self._debts: defaultdict[str, int] = defaultdict(int)
         self._claims: dict[str, _Claim] = {}
         self._claim_of: dict[str, str] = {}
+        self._past_claims: dict[str, str] = {}
         self._losses: dict[str, Loss] = {}
         self._lost_by: defaultdict[str, int] = defaultdict(int)
         self._newest_losses: deque[Loss] = deque()
@@ -63,10 +65,12 @@ class Funds:
         if self._lost_by.get(wish.payer, 0) >= self._max_unsettled:
             return FundsRefusal.PAYER_IN_DEBT
         claim = self._claims.get(wish.payment_id)
+        # Who was asked about it has seen it, and may have said no to have it for himself.
+        whose = claim.commit if claim is not None else self._past_claims.get(wish.payment_id, wish.commit)
+        if whose != wish.commit:
+            return FundsRefusal.CLAIMED
         if claim is None:
             claim = self._claims[wish.payment_id] = _Claim(wish.payer, wish.amount, wish.commit)
-        elif wish.commit is None or wish.commit != claim.commit:
-            return FundsRefusal.CLAIMED
         claim.jobs.add(wish.job_id)
         self._claim_of[wish.job_id] = wish.payment_id
         return None
@@ -112,12 +116,16 @@ class Funds:
                 self.add(claim.payer, -claim.amount)
         if not claim.jobs:
             del self._claims[payment_id]
+            self._past_claims[payment_id] = claim.commit
+            if len(self._past_claims) > _REMEMBERED_CLAIMS:
+                del self._past_claims[next(iter(self._past_claims))]
 
     def taken(self, payment_id: str) -> None:
         """A payment was stored with a job: it counts as that, whoever else came with it."""
         claim = self._claims.get(payment_id)
         for job_id in () if claim is None else tuple(claim.jobs):
             self.drop(job_id)
+        self._past_claims.pop(payment_id, None)
 
     # Payments
 

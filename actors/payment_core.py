@@ -545,8 +545,8 @@ class PaymentCore:
         problem = None
         if self._too_much_lost:
             problem = (
-                f"Paid jobs are refused, because ${self._funds.lost / 1_000_000:.6f} was lost within 24 hours "
-                "to payers whose money was gone; raise --max-losses to go on before that is older."
+                f"Paid jobs are refused, because ${self._funds.lost / 1_000_000:.6f} was lost within 24 "
+                "hours to payers whose money was gone; raise --max-losses to go on before that is older."
             )
         elif self._down:
             problem = "The facilitator does not answer; results of paid jobs wait for it."

@@ -30,15 +30,16 @@ class ClaimPayment(Message, frozen=True):
     """Ask: is this payment for this commit, which came with it? Answer: the mark of the settlements so far,
     an int, or the :class:`FundsRefusal`.
 
-    ``commit`` names the commit, so that its repetition may come with the same payment; None: it cannot be
-    repeated. The claim lasts until :class:`JobCommitted` or :class:`DropFunds` names the same job.
+    ``commit`` says what is committed, so that its repetition may come with the same payment. The claim lasts
+    until :class:`JobCommitted` or :class:`DropFunds` names the same job; and after the latter the payment is
+    still for that commit alone.
     """
 
     job_id: str
     payment_id: str
     payer: str
     amount: MicroUsd
-    commit: str | None
+    commit: str
 
 
 class FundsMark(Message, frozen=True):

@@ -30,7 +30,7 @@ def lose(shop: Shop, job_id: str, payer: str = "alice") -> None:
 
 def wants(shop: Shop, job_id: str, balance: int, payer: str = "alice") -> object:
     """A payer with a balance commits another job."""
-    claim = ClaimPayment(job_id, f"pay-{job_id}", payer, PRICE, None)
+    claim = ClaimPayment(job_id, f"pay-{job_id}", payer, PRICE, job_id)
     mark = shop.ask(claim)
     if isinstance(mark, FundsRefusal):
         return mark

@@ -86,6 +86,19 @@ async def test_who_sees_a_payment_while_it_is_checked_cannot_have_a_job_for_it(
 
 
 @both_chains
+async def test_a_facilitator_that_refuses_a_payment_cannot_have_a_job_for_it(
+    tmp_path: Path, chain: Chain
+) -> None:
+    async with paid(tmp_path, chain) as till:
+        headers = await till.payment()
+        till.facilitator.faults["/verify"] = (200, b'{"isValid": false, "invalidReason": "a lie"}')
+        assert told(await till.post(headers)) == (402, "payment_refused")
+        till.facilitator.faults.clear()
+        assert told(await till.post(headers, user_id="thief")) == (402, "payment_already_used")
+        await till.commit(headers)
+
+
+@both_chains
 async def test_a_commit_that_is_repeated_while_its_payment_is_checked_is_one_job(
     tmp_path: Path, chain: Chain
 ) -> None:
@@ -154,7 +167,7 @@ async def test_after_too_many_losses_nobody_is_asked_to_pay_and_health_says_why(
             answer = await till.post(headers)
             assert (answer.status_code, answer.json()["error"]) == (503, "payments_unavailable")
             assert 86_000 < int(answer.headers["retry-after"]) <= 86_400
-        assert any("lost within 24 hours" in problem for problem in await till.router.problems())
+        assert any("--max-losses" in problem for problem in await till.router.problems())
         # What was taken before is still answered.
         assert (await till.post(repeated)).json()["job_id"] == job_id
         assert till.play.got
