@@ -67,12 +67,22 @@ async def test_a_facilitator_that_is_down_is_told(tmp_path: Path, chain: Chain) 
     admin = admin_key(tmp_path, chain)
     async with paid(tmp_path, chain) as till:
         headers = await till.payment()
-        till.facilitator.faults["/verify"] = (500, b"{}")
+        till.facilitator.faults.update({path: (500, b"{}") for path in ("/verify", "/supported")})
         while (await health(till))["facilitator_ok"]:
             assert (await till.post(headers)).status_code == 503
         found = (await shown(till, admin))["facilitator"]
         assert (found["at"], found["breaker"]) == (till.remote.url, "open")
         assert found["retry_after_s"] >= 1
+
+
+@both_chains
+async def test_a_facilitator_that_cannot_check_one_payment_is_not_down(tmp_path: Path, chain: Chain) -> None:
+    async with paid(tmp_path, chain) as till:
+        headers = await till.payment()
+        till.facilitator.faults["/verify"] = (500, b"{}")
+        for _ in range(5):
+            assert (await till.post(headers)).status_code == 503
+        assert (await health(till))["facilitator_ok"]
 
 
 @both_chains
