@@ -38,7 +38,7 @@ def dust(scene: SolanaScene, many: int) -> None:
     transaction = VersionedTransaction.from_bytes(base64.b64decode(inner["transaction"]))
     for _ in range(many):
         name = str(Signature.from_bytes(os.urandom(64)))
-        chain.landed[name] = Landed(name, transaction, chain.slot, int(chain.now), None, [])  # type: ignore[union-attr, index, assignment, arg-type]
+        chain.landed[name] = Landed(name, transaction, chain.slot, int(chain.now), None, [])  # type: ignore[union-attr]
 
 
 async def asked_until_told(scene: SolanaScene, payment: Payment) -> tuple[object, int]:

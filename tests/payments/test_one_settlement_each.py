@@ -62,7 +62,7 @@ def carry_out_together(scene: EvmScene, inners: Sequence[dict[str, Any]]) -> str
             "gas": 5_000_000,
             "gasPrice": 60 * 10**9,
             "value": 0,
-            "data": "0x" + (code + b"\x00" + b"".join(calls)).hex(),
+            "data": code + b"\x00" + b"".join(calls),
             "chainId": 10143,
         }
     )
