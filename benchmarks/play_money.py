@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
+from solders.hash import Hash
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
@@ -29,6 +30,7 @@ from compute_router.transport.payments.evm_chain_reader import AUTHORIZATION_STA
 from compute_router.transport.payments.settling_logs import AUTHORIZATION_USED, TRANSFER
 
 FEE_PAYER: Final = "2wmVCSfPxGPjrnMMn7rchp4uaeoTqN39mXFC2zhPdri9"
+BLOCKHASH: Final = Hash.hash(b"the newest block for ever")
 _A_MILLION: Final = 1_000_000_000_000
 _BLOCK: Final = 4_000
 _PAGE: Final = 1_000
@@ -132,6 +134,9 @@ class Settlements:
             case "getTransaction":
                 found = self._transactions.get(params[0])
                 return found and {"transaction": [found, "base64"], "meta": {"err": None}, "slot": _BLOCK}
+            case "getAccountInfo":
+                newest = (1).to_bytes(8, "little") + bytes(BLOCKHASH) + bytes(8)
+                return {"value": {"data": [base64.b64encode(newest).decode(), "base64"]}}
             case "isBlockhashValid":
                 return {"value": True}
         raise BenchmarkError(f"This node knows no {method}.")

@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 import httpx
 import msgspec
 from coincurve import PrivateKey
-from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
 from solders.message import MessageV0, to_bytes_versioned
@@ -22,6 +21,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
+from benchmarks.play_money import BLOCKHASH
 from benchmarks.servers import Server
 from compute_router.protocol.jobs import JobType, Tier
 from compute_router.protocol.networks import Chain
@@ -111,7 +111,7 @@ class SolanaPurse:
     def payment(self) -> dict[str, Any]:
         """See :class:`Purse`."""
         memo = Instruction(_MEMO, os.urandom(16).hex().encode(), [])
-        message = MessageV0.try_compile(self._fee_payer, [*self._instructions, memo], [], Hash.new_unique())
+        message = MessageV0.try_compile(self._fee_payer, [*self._instructions, memo], [], BLOCKHASH)
         signature = self._keypair.sign_message(to_bytes_versioned(message))
         transaction = VersionedTransaction.populate(message, [Signature.default(), signature])
         return {"transaction": base64.b64encode(bytes(transaction)).decode()}

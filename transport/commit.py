@@ -31,9 +31,11 @@ from compute_router.protocol.errors import (
     JobsAtOnceError,
     NotFoundError,
     NoTrustedWorkerError,
+    PaymentRequiredError,
     QueueFullError,
     RequestError,
     StorageUnavailableError,
+    TooMuchUnsettledError,
     UserQueueFullError,
 )
 from compute_router.protocol.failures import FailedResult, Failure, failed_result
@@ -166,7 +168,16 @@ class CommitResource:
             return replay
         if job.privacy_class is PrivacyClass.PRIVATE:
             await self._check_trusted(job)
-        payment = await checkout.payment(request, job, key)
+        try:
+            payment = await checkout.payment(request, job, key)
+        except (PaymentRequiredError, TooMuchUnsettledError) as error:
+            # This very commit may have come twice at once, and the other may have been stored meanwhile.
+            if key is None or type(error) is PaymentRequiredError:
+                raise
+            replay = await ask(self._system.store, FindReplay(job.user_id, key))
+            if not isinstance(replay, Replay):
+                raise
+            return replay
         stored: _Stored | Replay | QuotaUsedUp | PaymentUsed | CreditUsedUp | None = None
         try:
             paid = msgspec.structs.replace(insert, payment=payment)

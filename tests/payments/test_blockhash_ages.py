@@ -80,11 +80,11 @@ def test_one_that_is_younger_than_the_list_is_looked_for_in_a_new_one(scene: Sol
 @pytest.mark.parametrize(
     ("list_of_node", "known"), [({"value": None}, None), ({"value": {"data": [""]}}, None)], ids=str
 )
-def test_where_the_chain_keeps_no_list_nobody_knows(
+def test_where_the_chain_keeps_no_list_nobody_knows_and_it_is_not_asked_for_at_every_payment(
     scene: SolanaScene, list_of_node: Any, known: int | None
 ) -> None:
     scene.local.odd["getAccountInfo"] = [list_of_node]
-    assert lives(scene, scene.signed()) == [known]
+    assert lives(scene, scene.signed(), scene.signed()) == [known, known]
 
 
 @pytest.mark.parametrize("nonsense", [None, 5, {}, {"value": 5}, {"value": {"data": [5]}}], ids=str)

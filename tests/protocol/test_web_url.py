@@ -7,7 +7,12 @@ from compute_router.protocol.web_url import is_web_url
 
 @pytest.mark.parametrize(
     "text",
-    ["http://127.0.0.1:4010", "https://node.example/v2/key?a=b#c", "http://[::1]:1", "HTTP://me:word@host:65535"],
+    [
+        "http://127.0.0.1:4010",
+        "https://node.example/v2/key?a=b#c",
+        "http://[::1]:1",
+        "HTTP://me:word@host:65535",
+    ],
 )
 def test_what_can_be_asked_is_a_web_url(text: str) -> None:
     assert is_web_url(text)

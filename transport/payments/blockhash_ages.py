@@ -29,6 +29,9 @@ _FIRST_ENTRY: Final = 8
 _ENTRY: Final = 40
 _HASH: Final = 32
 _FRESH_SECONDS: Final = 2.0
+_NO_LIST_SECONDS: Final = 60.0
+"""A node that has no list is not asked for it at every payment."""
+
 _PROCESSED: Final = {"commitment": "processed"}
 
 
@@ -51,7 +54,7 @@ class BlockhashAges:
         self._rpc = rpc
         self._now = now
         self._reading = asyncio.Lock()
-        self._read_at = -_FRESH_SECONDS
+        self._read_at = -_NO_LIST_SECONDS
         self._places: dict[str, int] = {}
 
     async def lives(self, payload: bytes) -> DurationMs | None:
@@ -64,9 +67,10 @@ class BlockhashAges:
         blockhash = str(VersionedTransaction.from_bytes(raw).message.recent_blockhash)
         asked_at = self._now()
         async with self._reading:
-            old = self._now() - self._read_at >= _FRESH_SECONDS
+            fresh = _FRESH_SECONDS if self._places else _NO_LIST_SECONDS
+            old = self._now() - self._read_at >= fresh
             # What was read after this question came is as good as reading it again.
-            if old or (blockhash not in self._places and self._read_at < asked_at):
+            if old or (self._places and blockhash not in self._places and self._read_at < asked_at):
                 await self._read()
         place = self._places.get(blockhash)
         if place is not None:

@@ -14,6 +14,8 @@ from solders.instruction import CompiledInstruction
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 
+from compute_router.protocol.errors import RequestError
+
 SIGNERS: Final = 2
 """The fee's payer, and the one whose tokens move."""
 
@@ -32,8 +34,10 @@ _FIRST_ASSERTION: Final = 2
 """Of Lighthouse's instructions: those before write to memory, and close it."""
 
 
-class UnfairError(ValueError):
+class UnfairError(RequestError):
     """A transaction asks too much of its fee's payer. ``reason`` is a code like those of x402."""
+
+    code = "unfair_transaction"
 
     def __init__(self, reason: str, sentence: str) -> None:
         super().__init__(sentence)

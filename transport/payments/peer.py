@@ -34,6 +34,8 @@ class NoAnswerError(UnavailableError):
 class TooSlowError(NoAnswerError):
     """Nothing came back in time."""
 
+    code = "too_slow"
+
 
 class Peer:
     """A server whose URL may hold an API key: no error names it.

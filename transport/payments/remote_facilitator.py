@@ -39,6 +39,8 @@ class Patience(msgspec.Struct, frozen=True):
 class _UnwellError(NoAnswerError):
     """It answers that it cannot do its work now, and why, in a sentence."""
 
+    code = "facilitator_unwell"
+
 
 class RemoteFacilitator:
     """Implements :class:`~compute_router.actors.payment_ports.Facilitator` over HTTP.

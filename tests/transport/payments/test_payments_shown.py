@@ -67,7 +67,7 @@ async def test_a_facilitator_that_is_down_is_told(tmp_path: Path, chain: Chain) 
     admin = admin_key(tmp_path, chain)
     async with paid(tmp_path, chain) as till:
         headers = await till.payment()
-        till.facilitator.faults.update({path: (500, b"{}") for path in ("/verify", "/supported")})
+        till.facilitator.faults.update(dict.fromkeys(("/verify", "/supported"), (500, b"{}")))
         while (await health(till))["facilitator_ok"]:
             assert (await till.post(headers)).status_code == 503
         found = (await shown(till, admin))["facilitator"]

@@ -159,6 +159,17 @@ async def test_a_credit_is_spent_once_however_many_try(tmp_path: Path, chain: Ch
 
 
 @both_chains
+async def test_a_commit_by_credit_that_is_sent_many_times_at_once_is_one_job(
+    tmp_path: Path, chain: Chain
+) -> None:
+    async with paid(tmp_path, chain, policy=SETTLES_AT_ONCE) as till:
+        headers = {CREDIT_HEADER: await credit(till), "Idempotency-Key": "one"}
+        answers = await asyncio.gather(*(till.post(headers) for _ in range(8)))
+        assert [answer.status_code for answer in answers] == [201] * 8
+        assert len({answer.json()["job_id"] for answer in answers}) == 1
+
+
+@both_chains
 async def test_credits_that_are_none_are_refused(tmp_path: Path, chain: Chain) -> None:
     async with paid(tmp_path, chain, policy=SETTLES_AT_ONCE) as till:
         token = await credit(till)
