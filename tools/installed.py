@@ -5,10 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import (
+    Distribution,
+    PackageNotFoundError,
+    PackagePath,
+    distribution,
+    distributions,
+)
+from typing import Any, TypeAlias
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+Noted: TypeAlias = Mapping[Any, set[str]]
 
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
 # The project itself, and what came with the environment.
@@ -19,6 +30,7 @@ def differences(lock: str) -> list[str]:
     """A line for each package that is missing, of another version, changed since, or not locked."""
     locked = dict(read_lock(lock))
     found = []
+    noted = noted_hashes(distributions())
     for name, version in locked.items():
         try:
             package = distribution(name)
@@ -27,7 +39,9 @@ def differences(lock: str) -> list[str]:
             continue
         if package.version != version:
             found.append(f"{name} is installed as {package.version} and locked as {version}")
-        found.extend(f"{name}: {path} was changed after it was installed" for path in changed_files(package))
+        found.extend(
+            f"{name}: {path} was changed after it was installed" for path in changed_files(package, noted)
+        )
     names = {canonicalize_name(package.metadata["Name"]) for package in distributions()}
     found.extend(f"{name} is installed and not locked" for name in sorted(names - set(locked) - _NOT_LOCKED))
     return found
@@ -52,17 +66,33 @@ def read_lock(lock: str) -> list[tuple[str, str]]:
     return entries
 
 
-def changed_files(package: Distribution) -> list[str]:
-    """The package's files that do not have the hash that was noted when they were installed."""
-    changed = []
+def noted_hashes(packages: Iterable[Distribution]) -> Noted:
+    """The hashes that were noted for each file when packages were installed.
+
+    They can be several, because packages may bring a file of the same name, such as ``docs/conf.py``. The
+    one that was installed last is there.
+    """
+    noted: defaultdict[Any, set[str]] = defaultdict(set)
+    for package in packages:
+        for path, digest in _noted(package):
+            noted[path.locate()].add(digest)
+    return noted
+
+
+def changed_files(package: Distribution, noted: Noted) -> list[str]:
+    """The package's files that have none of the hashes that were noted for them."""
+    return [str(path) for path, _ in _noted(package) if _digest(path) not in noted[path.locate()]]
+
+
+def _noted(package: Distribution) -> Iterator[tuple[PackagePath, str]]:
     for path in package.files or []:
-        if path.hash is None or path.hash.mode != "sha256":
-            continue
-        try:
-            digest = hashlib.sha256(path.read_binary()).digest()
-        except OSError:
-            changed.append(str(path))
-            continue
-        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != path.hash.value:
-            changed.append(str(path))
-    return changed
+        if path.hash is not None and path.hash.mode == "sha256":
+            yield path, path.hash.value
+
+
+def _digest(path: PackagePath) -> str | None:
+    try:
+        digest = hashlib.sha256(path.read_binary()).digest()
+    except OSError:
+        return None
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

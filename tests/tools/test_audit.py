@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 from tools import audit
 from tools.audit import NotAuditedError, read_report
-from tools.installed import changed_files, differences, read_lock
+from tools.installed import changed_files, differences, noted_hashes, read_lock
 from tools.lock import LOCK, ROOT, wanted
 
 HASH = "--hash=sha256:" + "0" * 64
@@ -83,18 +83,37 @@ def test_what_is_locked_and_not_so_installed_is_named() -> None:
     assert "hypothesis is installed and not locked" in found
 
 
-def test_a_file_that_was_changed_after_it_was_installed_is_named(tmp_path: Path) -> None:
-    info = tmp_path / "thing-1.0.dist-info"
+EMPTY, OF_IMPORT = (
+    "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
+    "3iq63oMsjjUKG9yYz82x4gKsR0nF_FGkqXDUFza231w",
+)
+
+
+def installed(site: Path, name: str, *record: str) -> Distribution:
+    info = site / f"{name}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
-    (info / "RECORD").write_text(
-        "thing.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\ngone.py,sha256=x,1\n"
-    )
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "RECORD").write_text("\n".join(record))
+    return Distribution.at(info)
+
+
+def test_a_file_that_was_changed_after_it_was_installed_is_named(tmp_path: Path) -> None:
+    package = installed(tmp_path, "thing", f"thing.py,sha256={EMPTY},0", "gone.py,sha256=x,1")
+    noted = noted_hashes([package])
     (tmp_path / "thing.py").write_bytes(b"")
-    package = Distribution.at(info)
-    assert changed_files(package) == ["gone.py"]
+    assert changed_files(package, noted) == ["gone.py"]
     (tmp_path / "thing.py").write_bytes(b"import os")
-    assert changed_files(package) == ["thing.py", "gone.py"]
+    assert changed_files(package, noted) == ["thing.py", "gone.py"]
+
+
+def test_a_file_that_two_packages_bring_is_that_of_either(tmp_path: Path) -> None:
+    one = installed(tmp_path, "one", f"docs/conf.py,sha256={EMPTY},0")
+    other = installed(tmp_path, "other", f"docs/conf.py,sha256={OF_IMPORT},9")
+    noted = noted_hashes([one, other])
+    (tmp_path / "docs").mkdir()
+    for content, changed in ((b"", []), (b"import os", []), (b"import re", ["docs/conf.py"])):
+        (tmp_path / "docs" / "conf.py").write_bytes(content)
+        assert changed_files(one, noted) == changed_files(other, noted) == changed
 
 
 def test_an_entry_without_version_or_hash_is_an_error() -> None:
