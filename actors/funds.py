@@ -62,7 +62,8 @@ class Funds:
 
     def claim(self, wish: ClaimPayment) -> FundsRefusal | None:
         """Keep a payment for a commit, unless another came with it first; the same commit may be repeated."""
-        if self._lost_by.get(wish.payer, 0) >= self._max_unsettled:
+        lost = self._lost_by.get(wish.payer, 0)
+        if lost and lost >= self._max_unsettled:
             return FundsRefusal.PAYER_IN_DEBT
         claim = self._claims.get(wish.payment_id)
         # Who was asked about it has seen it, and may have said no to have it for himself.
@@ -150,11 +151,12 @@ class Funds:
     # Losses
 
     def lose(self, loss: Loss) -> None:
-        """A payer did not pay for a completed job: he owes it from now on."""
+        """A completed job was not paid for; if that is its payer's fault, he owes it from now on."""
         if loss.payment_id in self._losses:
             return
         self._losses[loss.payment_id] = loss
-        self._lost_by[loss.payer] += loss.amount
+        if loss.owed:
+            self._lost_by[loss.payer] += loss.amount
         self._newest_losses.append(loss)
         self._newest_lost += loss.amount
 
@@ -163,9 +165,10 @@ class Funds:
         loss = self._losses.pop(payment_id, None)
         if loss is None:
             return False
-        self._lost_by[loss.payer] -= loss.amount
-        if not self._lost_by[loss.payer]:
-            del self._lost_by[loss.payer]
+        if loss.owed:
+            self._lost_by[loss.payer] -= loss.amount
+            if not self._lost_by[loss.payer]:
+                del self._lost_by[loss.payer]
         if loss in self._newest_losses:
             self._newest_losses.remove(loss)
             self._newest_lost -= loss.amount

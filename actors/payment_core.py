@@ -55,6 +55,7 @@ from compute_router.protocol.job_state import FINAL, JobStatus
 from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentState
 from compute_router.protocol.payments import (
     CREDIT_NETWORK,
+    EXPIRED,
     Loss,
     NewPayment,
     NotSettled,
@@ -99,7 +100,19 @@ class _Open:
     decided; ``told`` says that it was.
     """
 
-    __slots__ = ("armed", "busy", "ended", "named", "payment", "resting", "said", "told", "tries", "view")
+    __slots__ = (
+        "armed",
+        "busy",
+        "ended",
+        "named",
+        "payment",
+        "refusal",
+        "resting",
+        "said",
+        "told",
+        "tries",
+        "view",
+    )
 
     def __init__(self, payment: Payment, ended: JobStatus | None) -> None:
         self.payment = payment
@@ -107,6 +120,7 @@ class _Open:
         self.busy: _Busy | None = None
         self.said: Settled | Refused | None = None
         self.named: str | None = None
+        self.refusal: str | None = None
         self.view: JobView | None = None
         self.told = False
         self.resting = False
@@ -285,6 +299,8 @@ class PaymentCore:
         if one is None or one.busy is not _Busy.FACILITATOR:
             return
         one.busy = None
+        if isinstance(event.answer, Refused):
+            one.refusal = event.answer.reason
         if isinstance(event.answer, Unknown):
             if one.payment.state is PaymentState.SETTLING:
                 self._record(one, RecordPaymentLostTrack(one.payment.payment_id, event.answer.reason))
@@ -319,6 +335,8 @@ class PaymentCore:
             case Settled():
                 self._confirm(one, event.outcome)
             case NotSettled(reason):
+                if reason in EXPIRED and one.refusal is not None:
+                    reason = one.refusal
                 self._record(one, RecordPaymentRefused(payment.payment_id, reason, final=True))
             case Unknown() if isinstance(said, Settled) and payment.state is PaymentState.SETTLING:
                 reason = "The facilitator says that it is settled, and the chain cannot be read."
@@ -503,7 +521,7 @@ class PaymentCore:
         if payment.state is PaymentState.VOID:
             self._voids.expect_one()
             if one.completed:
-                self._funds.lose(Loss(payment.payment_id, payment.payer, payment.amount, now))
+                self._funds.lose(Loss(payment.payment_id, payment.payer, payment.amount, now, payment.reason))
                 self._losses_changed(now)
         if one.armed:
             self._out.append(CancelTimer(_timer(payment.payment_id)))
@@ -546,7 +564,7 @@ class PaymentCore:
         if self._too_much_lost:
             problem = (
                 f"Paid jobs are refused, because ${self._funds.lost / 1_000_000:.6f} was lost within 24 "
-                "hours to payers whose money was gone; raise --max-losses to go on before that is older."
+                "hours on completed jobs whose payment never came; raise --max-losses to go on before."
             )
         elif self._down:
             problem = "The facilitator does not answer; results of paid jobs wait for it."

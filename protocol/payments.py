@@ -145,13 +145,26 @@ class MoneyTotals(msgspec.Struct, frozen=True):
     oldest_settlement: UnixMs | None
 
 
+EXPIRED: Final = frozenset({"authorization_expired", "blockhash_expired"})
+"""Why a chain says that an authorization was not carried out when there was just no time left for it."""
+
+
 class Loss(msgspec.Struct, frozen=True):
-    """A payment that never came though its job was completed. Its payer owes it, and ``at`` is since when."""
+    """A payment that never came though its job was completed, since when, and why.
+
+    Its payer owes it, unless it only expired: nobody came to take the money in time, and that was not he.
+    """
 
     payment_id: str
     payer: str
     amount: MicroUsd
     at: UnixMs
+    reason: str | None = None
+
+    @property
+    def owed(self) -> bool:
+        """Whether it is the payer's debt."""
+        return self.reason not in EXPIRED
 
 
 class PayoutAddress(msgspec.Struct, frozen=True):

@@ -105,7 +105,7 @@ NOTE_LOSS: Final = "UPDATE payments SET lost_at_ms = ?2 WHERE payment_id = ?1"
 
 # Everything that is lost. Read once, at the start.
 LOSSES: Final = """
-SELECT payment_id, payer, amount, lost_at_ms FROM payments INDEXED BY payments_lost
+SELECT payment_id, payer, amount, lost_at_ms, reason FROM payments INDEXED BY payments_lost
 WHERE lost_at_ms IS NOT NULL ORDER BY lost_at_ms, rowid
 """
 

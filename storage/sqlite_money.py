@@ -97,8 +97,8 @@ class SqliteMoney(MoneyStore):
 
     def losses(self) -> tuple[Loss, ...]:
         return tuple(
-            Loss(payment_id, payer, MicroUsd(amount), UnixMs(at))
-            for payment_id, payer, amount, at in self._session.rows(queries.LOSSES)
+            Loss(payment_id, payer, MicroUsd(amount), UnixMs(at), reason)
+            for payment_id, payer, amount, at, reason in self._session.rows(queries.LOSSES)
         )
 
     def name_settlement(self, job_id: str, transaction_ref: str) -> bool:

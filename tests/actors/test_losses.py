@@ -10,7 +10,8 @@ from compute_router.actors.messages.payment_gate import (
     HoldFunds,
 )
 from compute_router.actors.payment_policy import PaymentPolicy
-from compute_router.protocol.payments import Refused
+from compute_router.protocol.payment_state import PaymentState
+from compute_router.protocol.payments import Refused, Unknown
 from compute_router.protocol.units import MicroUsd
 from tests.actors.payments import SECOND, problem
 from tests.fakes.paying import PRICE, Shop
@@ -52,6 +53,43 @@ def test_a_payer_whose_losses_reach_the_limit_is_refused_whatever_he_has() -> No
     lose(shop, "two")
     assert wants(shop, "again", 10 * PRICE) is IN_DEBT
     assert wants(shop, "another", PRICE, payer="bob") is None
+
+
+def expire(shop: Shop, job_id: str, later: Refused | None = None) -> None:
+    """A job is completed, its settlement gets no answer or a ``later`` one, and its authorization ends."""
+    shop.commit(job_id, lives=60 * SECOND)
+    shop.complete(job_id)
+    shop.settle_down()
+    shop.facilitator_says(Unknown("status 503"))
+    if later is not None:
+        shop.pass_time(2 * SECOND)
+        shop.chain_says()
+        shop.facilitator_says(later)
+    shop.clock.advance(60 * SECOND)
+    while shop.state(job_id) is PaymentState.UNKNOWN:
+        shop.pass_time(SECOND)
+        while shop.executor.readings:
+            shop.chain_says()
+
+
+def test_what_expired_while_nobody_came_for_it_is_a_loss_and_nobodys_debt() -> None:
+    shop = Shop(PaymentPolicy(max_unsettled=PRICE, max_losses=PRICE))
+    expire(shop, "job")
+    assert wants(shop, "next", PRICE) is None
+    assert shop.ask(CheckLosses()) is not None
+    shop.crash()
+    assert wants(shop, "after", PRICE) is None
+    assert shop.ask(CheckLosses()) is not None
+
+
+def test_what_was_refused_before_it_expired_is_a_debt() -> None:
+    shop = Shop(PaymentPolicy(max_unsettled=PRICE))
+    expire(shop, "job", Refused("insufficient_funds"))
+    assert wants(shop, "next", 9 * PRICE) is IN_DEBT
+
+
+def test_who_lost_nothing_is_not_in_debt_however_low_the_limit_is() -> None:
+    assert wants(Shop(PaymentPolicy(max_unsettled=MicroUsd(0))), "job", PRICE) is None
 
 
 def test_a_restart_forgets_no_debt() -> None:

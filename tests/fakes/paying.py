@@ -85,7 +85,7 @@ class PlayChain:
         if payment.payment_id in self.moved:
             return Settled(self.moved[payment.payment_id])
         if self._clock.unix_ms() >= payment.expires_at:
-            return NotSettled("the authorization has expired")
+            return NotSettled("authorization_expired")
         return StillOpen()
 
 

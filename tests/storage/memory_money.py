@@ -136,7 +136,9 @@ class MemoryMoney(MoneyStore):
     def losses(self) -> tuple[Loss, ...]:
         lost_at = self._book().lost_at
         found = [(lost_at.get(one.payment_id), one) for one in self._book().payments.values()]
-        lost = [Loss(one.payment_id, one.payer, one.amount, at) for at, one in found if at is not None]
+        lost = [
+            Loss(one.payment_id, one.payer, one.amount, at, one.reason) for at, one in found if at is not None
+        ]
         return tuple(sorted(lost, key=lambda loss: loss.at))
 
     def open_payments(self) -> tuple[tuple[Payment, JobStatus], ...]:

@@ -23,6 +23,7 @@ class Breaker:
         self._failures = 0
         self._pause = 0
         self._closed_from: int = 0
+        self._trying = False
 
     @property
     def wait_ms(self) -> int:
@@ -35,20 +36,25 @@ class Breaker:
             return False
         if self._pause:
             self._closed_from = self._now() + self._pause
+            self._trying = True
         return True
 
     def succeeded(self) -> None:
         """A call was answered."""
         self._failures = self._pause = self._closed_from = 0
+        self._trying = False
 
     def failed(self) -> None:
-        """A call was not answered."""
+        """A call was not answered. What was asked before the pause says nothing new."""
+        if self.wait_ms and not self._trying:
+            return
         self._failures += 1
         if self._failures >= _FAILURES:
             self.trip()
 
     def trip(self) -> None:
         """Open at once: it is known that nobody answers."""
+        self._trying = False
         self._failures = max(self._failures, _FAILURES)
         self._pause = min(max(self._pause * 2, _FIRST_PAUSE_MS), _LONGEST_PAUSE_MS)
         self._closed_from = self._now() + self._pause

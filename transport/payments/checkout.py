@@ -66,6 +66,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _READ_SECONDS: Final = 3.0
+_BALANCE_READS: Final = 8
+"""How often a balance is read anew because other payments of its owner were settled meanwhile."""
+
 _CHECKS_OF_A_PAYER: Final = 16
 _SHORTEST_LIFE: Final = DurationMs(10_000)
 """So that there is time to settle it."""
@@ -265,7 +268,7 @@ class Checkout:
         if until is not None:
             seconds = -(-(until - self._clock.unix_ms()) // 1000)
             raise PaymentsUnavailableError(
-                "Too much was lost here within a day to payers whose money was gone; paid jobs are taken "
+                "Too much was lost here within a day on jobs whose payment never came; paid jobs are taken "
                 "again when that is older.",
                 max(seconds, 1),
             )
@@ -288,7 +291,9 @@ class Checkout:
     async def _hold(self, job_id: str, payment: NewPayment, mark: int, offered: Offered) -> None:
         held = HoldFunds(job_id, await self._balance(payment.payer), mark)
         refusal: FundsRefusal | None = await ask(self._gate, held)
-        if refusal is FundsRefusal.BALANCE_IS_OLD:
+        for _ in range(_BALANCE_READS):
+            if refusal is not FundsRefusal.BALANCE_IS_OLD:
+                break
             mark = await ask(self._gate, FundsMark())
             held = HoldFunds(job_id, await self._balance(payment.payer), mark)
             refusal = await ask(self._gate, held)

@@ -52,3 +52,14 @@ def test_pauses_double_up_to_half_a_minute(breaker: Breaker, clock: FakeClock) -
         pauses.append(breaker.wait_ms)
         clock.advance(breaker.wait_ms)
     assert pauses == [1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]
+
+
+def test_calls_from_before_the_pause_do_not_lengthen_it(breaker: Breaker, clock: FakeClock) -> None:
+    for _ in range(20):
+        breaker.failed()
+    assert breaker.wait_ms == 1000
+    clock.advance(1000)
+    assert breaker.take_turn()
+    for _ in range(20):
+        breaker.failed()
+    assert breaker.wait_ms == 2000
