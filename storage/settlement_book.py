@@ -150,6 +150,14 @@ class SettlementBook:
             (payment_key,),
         )
 
+    def forget_failed(self, payment_key: str) -> None:
+        """Drop a transaction that failed on the chain, so that another may take its place.
+
+        Raises:
+            StorageUnavailableError: nothing was changed.
+        """
+        self._row("DELETE FROM settlements WHERE payment_key = ? AND settled = 0", (payment_key,))
+
     def record_signed(self, payment_key: str, transaction: SentTransaction) -> None:
         """Keep a transaction that is about to be sent.
 

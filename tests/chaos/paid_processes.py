@@ -187,18 +187,22 @@ class PaidRun(ProcessRun):
         self._node_heals_at = 0
         self.money.heal()
 
+    def _payouts_failed(self) -> bool:
+        return self.payouts is None or self.payouts.returncode != 0
+
     async def _settle_all(self) -> None:
         """Everybody spends credits, is paid, and what can happen no more is given up."""
         await self._until(self._no_payout_runs, "the payout program does not end")
         # A worker with an open payout of an earlier run is paid the rest by the next one.
         runs = 0
-        while runs < _PAYOUT_RUNS and (not runs or self._count(_OWED)):
+        # One that finds a transfer of an earlier run failed says so by its exit code.
+        while runs < _PAYOUT_RUNS and (not runs or self._count(_OWED) or self._payouts_failed()):
             runs += 1
             await self._start_payouts(seconds=4)
             await self._until(self._no_payout_runs, "the payout program does not end")
         self.journal.money(
             MoneyPromise.DECIDED,
-            self.payouts is not None and self.payouts.returncode == 0,
+            not self._payouts_failed(),
             f"{runs} runs of the payout program cannot bring all to an end.",
         )
         self.money.outlive_authorizations()

@@ -131,8 +131,21 @@ def test_a_transaction_that_fails_on_chain_is_a_failure(scene: Scene) -> None:
     with scene.facilitator() as facilitator:
         ended = facilitator.settle(scene.body(inner))
         assert (ended.success, ended.error_reason) == (False, "transaction_failed")
-        assert facilitator.settle(scene.body(inner)) == ended
-    assert scene.paid == 0
+        assert scene.paid == 0
+        # On Solana the same transaction fails for good; on EVM another carries out the same authorization.
+        anew = facilitator.settle(scene.body(inner)).success
+        assert anew is isinstance(scene, EvmScene)
+        assert scene.paid == PRICE * anew
+
+
+def test_a_settlement_that_fails_on_chain_again_and_again_is_given_up(on_evm: EvmScene) -> None:
+    inner = on_evm.signed()
+    on_evm.local.faults.revert_transactions = 9
+    with on_evm.facilitator() as facilitator:
+        ended = [facilitator.settle(on_evm.body(inner)) for _ in range(6)]
+    assert {(each.success, each.error_reason) for each in ended} == {(False, "transaction_failed")}
+    assert on_evm.local.faults.revert_transactions == 6
+    assert on_evm.paid == 0
 
 
 def test_a_refused_broadcast_sends_nothing_and_leaves_no_gap_behind(scene: Scene) -> None:

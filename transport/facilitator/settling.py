@@ -26,6 +26,8 @@ from compute_router.transport.facilitator.bodies import Question
 logger = logging.getLogger(__name__)
 
 _CHECK_SECONDS: Final = 5.0
+_FAILURES: Final = 3
+"""So often a settlement may fail on the chain, which costs gas, before it is given up."""
 """One check may keep its thread for so long. Whoever asks has given up by then."""
 
 PENDING: Final = "settlement_pending"
@@ -100,6 +102,7 @@ class Settling:
         self._chain = chain
         self._book = book
         self._locks = _KeyedLocks()
+        self._failures: Counter[str] = Counter()
 
     def verify(self, question: Question) -> Checked:
         """Whether a payment could be settled now.
@@ -122,7 +125,7 @@ class Settling:
         """
         with self._locks.holding(question.key):
             known = self._book.outcome(question.key)
-            if known is not None and not self._was_taken_back(question.key):
+            if known is not None and not self._is_worth_another(question.key, known):
                 return _ended(question, known)
             attempt = Attempt(self._book, question.key)
             with working_on(attempt):
@@ -133,11 +136,22 @@ class Settling:
                 return Ended(False, attempt.sent.transaction_ref, question.network, error_reason=PENDING)
             if outcome.transaction_ref:
                 self._book.record_outcome(question.key, outcome)
+                if not outcome.settled:
+                    self._failures[question.key] += 1
         if outcome.settled:
             logger.info("settled %s by %s", question.requirements.amount, outcome.transaction_ref)
         else:
             logger.info("refused to settle: %s %s", outcome.reason, outcome.transaction_ref)
         return _ended(question, outcome)
+
+    def _is_worth_another(self, payment_key: str, known: Outcome) -> bool:
+        """Whether another transaction may settle what has an outcome. The library tries it out first."""
+        if known.settled:
+            return self._was_taken_back(payment_key)
+        if self._failures[payment_key] >= _FAILURES:
+            return False
+        self._book.forget_failed(payment_key)
+        return True
 
     def _was_taken_back(self, payment_key: str) -> bool:
         """Whether a settlement that was seen is on the chain no more; it is then under way again."""
