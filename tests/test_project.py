@@ -110,9 +110,11 @@ def test_nothing_imports_the_script_that_wires_the_coordinator() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sources(*COORDINATOR_PACKAGES), ids=lambda path: f"{path.parent.name}-{path.stem}"
+    "path",
+    [path for path in sources(*COORDINATOR_PACKAGES) if path.name != "__main__.py"],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
-def test_the_coordinators_packages_never_read_the_environment(path: Path) -> None:
+def test_only_programs_read_the_environment(path: Path) -> None:
     names = {
         node.attr for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)
     }
@@ -126,6 +128,17 @@ def test_the_readme_documents_every_flag(command: list[str]) -> None:
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", help_text(*command))) - {"--help"}
     assert flags
     assert not {flag for flag in flags if not re.search(rf"{flag}(?![\w-])", readme)}
+
+
+def test_the_facilitators_document_names_its_every_flag_with_its_variable() -> None:
+    document = (ROOT / "docs" / "facilitator.md").read_text("utf-8")
+    told = help_text("-m", "compute_router.transport.facilitator")
+    variables = set(re.findall(r"COMPUTE_ROUTER_FACILITATOR_([A-Z_]+)", told))
+    assert variables >= {"CHAIN", "KEY", "PAY_TO"}
+    rows = [line for line in document.splitlines() if line.startswith("| `--")]
+    for variable in variables:
+        flag = "--" + variable.lower().replace("_", "-")
+        assert [row for row in rows if f"`{flag}`" in row and f"`{variable}`" in row], flag
 
 
 def test_the_readme_documents_every_environment_variable() -> None:

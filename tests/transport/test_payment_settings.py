@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from compute_router.actors.payment_gate import PaymentMode
-from run_coordinator import Settings, read_settings
+from compute_router.transport.coordinator_settings import Settings, read_settings
 
 ADDRESS: Final = "0x534b2f3A21130d7a60830c2Df862319e593943A3"
 OTHER_ADDRESS: Final = "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"
