@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from enum import Enum
 from typing import Final
 
 import msgspec
 
+from compute_router.actors.facilitator_breaker import FacilitatorBreaker
 from compute_router.actors.funds import Funds
 from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.edge import PublishJob
 from compute_router.actors.messages.matcher import Cancel
 from compute_router.actors.messages.payment_gate import (
-    AskHealth,
     AskOutcome,
     AskSettle,
     ClaimPayment,
@@ -49,6 +48,7 @@ from compute_router.actors.messages.payment_steps import (
     VoidsLoaded,
 )
 from compute_router.actors.messages.timers import CancelTimer, SetTimer
+from compute_router.actors.open_payment import Busy, OpenPayment, is_newer
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.actors.void_payments import VoidPayments
 from compute_router.protocol.job_state import FINAL, JobStatus
@@ -71,71 +71,7 @@ from compute_router.storage.interface import JobView
 
 logger = logging.getLogger(__name__)
 
-_PROBE: Final = "facilitator"
 _LOSSES: Final = "losses"
-# A payment only moves on, so of two reports the one that is further on is the newer.
-_PROGRESS: Final = {
-    PaymentState.RESERVED: 0,
-    PaymentState.SETTLING: 1,
-    PaymentState.UNKNOWN: 2,
-    PaymentState.VOID: 3,
-    PaymentState.SETTLED: 4,
-    PaymentState.CREDITED: 5,
-}
-
-
-class _Busy(Enum):
-    """Who must answer before anything else can be decided about a payment."""
-
-    STORE = "store"
-    FACILITATOR = "facilitator"
-    CHAIN = "chain"
-
-
-class _Open:
-    """A payment that is not at its end. ``ended`` is how its job ended, None while it has not.
-
-    ``said`` is the facilitator's answer while the chain is asked about it, and ``named`` the transaction that
-    it named last. ``view`` is kept only of a job without a result, which may be told before its payment is
-    decided; ``told`` says that it was.
-    """
-
-    __slots__ = (
-        "armed",
-        "busy",
-        "ended",
-        "named",
-        "payment",
-        "refusal",
-        "resting",
-        "said",
-        "told",
-        "tries",
-        "view",
-    )
-
-    def __init__(self, payment: Payment, ended: JobStatus | None) -> None:
-        self.payment = payment
-        self.ended = ended
-        self.busy: _Busy | None = None
-        self.said: Settled | Refused | None = None
-        self.named: str | None = None
-        self.refusal: str | None = None
-        self.view: JobView | None = None
-        self.told = False
-        self.resting = False
-        self.armed = False
-        self.tries = 0
-
-    @property
-    def completed(self) -> bool:
-        """Whether there is a result to be paid for."""
-        return self.ended is JobStatus.COMPLETED
-
-    @property
-    def failed(self) -> bool:
-        """Whether there never will be a result."""
-        return self.ended is not None and not self.completed
 
 
 class PaymentCore:
@@ -144,15 +80,12 @@ class PaymentCore:
     def __init__(self, policy: PaymentPolicy) -> None:
         self._policy = policy
         self._funds = Funds(policy.max_unsettled, policy.max_losses)
-        self._open: dict[str, _Open] = {}
-        self._by_job: dict[str, _Open] = {}
-        self._failures = 0
+        self._open: dict[str, OpenPayment] = {}
+        self._by_job: dict[str, OpenPayment] = {}
+        self._breaker = FacilitatorBreaker(policy, self._tell_others)
         self._unread = 0
-        self._down = False
         self._too_much_lost = False
-        self._probes = 0
         self._problem: str | None = None
-        self._waits_for_facilitator: set[str] = set()
         self._on_idle: list[Callable[[], None]] = []
         self._out: list[Message] = []
         self._voids = VoidPayments(policy, self._tell_others)
@@ -208,10 +141,10 @@ class PaymentCore:
         """Have ``on_idle`` called as soon as no settlement is under way or due."""
         self._on_idle.append(on_idle)
 
-    def _under_way(self, one: _Open) -> bool:
+    def _under_way(self, one: OpenPayment) -> bool:
         if one.payment.state is PaymentState.RESERVED and one.completed:
-            return not self._down
-        return one.busy in (_Busy.STORE, _Busy.FACILITATOR) or one.payment.state is PaymentState.SETTLING
+            return not self._breaker.is_open
+        return one.busy in (Busy.STORE, Busy.FACILITATOR) or one.payment.state is PaymentState.SETTLING
 
     # Jobs come and end
 
@@ -294,9 +227,13 @@ class PaymentCore:
 
     def settle_answered(self, event: SettleAnswered, now: UnixMs) -> None:
         """What the facilitator said. Only the first answer to a question counts."""
-        self._note_answer(event.answer, now)
+        if isinstance(event.answer, Unknown):
+            self._breaker.was_silent()
+            self._report()
+        else:
+            self._wake_all(self._breaker.answered(), now)
         one = self._open.get(event.payment_id)
-        if one is None or one.busy is not _Busy.FACILITATOR:
+        if one is None or one.busy is not Busy.FACILITATOR:
             return
         one.busy = None
         if isinstance(event.answer, Refused):
@@ -326,7 +263,7 @@ class PaymentCore:
         self._unread = self._unread + 1 if unread else 0
         self._report()
         one = self._open.get(event.payment_id)
-        if one is None or one.busy is not _Busy.CHAIN:
+        if one is None or one.busy is not Busy.CHAIN:
             return
         one.busy = None
         said, one.said = one.said, None
@@ -350,7 +287,9 @@ class PaymentCore:
             case _ if payment.state is PaymentState.SETTLING:
                 reason = "The facilitator says that it is settled, but the chain does not show it."
                 self._record(one, RecordPaymentLostTrack(payment.payment_id, reason))
-            case StillOpen() if self._wants_money(one, now) and not self._down and now < payment.expires_at:
+            case StillOpen() if (
+                self._wants_money(one, now) and not self._breaker.is_open and now < payment.expires_at
+            ):
                 # The chain cannot carry out one authorization twice, so asking for it again is safe.
                 self._ask_settle(one)
             case _:
@@ -358,17 +297,11 @@ class PaymentCore:
 
     def probed(self, event: FacilitatorProbed, now: UnixMs) -> None:
         """How the facilitator is, after it was down."""
-        if not self._down:
-            return
-        if event.problem is None:
-            self._is_up(now)
-        else:
-            self._probe_later()
+        self._wake_all(self._breaker.probed(event.problem), now)
 
     def probe_due(self, event: ProbeDue, now: UnixMs) -> None:
         """See whether the facilitator is back."""
-        if self._down:
-            self._out.append(AskHealth())
+        self._breaker.probe_due()
 
     # What was given up, and what was lost
 
@@ -408,7 +341,7 @@ class PaymentCore:
 
     # One payment
 
-    def _decide(self, one: _Open, now: UnixMs) -> None:
+    def _decide(self, one: OpenPayment, now: UnixMs) -> None:
         if one.busy is not None or one.resting:
             return
         payment_id = one.payment.payment_id
@@ -417,9 +350,9 @@ class PaymentCore:
                 self._record(one, RecordPaymentReleased(payment_id))
             case PaymentState.RESERVED if not self._wants_money(one, now):
                 self._nap(one, DurationMs(one.payment.expires_at - self._policy.early - now))
-            case PaymentState.RESERVED if self._down and now < one.payment.expires_at:
+            case PaymentState.RESERVED if self._breaker.is_open and now < one.payment.expires_at:
                 # While nothing was asked, nothing is in doubt.
-                self._waits_for_facilitator.add(payment_id)
+                self._breaker.wait(payment_id)
                 self._nap(one, DurationMs(one.payment.expires_at - now))
             case PaymentState.RESERVED:
                 self._record(one, RecordPaymentAsked(payment_id))
@@ -434,57 +367,65 @@ class PaymentCore:
                 # Only the end of the job is missing.
                 pass
 
-    def _wants_money(self, one: _Open, now: UnixMs) -> bool:
+    def _wants_money(self, one: OpenPayment, now: UnixMs) -> bool:
         if one.ended is not None:
             return one.completed
         return now >= one.payment.expires_at - self._policy.early
 
-    def _is_over(self, one: _Open) -> bool:
+    def _may_be_asked_for(self, one: OpenPayment, now: UnixMs) -> bool:
+        return self._wants_money(one, now) and not self._breaker.is_open and now < one.payment.expires_at
+
+    def _is_over(self, one: OpenPayment) -> bool:
         """Whether both the job and its payment are at their end."""
         state = one.payment.state
         if state is PaymentState.SETTLED:
             return one.completed
         return one.ended is not None and state not in OPEN_PAYMENTS
 
-    def _record(self, one: _Open, request: Message) -> None:
-        one.busy = _Busy.STORE
+    def _record(self, one: OpenPayment, request: Message) -> None:
+        one.busy = Busy.STORE
         self._out.append(request)
 
-    def _confirm(self, one: _Open, settled: Settled) -> None:
+    def _confirm(self, one: OpenPayment, settled: Settled) -> None:
         self._record(one, RecordPaymentConfirmed(one.payment.payment_id, settled.transaction_ref))
 
-    def _ask_settle(self, one: _Open) -> None:
-        one.busy = _Busy.FACILITATOR
+    def _ask_settle(self, one: OpenPayment) -> None:
+        one.busy = Busy.FACILITATOR
         self._out.append(AskSettle(one.payment))
 
-    def _ask_outcome(self, one: _Open) -> None:
-        one.busy = _Busy.CHAIN
+    def _ask_outcome(self, one: OpenPayment) -> None:
+        one.busy = Busy.CHAIN
         self._out.append(AskOutcome(msgspec.structs.replace(one.payment, transaction_ref=one.named)))
 
-    def _rest(self, one: _Open) -> None:
+    def _rest(self, one: OpenPayment) -> None:
         """Leave a payment alone for a while, longer each time."""
         one.resting = True
         self._arm(one, self._policy.backoff(one.tries))
         one.tries += 1
 
-    def _nap(self, one: _Open, wait: DurationMs) -> None:
+    def _nap(self, one: OpenPayment, wait: DurationMs) -> None:
         self._arm(one, DurationMs(max(1, min(wait, self._policy.max_nap))))
 
-    def _wake(self, one: _Open, now: UnixMs) -> None:
+    def _wake_all(self, payment_ids: list[str], now: UnixMs) -> None:
+        self._report()
+        for payment_id in payment_ids:
+            self._wake(self._open[payment_id], now)
+
+    def _wake(self, one: OpenPayment, now: UnixMs) -> None:
         one.resting = False
         self._decide(one, now)
 
-    def _arm(self, one: _Open, delay: DurationMs) -> None:
+    def _arm(self, one: OpenPayment, delay: DurationMs) -> None:
         one.armed = True
         payment_id = one.payment.payment_id
         self._out.append(SetTimer(_timer(payment_id), delay, PaymentDue(payment_id)))
 
-    def _tell_a_failure(self, one: _Open) -> None:
+    def _tell_a_failure(self, one: OpenPayment) -> None:
         """Tell the end of a job without a result when it may take long until its payment is decided."""
         if one.payment.state is PaymentState.UNKNOWN and one.view is not None:
             self._tell(one, one.view)
 
-    def _tell(self, one: _Open, view: JobView) -> None:
+    def _tell(self, one: OpenPayment, view: JobView) -> None:
         if one.told:
             return
         one.told = True
@@ -493,17 +434,17 @@ class PaymentCore:
             view = msgspec.structs.replace(view, payment=payment.view())
         self._out.append(PublishJob(view))
 
-    def _add(self, payment: Payment, ended: JobStatus | None) -> _Open:
-        one = _Open(payment, ended)
+    def _add(self, payment: Payment, ended: JobStatus | None) -> OpenPayment:
+        one = OpenPayment(payment, ended)
         self._open[payment.payment_id] = self._by_job[payment.job_id] = one
         if payment.state in OPEN_PAYMENTS:
             self._funds.add(payment.payer, payment.amount)
         return one
 
-    def _adopt(self, one: _Open, news: PaymentView) -> None:
+    def _adopt(self, one: OpenPayment, news: PaymentView) -> None:
         """Take over how a payment stands in the store; news that is older than ours is passed over."""
         before = one.payment
-        if _PROGRESS[news.state] <= _PROGRESS[before.state]:
+        if not is_newer(news.state, before.state):
             return
         if before.state in OPEN_PAYMENTS and news.state not in OPEN_PAYMENTS:
             if news.state is PaymentState.VOID:
@@ -516,7 +457,7 @@ class PaymentCore:
         if news.state is PaymentState.VOID and one.completed:
             logger.warning("the payment of completed job %s was refused: %s", before.job_id, news.reason)
 
-    def _forget(self, one: _Open, now: UnixMs) -> None:
+    def _forget(self, one: OpenPayment, now: UnixMs) -> None:
         payment = one.payment
         if payment.state is PaymentState.VOID:
             self._voids.expect_one()
@@ -527,37 +468,12 @@ class PaymentCore:
             self._out.append(CancelTimer(_timer(payment.payment_id)))
         if payment.state in OPEN_PAYMENTS:
             self._funds.add(payment.payer, -payment.amount)
-        self._waits_for_facilitator.discard(payment.payment_id)
+        self._breaker.forget(payment.payment_id)
         del self._open[payment.payment_id]
         del self._by_job[payment.job_id]
         self._report()
 
-    # The facilitator's health
-
-    def _note_answer(self, answer: Settled | Refused | Unknown, now: UnixMs) -> None:
-        if not isinstance(answer, Unknown):
-            self._failures = 0
-            if self._down:
-                self._is_up(now)
-            return
-        self._failures += 1
-        if not self._down and self._failures >= self._policy.failures_until_down:
-            self._down = True
-            self._probes = 0
-            self._report()
-            self._probe_later()
-
-    def _is_up(self, now: UnixMs) -> None:
-        self._down = False
-        self._failures = 0
-        self._report()
-        waiting, self._waits_for_facilitator = self._waits_for_facilitator, set()
-        for payment_id in sorted(waiting):
-            self._wake(self._open[payment_id], now)
-
-    def _probe_later(self) -> None:
-        self._out.append(SetTimer(_PROBE, self._policy.backoff(self._probes), ProbeDue()))
-        self._probes += 1
+    # What the operator is told
 
     def _report(self) -> None:
         problem = None
@@ -566,7 +482,7 @@ class PaymentCore:
                 f"Paid jobs are refused, because ${self._funds.lost / 1_000_000:.6f} was lost within 24 "
                 "hours on completed jobs whose payment never came; raise --max-losses to go on before."
             )
-        elif self._down:
+        elif self._breaker.is_open:
             problem = "The facilitator does not answer; results of paid jobs wait for it."
         elif self._open and self._unread >= self._policy.failures_until_down:
             problem = "The chain cannot be read; payments in doubt wait for it."
