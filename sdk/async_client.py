@@ -56,10 +56,30 @@ T = TypeVar("T")
 class AsyncComputeRouter:
     """Runs jobs on the network from asyncio code. Tasks of one event loop may share one client.
 
-    Arguments are those of :class:`compute_router.sdk.ComputeRouter`.
+    Args:
+        base_url: address of the coordinator; else ``COMPUTE_ROUTER_URL``, else the chain's local address.
+        chain: ``"solana"`` or ``"monad"``. When given, a coordinator of another network is refused.
+        user_id: for whom jobs run; else ``COMPUTE_ROUTER_USER_ID``. PRIVATE jobs and pairings need one.
+        api_key: for a coordinator that wants one; else ``COMPUTE_ROUTER_API_KEY``. It is sent to the
+            coordinator only, and never shown. An empty text means none, whatever the environment says.
+        trust_file: where the user's token and the pinned worker keys are kept; else
+            ``COMPUTE_ROUTER_TRUST_FILE``, else ``~/.config/compute-router/trust.json``.
+        wallet: what jobs are paid from where they cost money: a :class:`Wallet`, or the file of one; else
+            ``COMPUTE_ROUTER_WALLET``, a file, or ``COMPUTE_ROUTER_WALLET_KEY``, a key. An empty text means
+            none. Credits of earlier jobs are spent first, and without a wallet too.
+        spending: the most that one job may cost ($0.05 unless given), and that this client signs for ($1).
+        before_payment: asked before each payment, on another thread than an event loop's; anything but True
+            refuses.
+        request_timeout_s: how long one request may go without an answer, long polls aside.
+        require_verified: raise a ReceiptError in place of results whose receipt does not verify.
+        fallback: where PUBLIC inference goes that the network could not serve.
+        longest_wait_s: longest single long poll; 0 polls twice a second from the start.
+        transport: httpx transport in place of the network.
+        clock, sleep, jitter: time in seconds and random fractions, replaceable in tests.
 
     Raises:
         InvalidArgumentError: a setting cannot be used.
+        WalletError: the wallet cannot be used.
     """
 
     def __init__(
@@ -178,6 +198,12 @@ class AsyncComputeRouter:
                 may have the job.
             CoordinatorFailedError: it could not serve in time.
             IdempotencyConflictError: the key was used for another job.
+            PaymentRequiredError: the job costs money, and there is no wallet, or none of that chain.
+            PriceMismatchError: it costs more than was quoted.
+            UnacceptableOfferError: the coordinator wants another payment than this client makes.
+            SpendingCapError: it costs more than ``spending`` allows.
+            PaymentRefusedError: the coordinator did not take the payment, or ``before_payment`` said no.
+            WalletError: the wallet cannot sign, or the file of credits cannot be used.
             RequestError: an argument or the job was refused.
             ReceiptError: with ``require_verified``, or of a sealed job, the receipt proves nothing.
             UnexpectedAnswerError: an answer had a shape that the protocol does not have.
