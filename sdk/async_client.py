@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar, Unpack, overload
+from typing import Literal, Self, TypeVar, Unpack, cast, overload
 
 import httpx
 
@@ -18,7 +16,7 @@ from compute_router.protocol.jobs import Policy, PrivacyClass
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payout_api import EarningsAnswer
 from compute_router.protocol.units import MicroUsd
-from compute_router.sdk import http
+from compute_router.sdk import async_io, http
 from compute_router.sdk.answers import Quote, ReceiptDocument
 from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.core import ClientCore
@@ -46,7 +44,7 @@ from compute_router.sdk.sealing import JobHandle
 from compute_router.sdk.settings import resolve_settings
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.spending import BeforePayment, Spending, SpendingCaps
-from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow_async
+from compute_router.sdk.steps import Call, Flow, Local, Reply, Step, Target
 from compute_router.sdk.trust_file import TrustFile, open_trust_file
 from compute_router.sdk.wallet import Wallet, open_wallet
 
@@ -100,7 +98,7 @@ class AsyncComputeRouter:
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock = time.monotonic,
         jitter: Jitter = random.random,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: async_io.Sleep = async_io.sleep,
     ) -> None:
         settings = resolve_settings(base_url, chain, user_id, api_key=api_key)
         self.base_url = settings.base_url
@@ -412,9 +410,24 @@ class AsyncComputeRouter:
         return await self._run(self._core.revoke_api_key(key_id))
 
     async def _run(self, flow: Flow[T]) -> T:
-        return await run_flow_async(flow, self._perform, self._sleep)
+        outcome: Reply | None = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as end:
+                return cast("T", end.value)
+            outcome = await self._carry_out(step)
 
-    async def _perform(self, request: Call) -> Answered | NotReached:
+    async def _carry_out(self, step: Step) -> Reply | None:
+        if isinstance(step, Call):
+            return await self._ask(step)
+        if isinstance(step, Local):
+            await async_io.use_files(step.run)
+        else:
+            await self._sleep(step.seconds)
+        return None
+
+    async def _ask(self, request: Call) -> Reply:
         try:
             response = await self._clients[request.target].request(**http.request_options(request))
         except httpx.RequestError as error:

@@ -1,4 +1,4 @@
-"""The steps that the client's logic asks for, and the two loops that carry them out.
+"""The steps that the client's logic asks for; the clients carry them out.
 
 The logic itself is written once, as generators that yield steps and get outcomes back. They do no
 input or output, so the blocking and the asyncio client share them, and tests can run them by hand.
@@ -6,10 +6,9 @@ input or output, so the blocking and the asyncio client share them, and tests ca
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from enum import Enum
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import msgspec
 
@@ -103,43 +102,3 @@ def local(act: Callable[[], T]) -> Flow[T]:
 def pause(seconds: float) -> Flow[None]:
     """Let time pass."""
     yield Pause(seconds)
-
-
-def run_flow(flow: Flow[T], perform: Callable[[Call], Reply], sleep: Callable[[float], None]) -> T:
-    """Carry out a flow by blocking calls."""
-    outcome: Reply | None = None
-    while True:
-        try:
-            step = flow.send(outcome)
-        except StopIteration as end:
-            return cast("T", end.value)
-        if isinstance(step, Call):
-            outcome = perform(step)
-        elif isinstance(step, Local):
-            step.run()
-            outcome = None
-        else:
-            sleep(step.seconds)
-            outcome = None
-
-
-async def run_flow_async(
-    flow: Flow[T],
-    perform: Callable[[Call], Awaitable[Reply]],
-    sleep: Callable[[float], Awaitable[None]],
-) -> T:
-    """Carry out a flow by awaited calls."""
-    outcome: Reply | None = None
-    while True:
-        try:
-            step = flow.send(outcome)
-        except StopIteration as end:
-            return cast("T", end.value)
-        if isinstance(step, Call):
-            outcome = await perform(step)
-        elif isinstance(step, Local):
-            await asyncio.to_thread(step.run)
-            outcome = None
-        else:
-            await sleep(step.seconds)
-            outcome = None

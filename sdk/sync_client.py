@@ -1,13 +1,13 @@
+# Made from async_client.py by: python -m tools.make_sync_client
 """The blocking client."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar, Unpack, overload
+from typing import Literal, Self, TypeVar, Unpack, cast, overload
 
 import httpx
 
@@ -17,7 +17,7 @@ from compute_router.protocol.jobs import Policy, PrivacyClass
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payout_api import EarningsAnswer
 from compute_router.protocol.units import MicroUsd
-from compute_router.sdk import http
+from compute_router.sdk import http, sync_io
 from compute_router.sdk.answers import Quote, ReceiptDocument
 from compute_router.sdk.api_keys import KeyLimits
 from compute_router.sdk.core import ClientCore
@@ -45,7 +45,7 @@ from compute_router.sdk.sealing import JobHandle
 from compute_router.sdk.settings import resolve_settings
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.spending import BeforePayment, Spending, SpendingCaps
-from compute_router.sdk.steps import Answered, Call, Flow, NotReached, Target, run_flow
+from compute_router.sdk.steps import Call, Flow, Local, Reply, Step, Target
 from compute_router.sdk.trust_file import TrustFile, open_trust_file
 from compute_router.sdk.wallet import Wallet, open_wallet
 
@@ -99,7 +99,7 @@ class ComputeRouter:
         transport: httpx.BaseTransport | None = None,
         clock: Clock = time.monotonic,
         jitter: Jitter = random.random,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: sync_io.Sleep = sync_io.sleep,
     ) -> None:
         settings = resolve_settings(base_url, chain, user_id, api_key=api_key)
         self.base_url = settings.base_url
@@ -409,10 +409,26 @@ class ComputeRouter:
         return self._run(self._core.revoke_api_key(key_id))
 
     def _run(self, flow: Flow[T]) -> T:
-        return run_flow(flow, self._perform, self._sleep)
+        outcome: Reply | None = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as end:
+                return cast("T", end.value)
+            outcome = self._carry_out(step)
 
-    def _perform(self, request: Call) -> Answered | NotReached:
+    def _carry_out(self, step: Step) -> Reply | None:
+        if isinstance(step, Call):
+            return self._ask(step)
+        if isinstance(step, Local):
+            sync_io.use_files(step.run)
+        else:
+            self._sleep(step.seconds)
+        return None
+
+    def _ask(self, request: Call) -> Reply:
         try:
-            return http.answered(self._clients[request.target].request(**http.request_options(request)))
+            response = self._clients[request.target].request(**http.request_options(request))
         except httpx.RequestError as error:
             return http.not_reached(error)
+        return http.answered(response)
