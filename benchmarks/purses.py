@@ -27,11 +27,7 @@ from compute_router.protocol.jobs import JobType, Tier
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payment_offer import PAYMENT_HEADER
 from compute_router.transport.payments.evm_signatures import Transfer, address_of, digest, domain_of
-from compute_router.transport.payments.solana_authorizations import token_account
-
-_TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
-_COMPUTE_BUDGET: Final = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
-_MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
+from compute_router.transport.payments.solana_programs import COMPUTE_BUDGET, MEMO, TOKEN, token_account
 
 
 class Purse(Protocol):
@@ -90,14 +86,14 @@ class SolanaPurse:
         self._fee_payer = Pubkey.from_string(requirement["extra"]["feePayer"])
         mint, amount = requirement["asset"], int(requirement["amount"])
         mine, theirs = (
-            Pubkey.from_string(token_account(owner, mint, _TOKEN))
+            Pubkey.from_string(token_account(owner, mint))
             for owner in (str(self._keypair.pubkey()), requirement["payTo"])
         )
         self._instructions = [
-            Instruction(_COMPUTE_BUDGET, bytes([2]) + (20_000).to_bytes(4, "little"), []),
-            Instruction(_COMPUTE_BUDGET, bytes([3]) + (1).to_bytes(8, "little"), []),
+            Instruction(COMPUTE_BUDGET, bytes([2]) + (20_000).to_bytes(4, "little"), []),
+            Instruction(COMPUTE_BUDGET, bytes([3]) + (1).to_bytes(8, "little"), []),
             Instruction(
-                _TOKEN,
+                TOKEN,
                 bytes([12]) + amount.to_bytes(8, "little") + bytes([6]),
                 [
                     AccountMeta(mine, is_signer=False, is_writable=True),
@@ -110,7 +106,7 @@ class SolanaPurse:
 
     def payment(self) -> dict[str, Any]:
         """See :class:`Purse`."""
-        memo = Instruction(_MEMO, os.urandom(16).hex().encode(), [])
+        memo = Instruction(MEMO, os.urandom(16).hex().encode(), [])
         message = MessageV0.try_compile(self._fee_payer, [*self._instructions, memo], [], BLOCKHASH)
         signature = self._keypair.sign_message(to_bytes_versioned(message))
         transaction = VersionedTransaction.populate(message, [Signature.default(), signature])

@@ -19,12 +19,8 @@ from solders.transaction import VersionedTransaction
 
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.payment_offer import PAYMENT_HEADER, PAYMENT_HEADER_V1, V1_NETWORK_NAMES
-from compute_router.transport.payments.solana_authorizations import token_account
+from compute_router.transport.payments.solana_programs import COMPUTE_BUDGET, MEMO, TOKEN, token_account
 
-TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
-COMPUTE_BUDGET: Final = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
-MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
-SYSTEM: Final = Pubkey.from_string("11111111111111111111111111111111")
 TRANSFER: Final = [
     {"name": "from", "type": "address"},
     {"name": "to", "type": "address"},
@@ -81,7 +77,7 @@ class SolanaSeeker:
         amount = int(said["amount"])
 
         def held_by(owner: str) -> Pubkey:
-            return Pubkey.from_string(token_account(owner, said["asset"], TOKEN))
+            return Pubkey.from_string(token_account(owner, said["asset"]))
 
         transfer = Instruction(
             TOKEN,

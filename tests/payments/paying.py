@@ -33,15 +33,12 @@ from compute_router.transport.facilitator.library_side import LibrarySide
 from compute_router.transport.facilitator.settling import Checked, Ended, Settling
 from compute_router.transport.payments.evm_chain_reader import EvmChainReader
 from compute_router.transport.payments.json_rpc import JsonRpc
-from compute_router.transport.payments.solana_authorizations import token_account
 from compute_router.transport.payments.solana_chain_reader import SolanaChainReader
+from compute_router.transport.payments.solana_programs import COMPUTE_BUDGET, MEMO, TOKEN, token_account
 from tools.local_chains.evm import LocalEvm
 from tools.local_chains.solana import LocalSolana
 
 PRICE = MicroUsd(10_000)
-TOKEN_PROGRAM = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
-COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
-MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 
 
 class Scene:
@@ -271,10 +268,10 @@ class SolanaScene(Scene):
         also: list[Keypair] = changes.get("also", [])
 
         def held_by(owner: str) -> Pubkey:
-            return Pubkey.from_string(token_account(owner, asset, TOKEN_PROGRAM))
+            return Pubkey.from_string(token_account(owner, asset))
 
         transfer = Instruction(
-            TOKEN_PROGRAM,
+            TOKEN,
             bytes([12]) + value.to_bytes(8, "little") + bytes([6]),
             [
                 AccountMeta(held_by(self.seeker), is_signer=False, is_writable=True),

@@ -11,8 +11,9 @@ from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
 
 from compute_router.transport.facilitator.bodies import PaymentError
-from compute_router.transport.payments.fee_payer_rules import LIGHTHOUSE, MOST_PRIORITY_LAMPORTS
-from tests.payments.paying import MEMO, PRICE, SolanaScene
+from compute_router.transport.payments.fee_payer_rules import MOST_PRIORITY_LAMPORTS
+from compute_router.transport.payments.solana_programs import LIGHTHOUSE, MEMO
+from tests.payments.paying import PRICE, SolanaScene
 
 if TYPE_CHECKING:
     from tools.local_chains.solana import LocalSolana

@@ -25,16 +25,18 @@ from compute_router.protocol.payout_api import OpenPayout
 from compute_router.protocol.units import MicroUsd
 from compute_router.transport.payer.ports import Prepared, PurseError
 from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc, NodeError
-from compute_router.transport.payments.solana_authorizations import token_account
 from compute_router.transport.payments.solana_chain_reader import SolanaChainReader
+from compute_router.transport.payments.solana_programs import (
+    ASSOCIATED_TOKEN,
+    MEMO,
+    SYSTEM,
+    TOKEN,
+    token_account,
+)
 
 NETWORK: Final = NETWORKS[Chain.SOLANA]
 FACTS: Final = PAYMENT_NETWORKS[Chain.SOLANA]
 
-_TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
-_ASSOCIATED: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
-_SYSTEM: Final = Pubkey.from_string("11111111111111111111111111111111")
-_MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 _MINT: Final = Pubkey.from_string(FACTS.asset)
 _DECIMALS: Final = 6
 _TRANSFER_CHECKED: Final = b"\x0c"
@@ -227,15 +229,12 @@ class SolanaPurse:
     def _instructions(self, payout: OpenPayout) -> list[Instruction]:
         payer, worker = self._key.pubkey(), Pubkey.from_string(payout.address)
         source, target = (
-            Pubkey.from_string(token_account(str(owner), FACTS.asset, _TOKEN)) for owner in (payer, worker)
+            Pubkey.from_string(token_account(str(owner), FACTS.asset)) for owner in (payer, worker)
         )
         create = [
             AccountMeta(payer, is_signer=True, is_writable=True),
             AccountMeta(target, is_signer=False, is_writable=True),
-            *(
-                AccountMeta(key, is_signer=False, is_writable=False)
-                for key in (worker, _MINT, _SYSTEM, _TOKEN)
-            ),
+            *(AccountMeta(key, is_signer=False, is_writable=False) for key in (worker, _MINT, SYSTEM, TOKEN)),
         ]
         transfer = [
             AccountMeta(source, is_signer=False, is_writable=True),
@@ -245,10 +244,10 @@ class SolanaPurse:
         ]
         data = _TRANSFER_CHECKED + int(payout.amount).to_bytes(8, "little") + bytes([_DECIMALS])
         return [
-            Instruction(_ASSOCIATED, _CREATE_IF_MISSING, create),
-            Instruction(_TOKEN, data, transfer),
+            Instruction(ASSOCIATED_TOKEN, _CREATE_IF_MISSING, create),
+            Instruction(TOKEN, data, transfer),
             # Two payouts of one amount to one worker must not be one transaction.
-            Instruction(_MEMO, payout.payout_id.encode("ascii"), []),
+            Instruction(MEMO, payout.payout_id.encode("ascii"), []),
         ]
 
 

@@ -12,9 +12,9 @@ from typing import Final
 
 from solders.instruction import CompiledInstruction
 from solders.message import Message, MessageV0
-from solders.pubkey import Pubkey
 
 from compute_router.protocol.errors import RequestError
+from compute_router.transport.payments.solana_programs import COMPUTE_BUDGET, LIGHTHOUSE
 
 SIGNERS: Final = 2
 """The fee's payer, and the one whose tokens move."""
@@ -22,8 +22,6 @@ SIGNERS: Final = 2
 MOST_PRIORITY_LAMPORTS: Final = 10_000
 """As much again as the two signatures cost."""
 
-COMPUTE_BUDGET: Final = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
-LIGHTHOUSE: Final = Pubkey.from_string("L2TExMFKdjpN9kozasaurPirfHy9P8sbXoAN1qA3S95")
 _SET_LIMIT: Final = 2
 _SET_PRICE: Final = 3
 _BYTES: Final = {_SET_LIMIT: 5, _SET_PRICE: 9}

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
@@ -18,24 +17,22 @@ from solders.transaction import VersionedTransaction
 from compute_router.protocol.errors import PaymentMalformedError, PaymentMismatchError, PaymentRefusedError
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.transport.payments.authorizations import Authorization, malformed
-from compute_router.transport.payments.fee_payer_rules import (
+from compute_router.transport.payments.fee_payer_rules import SIGNERS, UnfairError, check_fair
+from compute_router.transport.payments.offers import Offered
+from compute_router.transport.payments.solana_programs import (
     COMPUTE_BUDGET,
     LIGHTHOUSE,
-    SIGNERS,
-    UnfairError,
-    check_fair,
+    MEMO,
+    TOKEN,
+    token_account,
 )
-from compute_router.transport.payments.offers import Offered
 
 _LARGEST_TRANSACTION: Final = 1232
 _TRANSFER_CHECKED: Final = 12
 _TRANSFER_BYTES: Final = 10
 _TRANSFER_ACCOUNTS: Final = 4
 
-_TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
-_ASSOCIATED: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
-_MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
-_HARMLESS: Final = (COMPUTE_BUDGET, _MEMO, LIGHTHOUSE)
+_HARMLESS: Final = (COMPUTE_BUDGET, MEMO, LIGHTHOUSE)
 """What may stand beside the transfer: limit and price of computing, a memo, a wallet's own assertions."""
 
 
@@ -87,13 +84,13 @@ class SolanaAuthorizations:
             raise PaymentMismatchError("The transaction moves another asset.", offered.offer)
         if transfer.amount != amount:
             raise PaymentMismatchError(f"Pay exactly {amount} units.", offered.offer)
-        if str(transfer.destination) != token_account(wanted["payTo"], wanted["asset"], _TOKEN):
+        if str(transfer.destination) != token_account(wanted["payTo"], wanted["asset"]):
             raise PaymentMismatchError("The transaction pays somebody else.", offered.offer)
         # The fee's payer signs first, and the one whose tokens move is the other one who signs.
         if transfer.authority != 1 or len(transaction.signatures) != SIGNERS:
             raise PaymentMismatchError("The payer must sign the transaction.", offered.offer)
         # What he has is looked up there. In another account of his there may be nothing.
-        if str(transfer.source) != token_account(str(keys[1]), wanted["asset"], _TOKEN):
+        if str(transfer.source) != token_account(str(keys[1]), wanted["asset"]):
             raise PaymentMismatchError(
                 "The transaction must pay from the payer's associated token account.", offered.offer
             )
@@ -134,7 +131,7 @@ def _transfer(message: MessageV0, offered: Offered) -> _Transfer:
             continue
         data, accounts = bytes(instruction.data), bytes(instruction.accounts)
         if (
-            program != _TOKEN
+            program != TOKEN
             or len(data) != _TRANSFER_BYTES
             or data[0] != _TRANSFER_CHECKED
             or len(accounts) != _TRANSFER_ACCOUNTS
@@ -146,10 +143,3 @@ def _transfer(message: MessageV0, offered: Offered) -> _Transfer:
     if len(found) != 1:
         raise PaymentMismatchError("The transaction must make one transfer.", offered.offer)
     return found[0]
-
-
-@lru_cache(maxsize=1024)
-def token_account(owner: str, mint: str, program: Pubkey) -> str:
-    """The account that holds an owner's tokens of one kind."""
-    seeds = [bytes(Pubkey.from_string(owner)), bytes(program), bytes(Pubkey.from_string(mint))]
-    return str(Pubkey.find_program_address(seeds, _ASSOCIATED)[0])

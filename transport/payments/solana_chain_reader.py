@@ -14,17 +14,14 @@ from typing import Any, Final
 
 import msgspec
 from solders.message import MessageV0, to_bytes_versioned
-from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from compute_router.protocol.payments import NotSettled, Payment, Settled, StillOpen
 from compute_router.protocol.units import DurationMs, MicroUsd
 from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc, NodeError
-from compute_router.transport.payments.solana_authorizations import token_account
+from compute_router.transport.payments.solana_programs import MEMO, TOKEN, TOKEN_2022, token_account
 
-_TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
-_TOKEN_PROGRAMS: Final = (_TOKEN, Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"))
-_MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
+_TOKEN_PROGRAMS: Final = (TOKEN, TOKEN_2022)
 _CONFIRMED: Final = {"commitment": "confirmed"}
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 20
@@ -88,7 +85,7 @@ class SolanaChainReader:
         """
         try:
             answer = await self._rpc.call(
-                "getTokenAccountBalance", token_account(payer, self._asset, _TOKEN), _CONFIRMED
+                "getTokenAccountBalance", token_account(payer, self._asset), _CONFIRMED
             )
         except NodeError as error:
             if "could not find account" in error.said.lower():
@@ -260,7 +257,7 @@ def _memo(message: MessageV0) -> str | None:
     """What makes a payment unlike the payer's others, which lists of transactions show; None without one."""
     keys = message.account_keys
     for instruction in message.instructions:
-        if keys[instruction.program_id_index] == _MEMO:
+        if keys[instruction.program_id_index] == MEMO:
             text = bytes(instruction.data)
             return text.decode("ascii") if text.isalnum() else None
     return None

@@ -19,7 +19,8 @@ from compute_router.protocol.chain_addresses import evm_checksum
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payment_offer import PAYMENT_HEADER, PAYMENT_HEADER_V1
 from compute_router.protocol.units import MicroUsd
-from tests.fakes.signed_payments import SYSTEM, as_header, v1_headers, v2_headers
+from compute_router.transport.payments.solana_programs import SYSTEM
+from tests.fakes.signed_payments import as_header, v1_headers, v2_headers
 from tests.transport.payments.till import DOLLAR, HURRIED, PAY_TO, PRICE, Paid, both_chains, paid, told
 from tests.transport.worker_client import worker
 

@@ -13,12 +13,9 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from compute_router.protocol.networks import Chain
-from compute_router.transport.payments.fee_payer_rules import (
-    COMPUTE_BUDGET,
-    LIGHTHOUSE,
-    MOST_PRIORITY_LAMPORTS,
-)
-from tests.fakes.signed_payments import MEMO, v2_headers
+from compute_router.transport.payments.fee_payer_rules import MOST_PRIORITY_LAMPORTS
+from compute_router.transport.payments.solana_programs import COMPUTE_BUDGET, LIGHTHOUSE, MEMO
+from tests.fakes.signed_payments import v2_headers
 from tests.transport.payments.till import Paid, paid, told
 
 MISMATCH = (402, "payment_mismatch")
