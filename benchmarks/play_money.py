@@ -24,6 +24,7 @@ from solders.transaction import VersionedTransaction
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.http_server import KeepAliveServer
+from compute_router.protocol.evm_words import evm_word
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.transport.payments.evm_chain_reader import AUTHORIZATION_STATE
@@ -72,7 +73,7 @@ class Settlements:
 
     def _settle_evm(self, said: dict[str, Any]) -> str:
         nonce: str = said["nonce"].lower()
-        payer, to = _word(said["from"]), _word(said["to"])
+        payer, to = ("0x" + evm_word(said[who]) for who in ("from", "to"))
         common = {"address": self._asset, "transactionHash": nonce, "blockNumber": hex(_BLOCK)}
         self._logs[nonce] = [
             {**common, "logIndex": "0x0", "topics": [AUTHORIZATION_USED, payer, nonce], "data": "0x"},
@@ -189,10 +190,6 @@ class PlayMoney(KeepAliveServer):
 
     def _settle(self, body: bytes) -> None:
         self.reply(self._settlements.settle(body))
-
-
-def _word(address: str) -> str:
-    return "0x" + address.removeprefix("0x").lower().rjust(64, "0")
 
 
 async def main(chain: Chain) -> None:

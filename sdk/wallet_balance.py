@@ -7,6 +7,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from compute_router.protocol.evm_words import evm_word
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.protocol.units import MicroUsd
@@ -43,7 +44,7 @@ def _evm(node: ChainNode, wallet: Wallet, asset: str, address: str) -> MicroUsd:
     chain_id = NETWORKS[Chain.MONAD].caip2.partition(":")[2]
     if int(_ask(node, "eth_chainId"), 16) != int(chain_id):
         raise _failed(wallet, "serves another chain")
-    data = _BALANCE_OF + address[2:].lower().rjust(64, "0")
+    data = _BALANCE_OF + evm_word(address)
     return MicroUsd(int(_ask(node, "eth_call", {"to": asset, "data": data}, "latest"), 16))
 
 

@@ -22,6 +22,7 @@ from x402.mechanisms.evm import FacilitatorWeb3Signer
 from x402.mechanisms.evm.constants import TX_STATUS_SUCCESS
 from x402.mechanisms.evm.types import TransactionReceipt
 
+from compute_router.protocol.evm_words import evm_word
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.attempt import current_attempt
 from compute_router.transport.facilitator.evm_node import NotingProvider
@@ -212,7 +213,7 @@ class EvmSigner(FacilitatorWeb3Signer):
                 "toBlock": block,
                 "topics": [
                     AUTHORIZATION_USED,
-                    "0x" + payer[2:].lower().rjust(64, "0"),
+                    "0x" + evm_word(payer),
                     nonce.lower(),
                 ],
             }

@@ -17,6 +17,7 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 
 from compute_router.protocol.chain_addresses import AddressError, checked_address, keccak_256
+from compute_router.protocol.evm_words import evm_word
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payments import (
@@ -31,8 +32,9 @@ from compute_router.protocol.payout_api import OpenPayout
 from compute_router.protocol.payout_state import PayoutState
 from compute_router.protocol.units import MicroUsd, UnixMs
 from compute_router.transport.payer.ports import Prepared, PurseError
+from compute_router.transport.payments.evm_answers import number
 from compute_router.transport.payments.evm_chain_reader import AUTHORIZATION_STATE, EvmChainReader
-from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc, NodeError
+from compute_router.transport.payments.json_rpc import JsonRpc, NodeError
 
 NETWORK: Final = NETWORKS[Chain.MONAD]
 FACTS: Final = PAYMENT_NETWORKS[Chain.MONAD]
@@ -104,7 +106,7 @@ class EvmPurse:
             PurseError: no.
             ChainUnreadableError: the node does not say.
         """
-        chain_id = _number(await self._rpc.call("eth_chainId"))
+        chain_id = number(await self._rpc.call("eth_chainId"))
         if chain_id != CHAIN_ID:
             raise PurseError(f"The node is one of chain {chain_id}, not of {NETWORK.label}.")
         if not await self._gas_money():
@@ -138,7 +140,7 @@ class EvmPurse:
             newest = int(datetime.fromisoformat(payout.created_at).timestamp()) - _CLOCKS_DIFFER_SECONDS
         else:
             try:
-                gas = _number(await self._rpc.call("eth_estimateGas", call)) * 5 // 4
+                gas = number(await self._rpc.call("eth_estimateGas", call)) * 5 // 4
             except NodeError as error:
                 if error.rpc_code != _REVERTED:
                     raise
@@ -197,20 +199,20 @@ class EvmPurse:
         return await self._reader.outcome(_as_payment(payout, transfer), transfer.signed_since)
 
     async def _is_used(self, authorization: str) -> bool:
-        data = AUTHORIZATION_STATE + self.address[2:].lower().rjust(64, "0") + authorization[2:]
-        return bool(_number(await self._rpc.call("eth_call", {"to": FACTS.asset, "data": data}, "latest")))
+        data = AUTHORIZATION_STATE + evm_word(self.address) + evm_word(authorization)
+        return bool(number(await self._rpc.call("eth_call", {"to": FACTS.asset, "data": data}, "latest")))
 
     async def _newest_time(self) -> int:
         """Seconds since 1970 of the newest block."""
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        return _number(block.get("timestamp") if isinstance(block, dict) else None)
+        return number(block.get("timestamp") if isinstance(block, dict) else None)
 
     async def _gas_money(self) -> int:
-        return _number(await self._rpc.call("eth_getBalance", self.address, "latest"))
+        return number(await self._rpc.call("eth_getBalance", self.address, "latest"))
 
     async def _fees(self) -> dict[str, int]:
-        price = _number(await self._rpc.call("eth_gasPrice"))
-        tip = min(_number(await self._rpc.call("eth_maxPriorityFeePerGas")), price)
+        price = number(await self._rpc.call("eth_gasPrice"))
+        tip = min(number(await self._rpc.call("eth_maxPriorityFeePerGas")), price)
         # Room for a base fee that grows while the transfer waits.
         return {"maxFeePerGas": 2 * price, "maxPriorityFeePerGas": tip}
 
@@ -222,7 +224,7 @@ class EvmPurse:
                 transfer = _transfer(payout.transaction_data)
                 if transfer.sender == self.address:
                     recorded.add(transfer.nonce)
-        nonce = _number(await self._rpc.call("eth_getTransactionCount", self.address, "pending"))
+        nonce = number(await self._rpc.call("eth_getTransactionCount", self.address, "pending"))
         while nonce in recorded:
             nonce += 1
         return nonce
@@ -293,10 +295,3 @@ def _transfer(transaction_data: str) -> _Transfer:
         return _TRANSFERS.decode(transaction_data)
     except msgspec.MsgspecError:
         raise PurseError("The book holds a transfer that this chain's purse did not write.") from None
-
-
-def _number(value: Any) -> int:
-    try:
-        return int(value, 16)
-    except (TypeError, ValueError):
-        raise ChainUnreadableError("The chain's node answered with what is no number.") from None

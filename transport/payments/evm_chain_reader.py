@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
+from compute_router.protocol.evm_words import evm_word
 from compute_router.protocol.payments import NotSettled, Payment, Settled, StillOpen
 from compute_router.protocol.units import MicroUsd
-from compute_router.transport.payments.evm_log_search import Block, LogSearch, number, read_block
+from compute_router.transport.payments.evm_answers import Block, number, read_block
+from compute_router.transport.payments.evm_log_search import LogSearch
 from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc, NodeError
 from compute_router.transport.payments.settling_logs import AUTHORIZATION_USED, carries_out
 
@@ -63,7 +65,7 @@ class EvmChainReader:
         Raises:
             ChainUnreadableError: the chain cannot be read.
         """
-        return MicroUsd(number(await self._ask_token(BALANCE_OF + _word(payer), "latest")))
+        return MicroUsd(number(await self._ask_token(BALANCE_OF + evm_word(payer), "latest")))
 
     async def outcome(
         self, payment: Payment, signed_since: int | None = None
@@ -86,7 +88,7 @@ class EvmChainReader:
                 return Settled(payment.transaction_ref)
         # Of that very block, so that a node behind a balancer mixes in no younger or older one.
         used = await self._ask_token(
-            AUTHORIZATION_STATE + _word(transfer.sender) + _word(transfer.nonce), block.number
+            AUTHORIZATION_STATE + evm_word(transfer.sender) + evm_word(transfer.nonce), block.number
         )
         if number(used):
             since = _since(payment, transfer) if signed_since is None else (signed_since,)
@@ -166,7 +168,7 @@ class EvmChainReader:
         )
 
     async def _log_of_use(self, transfer: _Transfer, newest: Block, since: Sequence[int]) -> dict[str, Any]:
-        sender, nonce = "0x" + _word(transfer.sender), "0x" + _word(transfer.nonce)
+        sender, nonce = "0x" + evm_word(transfer.sender), "0x" + evm_word(transfer.nonce)
         topics = [[AUTHORIZATION_USED, AUTHORIZATION_CANCELED], sender, nonce]
         log = await self._search.find(sender + nonce, topics, newest, since)
         if log is None:
@@ -184,8 +186,3 @@ def _since(payment: Payment, transfer: _Transfer) -> list[int]:
 
 def _says_no_such_block(error: NodeError) -> bool:
     return error.rpc_code in _NO_SUCH_BLOCK or "unknown block" in error.said.lower()
-
-
-def _word(value: str) -> str:
-    """An address or a nonce as the chain's machine has it: 32 bytes, in lower-case hex."""
-    return value.removeprefix("0x").lower().rjust(64, "0")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from compute_router.transport.payments.evm_answers import Block, number, read_block
 from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc
 
 BLOCKS_AT_ONCE: Final = 100
@@ -20,13 +21,6 @@ BLOCKS_AT_ONCE: Final = 100
 
 QUESTIONS_AT_ONCE: Final = 8
 _MOST_REMEMBERED: Final = 1000
-
-
-class Block(msgspec.Struct, frozen=True):
-    """What is read of a block."""
-
-    number: str
-    timestamp: str
 
 
 class _Progress(msgspec.Struct):
@@ -124,27 +118,3 @@ class LogSearch:
         if not isinstance(logs, list):
             raise ChainUnreadableError("The chain's node answered eth_getLogs with nonsense.")
         return [log for log in logs if not log.get("removed")]
-
-
-def number(value: Any) -> int:
-    """A number of the wire.
-
-    Raises:
-        ChainUnreadableError: it is none.
-    """
-    try:
-        return int(value, 16)
-    except (TypeError, ValueError):
-        raise ChainUnreadableError("The chain's node answered with what is no number.") from None
-
-
-def read_block(value: Any) -> Block:
-    """A block of the wire.
-
-    Raises:
-        ChainUnreadableError: it is none.
-    """
-    try:
-        return msgspec.convert(value, Block)
-    except msgspec.ValidationError:
-        raise ChainUnreadableError("The chain's node answered with what is no block.") from None

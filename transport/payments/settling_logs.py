@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from compute_router.protocol.evm_words import evm_word
+
 AUTHORIZATION_USED: Final = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5"
 TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 
@@ -25,8 +27,8 @@ def carries_out(
         LookupError: these logs say nothing of the nonce's use.
         TypeError, ValueError: they are no logs of a node.
     """
-    used = [AUTHORIZATION_USED, _word(payer), _word(nonce)]
-    moved = [TRANSFER, _word(payer), _word(pay_to)]
+    used = [AUTHORIZATION_USED, _topic(payer), _topic(nonce)]
+    moved = [TRANSFER, _topic(payer), _topic(pay_to)]
     of_token = {_number(log["logIndex"]): log for log in logs if _text(log["address"]) == asset.lower()}
     for index, log in of_token.items():
         if [_text(topic) for topic in log["topics"]] != used:
@@ -48,6 +50,5 @@ def _number(value: Any) -> int:
     return value if isinstance(value, int) else int(_text(value), 16)
 
 
-def _word(value: str) -> str:
-    """An address or a nonce as topics have it: 32 bytes."""
-    return "0x" + value.removeprefix("0x").lower().rjust(64, "0")
+def _topic(value: str) -> str:
+    return "0x" + evm_word(value)
