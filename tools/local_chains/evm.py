@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -13,48 +12,21 @@ from compute_router.protocol.units import MicroUsd
 from tools.local_chains.evm_chain import CHAIN_ID, TOKEN, EvmChain
 from tools.local_chains.evm_rpc import EvmRpc
 from tools.local_chains.faults import Faults
-from tools.local_chains.rpc_server import Method, RpcServer
+from tools.local_chains.local_chain import LocalChain
 
 GAS_MONEY: Final = 10**20
 
 
-class LocalEvm:
-    """Chain id 10143 and a play token at USDC's address of Monad's testnet. Close it, or use ``with``.
-
-    ``faults`` is what goes wrong, ``requests`` how often each method was called, ``odd`` what methods answer
-    instead of the truth.
-    """
+class LocalEvm(LocalChain):
+    """Chain id 10143 and a play token at USDC's address of Monad's testnet."""
 
     chain_id = CHAIN_ID
     token = TOKEN
 
     def __init__(self, port: int = 0) -> None:
-        self.faults = Faults()
-        self.chain = EvmChain(self.faults)
-        controls: dict[str, Method] = {
-            "local_fund": lambda address, units: self.fund(address, MicroUsd(units)),
-            "local_fundGas": self.fund_gas,
-            "local_spend": lambda address, units: self.spend(address, MicroUsd(units)),
-            "local_faults": self.faults.set,
-            "local_advance": self.advance,
-            "local_release": self.release,
-        }
-        self._server = RpcServer(EvmRpc(self.chain).methods() | controls, self.faults, port)
-        self.requests = self._server.requests
-        self.odd = self._server.odd
-        self.rpc_url = self._server.url
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.close()
+        faults = Faults()
+        self.chain = EvmChain(faults)
+        super().__init__(EvmRpc(self.chain).methods(), faults, port)
 
     def new_key(self) -> LocalAccount:
         """A new account with nothing; ``.key`` is the secret, ``.address`` who it is."""

@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from compute_router.protocol.units import MicroUsd
 from tools.local_chains.faults import Faults
-from tools.local_chains.rpc_server import Method, RpcServer
+from tools.local_chains.local_chain import LocalChain
 from tools.local_chains.solana_chain import MINT, SolanaChain
 from tools.local_chains.solana_rpc import SolanaRpc
 
 GAS_MONEY: Final = 10**11
 
 
-class LocalSolana:
-    """LiteSVM with a mint at USDC's address of devnet. Close it, or use it in ``with``.
-
-    ``faults`` is what goes wrong, ``requests`` how often each method was called, ``odd`` what methods answer
-    instead of the truth.
-    """
+class LocalSolana(LocalChain):
+    """LiteSVM with a mint at USDC's address of devnet."""
 
     token = str(MINT)
 
     def __init__(self, port: int = 0) -> None:
-        self.faults = Faults()
-        self.chain = SolanaChain(self.faults)
-        controls: dict[str, Method] = {
-            "local_fund": lambda address, units: self.fund(address, MicroUsd(units)),
-            "local_fundGas": self.fund_gas,
-            "local_spend": lambda address, units: self.spend(address, MicroUsd(units)),
-            "local_faults": self.faults.set,
-            "local_advance": self.advance,
-            "local_release": self.release,
-        }
-        self._server = RpcServer(SolanaRpc(self.chain).methods() | controls, self.faults, port)
-        self.requests = self._server.requests
-        self.odd = self._server.odd
-        self.rpc_url = self._server.url
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.close()
+        faults = Faults()
+        self.chain = SolanaChain(faults)
+        super().__init__(SolanaRpc(self.chain).methods(), faults, port)
 
     def new_key(self) -> Keypair:
         """A new keypair with nothing; ``str(keypair.pubkey())`` is its address."""
