@@ -26,6 +26,11 @@ class Breaker:
         self._trying = False
 
     @property
+    def is_tried(self) -> bool:
+        """Whether a call is under way that shows whether the others may be made again."""
+        return self._trying
+
+    @property
     def wait_ms(self) -> int:
         """Milliseconds until the next call may be made; 0: at once."""
         return max(self._closed_from - self._now(), 0)
@@ -43,6 +48,12 @@ class Breaker:
         """A call was answered."""
         self._failures = self._pause = self._closed_from = 0
         self._trying = False
+
+    def give_back(self) -> None:
+        """The call that tries was broken off: the next one tries in its place."""
+        if self._trying:
+            self._trying = False
+            self._closed_from = self._now()
 
     def failed(self) -> None:
         """A call was not answered. What was asked before the pause says nothing new."""

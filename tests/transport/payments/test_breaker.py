@@ -63,3 +63,26 @@ def test_calls_from_before_the_pause_do_not_lengthen_it(breaker: Breaker, clock:
     for _ in range(20):
         breaker.failed()
     assert breaker.wait_ms == 2000
+
+
+def test_one_that_tries_and_is_broken_off_leaves_its_turn_to_one_other(
+    breaker: Breaker, clock: FakeClock
+) -> None:
+    breaker.trip()
+    clock.advance(1000)
+    assert breaker.take_turn()
+    assert breaker.is_tried
+    breaker.give_back()
+    assert not breaker.is_tried
+    assert breaker.take_turn()
+    assert not breaker.take_turn()
+    breaker.failed()
+    assert breaker.wait_ms == 2000
+
+
+def test_where_nobody_tries_there_is_no_turn_to_give_back(breaker: Breaker) -> None:
+    assert breaker.take_turn()
+    assert not breaker.is_tried
+    breaker.trip()
+    breaker.give_back()
+    assert breaker.wait_ms == 1000
