@@ -35,7 +35,6 @@ logger = logging.getLogger("compute_router")
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 # A thread that waits for the interpreter lock asks for it after this long. The store's thread is such
 # a one at each of its calls into SQLite; the default of 5 ms would be the better part of a job's time.

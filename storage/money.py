@@ -81,12 +81,6 @@ class MoneyStore(Protocol):
         These are the reserved, settling and unknown ones, and the settled ones of unfinished jobs.
         """
 
-    def payments_due(self, before: UnixMs, limit: int) -> tuple[Payment, ...]:
-        """Up to ``limit`` payments that are reserved and expire before a time, first to expire first."""
-
-    def reserved_sum(self, payer: str) -> MicroUsd:
-        """What a payer's open payments come to together."""
-
     def put_credit(self, credit: Credit, now: UnixMs) -> None:
         """Keep a new credit."""
 
@@ -98,9 +92,6 @@ class MoneyStore(Protocol):
 
     def post(self, journal: Journal, now: UnixMs) -> None:
         """Write a journal. A journal of that name must not be there yet."""
-
-    def journal(self, name: str) -> Journal | None:
-        """A journal by its name, its entries in the order in which they were written; or None."""
 
     def balance(self, account: str) -> MicroUsd:
         """The sum of an account; zero when nothing was ever posted to it."""

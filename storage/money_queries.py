@@ -76,13 +76,6 @@ WHERE job.status IN {_unfinished} AND job.paid AND payment.state = '{PaymentStat
 ORDER BY payment.expires_at_ms, payment.rowid
 """  # noqa: S608 - as above
 
-# Reserved payments that expire before a time, first to expire first.
-PAYMENTS_DUE: Final = f"""
-SELECT {_PAYMENT} FROM payments AS payment INDEXED BY payments_open
-WHERE state IN {open_payment} AND state = '{PaymentState.RESERVED.value}' AND expires_at_ms < ?1
-ORDER BY expires_at_ms, payment.rowid LIMIT ?2
-"""  # noqa: S608 - as above
-
 # Void payments that are to be looked up by now, longest due first.
 PAYMENTS_TO_LOOK_AT: Final = f"""
 SELECT {_PAYMENT} FROM payments AS payment INDEXED BY payments_to_look_at
@@ -109,12 +102,6 @@ SELECT payment_id, payer, amount, lost_at_ms, reason FROM payments INDEXED BY pa
 WHERE lost_at_ms IS NOT NULL ORDER BY lost_at_ms, rowid
 """
 
-# What a payer's open payments come to.
-RESERVED_SUM: Final = f"""
-SELECT coalesce(sum(amount), 0) FROM payments INDEXED BY payments_open_of_payer
-WHERE payer = ?1 AND state IN {open_payment}
-"""  # noqa: S608 - as above
-
 # Keep a new credit.
 PUT_CREDIT: Final = """
 INSERT INTO credits (token_hash, payer, payment_id, amount_left, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -130,9 +117,6 @@ UPDATE credits SET amount_left = amount_left - ?3 WHERE token_hash = ?1 AND paye
 
 # Write one entry of a journal; the balance of its account follows by itself.
 POST_ENTRY: Final = "INSERT INTO ledger (journal, account, amount, created_at_ms) VALUES (?1, ?2, ?3, ?4)"
-
-# The entries of a journal.
-JOURNAL: Final = "SELECT account, amount FROM ledger WHERE journal = ?1 ORDER BY id"
 
 # The sum of an account.
 BALANCE: Final = "SELECT amount FROM balances WHERE account = ?1"

@@ -9,7 +9,6 @@ from compute_router.protocol.payments import (
     CREDIT_NETWORK,
     Credit,
     Earnings,
-    Entry,
     Loss,
     MoneyTotals,
     NewPayment,
@@ -110,12 +109,6 @@ class SqliteMoney(MoneyStore):
         opened = [(rows.payment(row[1:]), JobStatus(row[0])) for row in found]
         return tuple(sorted(opened, key=lambda pair: pair[0].expires_at))
 
-    def payments_due(self, before: UnixMs, limit: int) -> tuple[Payment, ...]:
-        return tuple(map(rows.payment, self._session.rows(queries.PAYMENTS_DUE, (before, limit))))
-
-    def reserved_sum(self, payer: str) -> MicroUsd:
-        return MicroUsd(self._session.read(queries.RESERVED_SUM, (payer,)))
-
     def put_credit(self, credit: Credit, now: UnixMs) -> None:
         self._session.change(
             queries.PUT_CREDIT,
@@ -137,13 +130,6 @@ class SqliteMoney(MoneyStore):
     def post(self, journal: Journal, now: UnixMs) -> None:
         for entry in journal.entries:
             self._session.change(queries.POST_ENTRY, (journal.name, entry.account, entry.amount, now))
-
-    def journal(self, name: str) -> Journal | None:
-        entries = tuple(
-            Entry(account, MicroUsd(amount))
-            for account, amount in self._session.rows(queries.JOURNAL, (name,))
-        )
-        return Journal(name, entries) if entries else None
 
     def balance(self, account: str) -> MicroUsd:
         return MicroUsd(self._session.read(queries.BALANCE, (account,)) or 0)

@@ -42,7 +42,7 @@ from compute_router.actors.messages.stored_earnings import (
 )
 from compute_router.actors.store_requests import handle
 from compute_router.protocol.ledger import LOSSES, fee_of
-from compute_router.protocol.payment_state import PaymentState
+from compute_router.protocol.payment_state import OPEN_PAYMENTS, PaymentState
 from compute_router.protocol.payments import Payment, Payout, PayoutAddress
 from compute_router.protocol.payout_state import PayoutEvent
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
@@ -53,7 +53,7 @@ from compute_router.storage.sqlite_store import open_sqlite_store
 from tests.actors.samples import NOON, a_job, completion, key
 from tests.fakes.clock import FakeClock
 from tests.storage.memory_store import MemoryStore, Tables
-from tests.storage.money_samples import PAYER, a_payment, a_payout, by_credit
+from tests.storage.money_samples import a_payment, a_payout, by_credit
 from tests.storage.samples import ERROR
 
 T = TypeVar("T")
@@ -226,7 +226,8 @@ class HistoriesOfMoney(RuleBasedStateMachine):
             assert earnings.earned == self._completed[worker]
             assert 0 <= earnings.paid_out + earnings.under_way <= earnings.earned
         assert self._both(lambda store: store.ledger_sum()) == 0
-        reserved = self._both(lambda store: store.reserved_sum(PAYER))
+        totals = self._both(lambda store: store.money_totals()).payments
+        reserved = sum(amount for state, (_, amount) in totals.items() if state in OPEN_PAYMENTS)
         opened = self._do(LoadOpenPayments()).payments
         undecided = [one.payment for one in opened if one.payment.state is not PaymentState.SETTLED]
         assert reserved == sum(payment.amount for payment in undecided)

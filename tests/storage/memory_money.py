@@ -150,22 +150,6 @@ class MemoryMoney(MoneyStore):
                 found.append((payment, status))
         return tuple(sorted(found, key=lambda pair: pair[0].expires_at))
 
-    def payments_due(self, before: UnixMs, limit: int) -> tuple[Payment, ...]:
-        due = [
-            payment
-            for payment in self._book().payments.values()
-            if payment.state is PaymentState.RESERVED and payment.expires_at < before
-        ]
-        return tuple(sorted(due, key=lambda payment: payment.expires_at)[:limit])
-
-    def reserved_sum(self, payer: str) -> MicroUsd:
-        amounts = (
-            payment.amount
-            for payment in self._book().payments.values()
-            if payment.payer == payer and payment.state in OPEN_PAYMENTS
-        )
-        return MicroUsd(sum(amounts))
-
     def put_credit(self, credit: Credit, now: UnixMs) -> None:
         self._need_transaction()
         kept = self._book().credits
@@ -190,9 +174,6 @@ class MemoryMoney(MoneyStore):
         if journal.name in self._book().journals:
             raise BrokenConstraintError(journal.name)
         self._book().journals[journal.name] = journal
-
-    def journal(self, name: str) -> Journal | None:
-        return self._book().journals.get(name)
 
     def balance(self, account: str) -> MicroUsd:
         return MicroUsd(

@@ -36,6 +36,10 @@ def tables(connection: apsw.Connection) -> set[str]:
     return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
 
 
+def indexes(connection: apsw.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
+
+
 def test_migrations_are_numbered_without_a_gap() -> None:
     versions = [migration.version for migration in load_migrations()]
     assert versions == list(range(1, len(versions) + 1))
@@ -141,6 +145,34 @@ def test_the_keys_of_a_database_of_version_3_stand_for_their_jobs_still(tmp_path
     with store.transaction():
         assert store.delete_idempotency_keys(later(1), 10) == 1
     store.close()
+
+
+def test_a_database_of_version_5_keeps_its_payments_and_loses_an_index_that_nothing_reads(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "coordinator.db"
+    old = apsw.Connection(str(path))
+    migrate(old, load_migrations()[:5])
+    assert "payments_open_of_payer" in indexes(old)
+    old.execute(
+        """
+        INSERT INTO jobs (id, type, policy, user_id, payload, created_at, paid)
+        VALUES ('job-1', 'TASK', 'FAST', 'alice', '{}', '2026-02-09T12:00:00.123Z', 1);
+        INSERT INTO payments (payment_id, job_id, payer, network, asset, pay_to, amount, fee, state,
+            expires_at_ms, x402_version, payload, requirements, credit_token_hash, created_at_ms,
+            updated_at_ms)
+        VALUES ('pay-1', 'job-1', '0xPayer', 'eip155:10143', '0xUsdc', '0xOperator', 10000, 500, 'reserved',
+            1, 2, '{}', '{}', 'hash', 0, 0)
+        """
+    )
+    old.close()
+    store = open_sqlite_store(path)
+    ((payment, status),) = store.open_payments()
+    assert (payment.payment_id, payment.amount, status) == ("pay-1", 10_000, JobStatus.PENDING)
+    store.close()
+    migrated = apsw.Connection(str(path))
+    assert "payments_open_of_payer" not in indexes(migrated)
+    migrated.close()
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(blank: apsw.Connection) -> None:

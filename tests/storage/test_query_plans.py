@@ -87,8 +87,6 @@ def test_no_query_reads_a_whole_table(connection: apsw.Connection, name: str) ->
         ("PAYMENT_OF_JOB", "INDEX payments_job_id"),
         ("OPEN_PAYMENTS_OF_JOBS", "INDEX payments_open"),
         ("EARLY_PAYMENTS_OF_JOBS", "INDEX jobs_unfinished"),
-        ("PAYMENTS_DUE", "INDEX payments_open"),
-        ("RESERVED_SUM", "COVERING INDEX payments_open_of_payer"),
         ("DELETE_FINISHED", "INDEX payments_open"),
         ("ALL_OPEN_PAYOUTS", "INDEX payouts_open"),
         ("PAYOUTS_OF", "INDEX payouts_of_worker"),

@@ -20,8 +20,6 @@ from tests.fakes.signed_payments import v2_headers
 from tests.transport.payments.till import DOLLAR, PAY_TO, PRICE, Paid, both_chains, paid, required, told
 from tests.transport.worker_client import worker
 
-CHEAP_TASK = Tier.CHEAP, JobType.TASK
-
 
 def quote(
     key: bytes = b"k" * 32,
