@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,22 +26,6 @@ from tools.local_chains.rpc_server import RpcError, RpcServer
 if TYPE_CHECKING:
     from tools.local_chains.evm import LocalEvm
     from tools.local_chains.solana import LocalSolana
-
-
-@pytest.fixture(params=["evm", "solana"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
-    local = request.getfixturevalue(request.param)
-    return EvmScene(tmp_path, local) if request.param == "evm" else SolanaScene(tmp_path, local)
-
-
-@pytest.fixture
-def on_evm(evm: LocalEvm, tmp_path: Path) -> EvmScene:
-    return EvmScene(tmp_path, evm)
-
-
-@pytest.fixture
-def on_solana(solana: LocalSolana, tmp_path: Path) -> SolanaScene:
-    return SolanaScene(tmp_path, solana)
 
 
 def test_the_balance_is_what_the_payer_has(scene: Scene) -> None:

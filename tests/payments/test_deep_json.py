@@ -13,9 +13,9 @@ from typing import Final
 import pytest
 
 from compute_router.protocol.networks import Chain
-from tests.payments.test_facilitator_process import Process, scene, start
+from tests.payments.test_facilitator_process import Process, start
 
-__all__ = ["scene", "start"]
+__all__ = ["start"]
 
 DEPTH: Final = 30_000
 DEEP: Final = b"[" * DEPTH + b"]" * DEPTH

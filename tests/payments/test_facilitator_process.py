@@ -38,12 +38,6 @@ BLOCK_PATIENCE_SECONDS = 30.0
 _SENDS = {Chain.MONAD: "eth_sendRawTransaction", Chain.SOLANA: "sendTransaction"}
 
 
-@pytest.fixture(params=["evm", "solana"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
-    local = request.getfixturevalue(request.param)
-    return EvmScene(tmp_path, local) if request.param == "evm" else SolanaScene(tmp_path, local)
-
-
 def key_file(scene: Scene, directory: Path) -> Path:
     path = directory / "gas.key"
     text = scene.key.hex() if scene.chain is Chain.MONAD else json.dumps(list(scene.key))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,22 +10,11 @@ import pytest
 from compute_router.protocol.payments import NotSettled, Payment, Settled, StillOpen
 from compute_router.transport.payments import solana_chain_reader
 from compute_router.transport.payments.json_rpc import ChainUnreadableError
-from tests.payments.paying import EvmScene, Scene, SolanaScene
+from tests.payments.paying import Scene, SolanaScene
 from tools.local_chains.rpc_server import RpcError
 
 if TYPE_CHECKING:
     from tools.local_chains.solana import LocalSolana
-
-
-@pytest.fixture(params=["evm", "solana"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
-    local = request.getfixturevalue(request.param)
-    return EvmScene(tmp_path, local) if request.param == "evm" else SolanaScene(tmp_path, local)
-
-
-@pytest.fixture
-def on_solana(solana: LocalSolana, tmp_path: Path) -> SolanaScene:
-    return SolanaScene(tmp_path, solana)
 
 
 def settled(scene: Scene, inner: dict[str, Any]) -> Settled:

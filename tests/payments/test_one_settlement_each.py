@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,23 +17,12 @@ from compute_router.transport.payments.settling_logs import AUTHORIZATION_USED, 
 from tests.payments.paying import PRICE, EvmScene, SolanaScene
 
 if TYPE_CHECKING:
-    from tools.local_chains.evm import LocalEvm
-    from tools.local_chains.solana import LocalSolana
+    pass
 
 ASSET = PAYMENT_NETWORKS[Chain.MONAD].asset
 CALL = "transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)"
 KINDS = ["address", "address", "uint256", "uint256", "uint256", "bytes32", "uint8", "bytes32", "bytes32"]
 ELSEWHERE = NotSettled("authorization_used_for_another_payment")
-
-
-@pytest.fixture
-def on_evm(evm: LocalEvm, tmp_path: Path) -> EvmScene:
-    return EvmScene(tmp_path, evm)
-
-
-@pytest.fixture
-def on_solana(solana: LocalSolana, tmp_path: Path) -> SolanaScene:
-    return SolanaScene(tmp_path, solana)
 
 
 def carry_out_together(scene: EvmScene, inners: Sequence[dict[str, Any]]) -> str:

@@ -17,23 +17,6 @@ from tests.payments.paying import PRICE, EvmScene, Scene, SolanaScene
 
 if TYPE_CHECKING:
     from tools.local_chains.evm import LocalEvm
-    from tools.local_chains.solana import LocalSolana
-
-
-@pytest.fixture(params=["evm", "solana"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
-    local = request.getfixturevalue(request.param)
-    return EvmScene(tmp_path, local) if request.param == "evm" else SolanaScene(tmp_path, local)
-
-
-@pytest.fixture
-def on_evm(evm: LocalEvm, tmp_path: Path) -> EvmScene:
-    return EvmScene(tmp_path, evm)
-
-
-@pytest.fixture
-def on_solana(solana: LocalSolana, tmp_path: Path) -> SolanaScene:
-    return SolanaScene(tmp_path, solana)
 
 
 def test_a_good_payment_is_verified_without_money_moving_and_settled_with_it(scene: Scene) -> None:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from compute_router.protocol.networks import Chain
 from compute_router.sdk import Wallet
 from compute_router.sdk.wallet_balance import balance_of
 from tests.payments.paying import PRICE, EvmScene, Scene, SolanaScene
-
-
-@pytest.fixture(params=["evm", "solana"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
-    local = request.getfixturevalue(request.param)
-    return EvmScene(tmp_path, local) if request.param == "evm" else SolanaScene(tmp_path, local)
 
 
 def wallet_of(scene: Scene) -> Wallet:
