@@ -16,7 +16,7 @@ from compute_router.protocol.api_keys import KeyRequest, KeyScope, key_id_of
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError, StorageUnavailableError
 from compute_router.protocol.units import UnixMs
 from compute_router.storage.backup import back_up
-from compute_router.storage.check import count, problems
+from compute_router.storage.check import Counts, count, problems
 from compute_router.storage.faults import FAULTS, unavailable
 from compute_router.storage.new_key import make_api_key
 from compute_router.storage.reading import open_for_reading
@@ -106,7 +106,7 @@ def _check(arguments: argparse.Namespace) -> int:
                 counts = count(connection)
                 _print(
                     f"{arguments.db} is sound: {counts.jobs} jobs ({counts.unfinished} unfinished), "
-                    f"{counts.receipts} receipts."
+                    f"{counts.receipts} receipts{_about_money(counts)}."
                 )
     except (ConfigurationError, StorageUnavailableError) as error:
         _say(str(error))
@@ -117,6 +117,12 @@ def _check(arguments: argparse.Namespace) -> int:
     if found:
         _print(f"{arguments.db} has {found} problem{'' if found == 1 else 's'}.")
     return EXIT_FAILED if found else EXIT_OK
+
+
+def _about_money(counts: Counts) -> str:
+    if counts.payments is None:
+        return ""
+    return f", {counts.payments} payments; the ledger's sum is zero"
 
 
 def _create_key(arguments: argparse.Namespace) -> int:

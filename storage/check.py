@@ -22,6 +22,7 @@ Progress = Callable[[int, int], None]
 
 
 _HELD: Final = (JobStatus.ASSIGNED, JobStatus.RUNNING)
+_PAYMENTS_SINCE_VERSION: Final = 5
 _TIME: Final = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z"
 
 
@@ -103,7 +104,7 @@ RULES: Final = (
         "SELECT job.id FROM receipts AS receipt JOIN jobs AS job ON job.id = job_id "
         "WHERE receipt.provider_pubkey <> job.worker_pubkey",
     ),
-    *(Rule(sentence, sql, since_version=5) for sentence, sql in MONEY_RULES),
+    *(Rule(sentence, sql, since_version=_PAYMENTS_SINCE_VERSION) for sentence, sql in MONEY_RULES),
 )
 
 _RECEIPTS: Final = """
@@ -114,11 +115,12 @@ FROM receipts AS receipt JOIN jobs AS job ON job.id = receipt.job_id
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How much there is in a database."""
+    """How much there is in a database. ``payments`` is None in one that is older than payments."""
 
     jobs: int
     unfinished: int
     receipts: int
+    payments: int | None
 
 
 def count(connection: apsw.Connection) -> Counts:
@@ -127,7 +129,12 @@ def count(connection: apsw.Connection) -> Counts:
         connection.execute("SELECT count(*) FROM jobs").get,
         connection.execute(f"SELECT count(*) FROM jobs WHERE status IN {_words(UNFINISHED)}").get,  # noqa: S608 - constants
         connection.execute("SELECT count(*) FROM receipts").get,
+        connection.execute("SELECT count(*) FROM payments").get if _has_payments(connection) else None,
     )
+
+
+def _has_payments(connection: apsw.Connection) -> bool:
+    return bool(connection.pragma("user_version") >= _PAYMENTS_SINCE_VERSION)
 
 
 def problems(connection: apsw.Connection, progress: Progress) -> Iterator[str]:

@@ -16,7 +16,7 @@ from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.protocol.units import DurationMs, MicroUsd
 from compute_router.transport import flag_values as read
 from compute_router.transport.authentication import AuthMode
-from compute_router.transport.flags import Flags, is_given, variable_of
+from compute_router.transport.flags import Flags, ProgramParser, is_given, variable_of
 
 LOCAL = "local"
 """A facilitator of our own."""
@@ -121,12 +121,9 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="run_coordinator.py",
-        description="Run a Compute Router coordinator: HTTP API and worker WebSocket on one port.",
-        epilog="Each flag can be set by the environment variable named with it; the flag wins.",
-        # Half a word must not be taken for a flag about money.
-        allow_abbrev=False,
+    parser = ProgramParser(
+        "run_coordinator.py",
+        "Run a Compute Router coordinator: HTTP API and worker WebSocket on one port.",
     )
 
     flags = Flags(parser, environ)

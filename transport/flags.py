@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from compute_router.transport import flag_values
 
 PREFIX: Final = "COMPUTE_ROUTER_"
+
+
+class ProgramParser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, and not all flags with it; half a word is no flag."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog="Each flag can be set by the environment variable named with it; the flag wins.",
+            # Half a word must not be taken for a flag about money.
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with exit code 2."""
+        self.exit(2, f"{self.prog} --help tells all flags.\n{self.prog}: error: {message}\n")
 
 
 class Flags:

@@ -260,7 +260,10 @@ def test_the_command_says_that_a_database_is_sound(
     database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", "--db", str(database)]) == 0
-    assert capsys.readouterr() == (f"{database} is sound: 7 jobs (3 unfinished), 1 receipts.\n", "")
+    assert capsys.readouterr() == (
+        f"{database} is sound: 7 jobs (3 unfinished), 1 receipts, 0 payments; the ledger's sum is zero.\n",
+        "",
+    )
 
 
 def test_the_command_lists_what_is_wrong(database: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ class Inner(msgspec.Struct, forbid_unknown_fields=True):
 class Outer(msgspec.Struct, forbid_unknown_fields=True):
     inner: Inner
     size: int = 0
+    word: Annotated[str, msgspec.Meta(pattern=r"\A[a-z]+\Z")] = "a"
 
 
 def about(body: object) -> str:
@@ -41,6 +43,10 @@ def test_a_wrong_type_is_named_with_its_place() -> None:
 
 def test_a_wrong_choice_is_not_repeated() -> None:
     assert about({"inner": {"kind": "a secret"}}) == "Invalid enum value - at `$.inner.kind`."
+
+
+def test_a_wrong_form_is_told_without_a_regular_expression() -> None:
+    assert about({"inner": {"kind": "one"}, "word": "A"}) == "Expected text of another form - at `$.word`."
 
 
 @pytest.mark.parametrize("name", ["my secret", "x" * 33, "", "\n", "naïve"])

@@ -113,3 +113,12 @@ def test_a_local_facilitator_needs_a_key_and_a_remote_one_none_wherever_they_com
 
 def test_half_a_flag_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unrecognized arguments: --pay-t" in refused(capsys, "--pay-t", ADDRESS)
+
+
+def test_a_wrong_flag_is_told_in_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        settings("--prot", "1")
+    assert capsys.readouterr().err.splitlines() == [
+        "run_coordinator.py --help tells all flags.",
+        "run_coordinator.py: error: unrecognized arguments: --prot 1",
+    ]

@@ -19,7 +19,7 @@ from compute_router.protocol.units import DurationMs, MicroUsd
 from compute_router.protocol.web_url import is_web_url
 from compute_router.transport import flag_values as read
 from compute_router.transport.facilitator.parent import Whispered, hear
-from compute_router.transport.flags import Flags, is_given, variable_of
+from compute_router.transport.flags import Flags, ProgramParser, is_given, variable_of
 
 PREFIX: Final = "COMPUTE_ROUTER_FACILITATOR_"
 _PAY_TO: Final = variable_of("--pay-to", PREFIX)
@@ -98,12 +98,9 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="compute-router facilitator",
-        description="Verify x402 payments and settle them on one chain. The key pays the chain's fees.",
-        epilog="Each flag can be set by the environment variable named with it; the flag wins.",
-        # Half a word must not be taken for a flag about money.
-        allow_abbrev=False,
+    parser = ProgramParser(
+        "compute-router facilitator",
+        "Verify x402 payments and settle them on one chain. The key pays the chain's fees.",
     )
     flags = Flags(parser, environ, prefix=PREFIX)
     option = flags.option

@@ -32,7 +32,7 @@ from compute_router.protocol.ledger import fee_of
 from compute_router.protocol.payment_offer import V1_NETWORK_NAMES
 from compute_router.protocol.payments import CREDIT_HEADER, NewPayment, Refused
 from compute_router.protocol.receipts import sha256_hex
-from compute_router.protocol.units import MicroUsd, UnixMs
+from compute_router.protocol.units import MicroUsd, UnixMs, format_usd
 from compute_router.storage.interface import IdempotencyKey, NewJob
 from compute_router.transport.credit_tokens import CreditTokens, commit_key_hash
 from compute_router.transport.http_types import Answer, Request
@@ -131,7 +131,12 @@ class Checkout:
         offered = await self._job_offers.offered(request, job)
         presented = presented_payment(request, offered.offer)
         if presented is None:
-            raise PaymentRequiredError("This job must be paid for.", offered.offer)
+            price = format_usd(MicroUsd(int(offered.requirement["amount"])))
+            raise PaymentRequiredError(
+                f"This job costs {price}: send it again with an x402 payment. What is accepted is in this "
+                "answer, and for all that is sold here at /.well-known/x402.",
+                offered.offer,
+            )
         check_accepted(presented, offered, V1_NETWORK_NAMES[self.offers.network])
         amount = MicroUsd(int(offered.requirement["amount"]))
         authorized = self._authorizations.read(
