@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from compute_router.transport.payments.blockhash_ages import BLOCK_MS, BLOCKS, BlockhashAges
 from compute_router.transport.payments.json_rpc import ChainUnreadableError, JsonRpc
+from tests.fakes.clock import FakeClock
 from tests.payments.paying import SolanaScene
 
 if TYPE_CHECKING:
@@ -85,6 +87,96 @@ def test_where_the_chain_keeps_no_list_nobody_knows_and_it_is_not_asked_for_at_e
 ) -> None:
     scene.local.odd["getAccountInfo"] = [list_of_node]
     assert lives(scene, scene.signed(), scene.signed()) == [known, known]
+
+
+class Flapping:
+    """A node that gave a list, and says now that it has none. Time passes for it and for the reader alike."""
+
+    def __init__(self, scene: SolanaScene, ages: BlockhashAges, clock: FakeClock) -> None:
+        self._scene, self._ages, self._clock = scene, ages, clock
+
+    def sign(self) -> bytes:
+        return json.dumps(self._scene.signed()).encode()
+
+    def wait(self, seconds: int) -> None:
+        self._clock.advance(seconds * 1000)
+        self._scene.local.advance(seconds)
+
+    async def left(self, payment: bytes, *, gives_list: bool = False) -> int | None:
+        odd = self._scene.local.odd
+        odd["getAccountInfo"] = [] if gives_list else [{"value": None}]
+        left = await self._ages.lives(payment)
+        odd["getAccountInfo"] = []
+        return left
+
+    def asked(self) -> int:
+        """How often it was asked for its list since this was asked last."""
+        return self._scene.local.requests.pop("getAccountInfo", 0)
+
+
+def flapping(scene: SolanaScene, use: Callable[[Flapping], Awaitable[None]]) -> None:
+    async def run() -> None:
+        clock = FakeClock()
+        ages = BlockhashAges(JsonRpc(scene.local.rpc_url), lambda: clock.steady_ms() / 1000)
+        try:
+            await use(Flapping(scene, ages, clock))
+        finally:
+            await ages.close()
+
+    asyncio.run(run())
+
+
+def test_a_node_that_says_for_once_that_it_has_no_list_makes_no_payment_younger(scene: SolanaScene) -> None:
+    async def use(node: Flapping) -> None:
+        old = node.sign()
+        assert await node.left(old, gives_list=True)
+        for passed in (10, 20, 30):
+            node.wait(10)
+            left = await node.left(old)
+            assert left is not None
+            assert abs(WHOLE - passed * 1000 - left) <= 5_000
+
+    flapping(scene, use)
+
+
+def test_what_is_younger_than_a_list_of_before_lives_as_long_as_if_it_came_right_after_it(
+    scene: SolanaScene,
+) -> None:
+    async def use(node: Flapping) -> None:
+        assert await node.left(node.sign(), gives_list=True)
+        node.wait(30)
+        left = await node.left(node.sign())
+        assert left is not None
+        assert 10_000 <= left <= WHOLE - 30_000
+
+    flapping(scene, use)
+
+
+def test_a_list_that_is_too_old_to_be_of_use_is_forgotten(scene: SolanaScene) -> None:
+    async def use(node: Flapping) -> None:
+        assert await node.left(node.sign(), gives_list=True)
+        node.wait(50)
+        assert await node.left(node.sign()) is None
+
+    flapping(scene, use)
+
+
+def test_a_node_that_had_a_list_is_soon_asked_for_it_again(scene: SolanaScene) -> None:
+    async def use(node: Flapping) -> None:
+        old = node.sign()
+        assert await node.left(old, gives_list=True)
+        node.wait(50)
+        assert await node.left(old) is None
+        assert node.asked() == 2
+        assert await node.left(old, gives_list=True) is None
+        assert node.asked() == 0
+        node.wait(2)
+        left = await node.left(old, gives_list=True)
+        assert left is not None
+        assert left <= 10_000
+        assert node.asked() == 1
+
+    flapping(scene, use)
 
 
 @pytest.mark.parametrize("nonsense", [None, 5, {}, {"value": 5}, {"value": {"data": [5]}}], ids=str)

@@ -30,7 +30,10 @@ _ENTRY: Final = 40
 _HASH: Final = 32
 _FRESH_SECONDS: Final = 2.0
 _NO_LIST_SECONDS: Final = 60.0
-"""A node that has no list is not asked for it at every payment."""
+"""A node that never had a list is not asked for it at every payment."""
+
+_OF_USE_SECONDS: Final = 45.0
+"""After that what came right after a list may have too little time left to be settled."""
 
 _PROCESSED: Final = {"commitment": "processed"}
 
@@ -47,14 +50,19 @@ class KnowsAge(Protocol):
 
 
 class BlockhashAges:
-    """Ages by one node. Its list is read again when it is some seconds old, or lacks a hash."""
+    """Ages by one node. Its list is read again when it is some seconds old, or lacks a hash.
+
+    A node that has no list now may have had one before, as one of several behind one address. What it gave is
+    used for some time then.
+    """
 
     def __init__(self, rpc: JsonRpc, now: Callable[[], float] = time.monotonic) -> None:
         """``now`` is a time in seconds that never goes back."""
         self._rpc = rpc
         self._now = now
         self._reading = asyncio.Lock()
-        self._read_at = -_NO_LIST_SECONDS
+        self._asked_at = self._read_at = -_NO_LIST_SECONDS
+        self._had_a_list = False
         self._places: dict[str, int] = {}
 
     async def lives(self, payload: bytes) -> DurationMs | None:
@@ -67,17 +75,21 @@ class BlockhashAges:
         blockhash = str(VersionedTransaction.from_bytes(raw).message.recent_blockhash)
         asked_at = self._now()
         async with self._reading:
-            fresh = _FRESH_SECONDS if self._places else _NO_LIST_SECONDS
-            old = self._now() - self._read_at >= fresh
+            fresh = _FRESH_SECONDS if self._had_a_list else _NO_LIST_SECONDS
+            old = self._now() - self._asked_at >= fresh
             # What was read after this question came is as good as reading it again.
-            if old or (self._places and blockhash not in self._places and self._read_at < asked_at):
+            if old or (self._places and blockhash not in self._places and self._asked_at < asked_at):
                 await self._read()
-        place = self._places.get(blockhash)
-        if place is not None:
-            passed = int((self._now() - self._read_at) * 1000)
-            return DurationMs(max((BLOCKS - place) * BLOCK_MS - passed - _MARGIN_MS, 0))
-        # Older than all in the list, or younger than the list.
-        return None if not self._places or await self._is_good(blockhash) else DurationMs(0)
+            has_list, place, read_at = bool(self._places), self._places.get(blockhash), self._read_at
+        if not has_list:
+            return None
+        if place is None:
+            # Older than all in the list, or younger than the list.
+            if not await self._is_good(blockhash):
+                return DurationMs(0)
+            place = 0
+        passed = int((self._now() - read_at) * 1000)
+        return DurationMs(max((BLOCKS - place) * BLOCK_MS - passed - _MARGIN_MS, 0))
 
     async def close(self) -> None:
         """Give up the connections."""
@@ -87,8 +99,11 @@ class BlockhashAges:
         answer = await self._rpc.call(
             "getAccountInfo", RECENT_BLOCKHASHES, _PROCESSED | {"encoding": "base64"}
         )
-        self._places = _places(answer)
-        self._read_at = self._now()
+        places = _places(answer)
+        self._asked_at = self._now()
+        if places or self._asked_at - self._read_at >= _OF_USE_SECONDS:
+            self._places, self._read_at = places, self._asked_at
+        self._had_a_list = self._had_a_list or bool(places)
 
     async def _is_good(self, blockhash: str) -> bool:
         answer = await self._rpc.call("isBlockhashValid", blockhash, _PROCESSED)
