@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from compute_router.protocol.networks import Chain
-from tests.fakes.facilitator_server import PlayChain, facilitator_server
+from tests.fakes.facilitator_server import FacilitatorServer, PlayChain, facilitator_server
 from tests.fakes.processes import ROOT, coordinator_process, program
 from tests.fakes.signed_payments import EvmSeeker, SolanaSeeker, v2_headers
 from tests.transport.harness import TASK
@@ -41,6 +43,14 @@ def flags(chain: Chain, facilitator: str) -> list[str]:
     return ["--chain", chain.value, *money, "--rpc-url", f"{facilitator}{NODE}"]
 
 
+@asynccontextmanager
+async def playing(chain: Chain) -> AsyncIterator[FacilitatorServer]:
+    """A facilitator beside a node that is in trouble."""
+    async with facilitator_server(PlayChain(chain)) as facilitator:
+        facilitator.faults[NODE] = (503, b"")
+        yield facilitator
+
+
 async def test_with_payments_off_nothing_of_the_chains_is_even_imported(tmp_path: Path) -> None:
     async with program(["-c", WATCHED], tmp_path) as process:
         assert await process.ended() == 0
@@ -55,7 +65,7 @@ async def test_without_payments_it_says_so(tmp_path: Path) -> None:
 @both_chains
 async def test_with_payments_it_says_where_money_goes_and_asks_for_it(tmp_path: Path, chain: Chain) -> None:
     async with (
-        facilitator_server(PlayChain(chain)) as facilitator,
+        playing(chain) as facilitator,
         coordinator_process(tmp_path, *flags(chain, facilitator.url)) as router,
     ):
         said = await router.process.line("payments on")
@@ -110,7 +120,7 @@ async def test_what_payments_import_does_not_make_deep_json_deadly(tmp_path: Pat
 
 @both_chains
 async def test_it_starts_without_its_facilitator_says_so_and_recovers(tmp_path: Path, chain: Chain) -> None:
-    async with facilitator_server(PlayChain(chain)) as facilitator:
+    async with playing(chain) as facilitator:
         await facilitator.stop()
         async with coordinator_process(tmp_path, *flags(chain, facilitator.url)) as router:
             health = (await router.http.get("/v1/health")).json()
@@ -130,3 +140,27 @@ async def test_it_starts_without_its_facilitator_says_so_and_recovers(tmp_path: 
 
 def test_the_list_of_heavy_packages_is_that_of_packages_that_exist() -> None:
     assert all(importlib.util.find_spec(name) for name in HEAVY)
+
+
+@both_chains
+async def test_health_says_that_the_facilitator_is_down_as_soon_as_a_payment_could_not_be_checked(
+    tmp_path: Path, chain: Chain
+) -> None:
+    async with (
+        playing(chain) as facilitator,
+        coordinator_process(tmp_path, *flags(chain, facilitator.url)) as router,
+    ):
+        answer = await router.http.post("/v1/jobs/commit/cheap", json=TASK)
+        (wanted,) = required(answer)["accepts"]
+        seeker = EvmSeeker() if chain is Chain.MONAD else SolanaSeeker()
+        await facilitator.stop()
+        headers = v2_headers(wanted, seeker.sign(wanted))
+        assert (
+            await router.http.post("/v1/jobs/commit/cheap", json=TASK, headers=headers)
+        ).status_code == 503
+        # The next look of its own would be half a minute away.
+        await router.process.line("paid jobs are refused for now: The facilitator")
+        health = (await router.http.get("/v1/health")).json()
+        assert (health["status"], health["payments"]["facilitator_ok"]) == ("degraded", False)
+        await facilitator.start()
+        await router.process.line("the facilitator is well again")

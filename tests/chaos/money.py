@@ -300,6 +300,7 @@ def checkout(line: Line, system: System, key: SigningKey) -> Checkout:
         authorizations=PlayAuthorizations(),
         facilitator=line,
         facilitator_at="local",
+        health=system.health,
         reader=line,
         store=system.store,
         gate=system.gate,

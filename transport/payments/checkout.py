@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pykka
 
 from compute_router.actors.clock import Clock
+from compute_router.actors.health import HealthBoard
 from compute_router.actors.messages.job_store import JobEnded
 from compute_router.actors.messages.payment_gate import (
     CheckLosses,
@@ -45,6 +46,7 @@ from compute_router.transport.payments.holding_funds import HoldingFunds
 from compute_router.transport.payments.job_offers import JobOffers
 from compute_router.transport.payments.offers import Offered, Offers
 from compute_router.transport.payments.paying_by_credit import PayingByCredit
+from compute_router.transport.payments.payments_watch import RECEIVER
 from compute_router.transport.payments.presented import check_accepted, presented_payment, v2_payment
 from compute_router.transport.payments.quotes import Quotes
 from compute_router.transport.payments.remaining_life import RemainingLife
@@ -78,6 +80,7 @@ class Checkout:
         secret: bytes,
         fee_bps: int,
         facilitator_at: str,
+        health: HealthBoard,
         ages: KnowsAge | None = None,
     ) -> None:
         self.quotes = quotes
@@ -91,6 +94,7 @@ class Checkout:
         self.tokens = CreditTokens(secret)
         self.fee_bps = fee_bps
         self.facilitator_at = facilitator_at
+        self._health = health
         self._job_offers = JobOffers(offers, quotes, facilitator)
         self._credits = PayingByCredit(
             offers=offers, job_offers=self._job_offers, store=store, tokens=self.tokens, fee_bps=fee_bps
@@ -106,8 +110,12 @@ class Checkout:
         """Whether a paid commit could be taken now, as far as is known without asking anybody.
 
         Raises:
-            PaymentsUnavailableError: the facilitator is down; the error says for how long it is left alone.
+            PaymentsUnavailableError: the facilitator is down, and the error says for how long it is left
+                alone; or nothing can arrive where payments go.
         """
+        lacking = self._health.problem(RECEIVER)
+        if lacking is not None:
+            raise PaymentsUnavailableError(lacking)
         self._facilitator.check_available()
 
     async def discovery(self, request: Request, variable: str) -> Answer:
@@ -126,7 +134,7 @@ class Checkout:
         """
         if CREDIT_HEADER in request.headers:
             return await self._credits.payment(request, job, key)
-        self._facilitator.check_available()
+        self.check_available()
         await self._check_losses()
         offered = await self._job_offers.offered(request, job)
         presented = presented_payment(request, offered.offer)

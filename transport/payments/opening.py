@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 from nacl.signing import SigningKey
@@ -26,16 +25,14 @@ from compute_router.transport.payments.checkout import Checkout
 from compute_router.transport.payments.json_rpc import JsonRpc
 from compute_router.transport.payments.local_facilitator import LocalFacilitator
 from compute_router.transport.payments.offers import Offers
+from compute_router.transport.payments.payments_watch import PaymentsWatch
 from compute_router.transport.payments.quotes import Quotes
 from compute_router.transport.payments.remote_facilitator import RemoteFacilitator
 
 if TYPE_CHECKING:
     from compute_router.transport.payments.blockhash_ages import BlockhashAges, KnowsAge
+    from compute_router.transport.payments.receiving_account import ReceivingAccount
 
-logger = logging.getLogger(__name__)
-
-_LOOK_SECONDS: Final = 30.0
-_LOOK_AGAIN_SECONDS: Final = 2.0
 
 
 class PaymentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +60,11 @@ class OpenedPayments:
         payments: Payments,
         facilitator: RemoteFacilitator,
         ages: BlockhashAges | None,
+        receiver: ReceivingAccount | None,
     ) -> None:
         self.payments = payments
         self._ages = ages
+        self._receiver = receiver
         self._settings = settings
         self._facilitator = facilitator
         self._watching: asyncio.Task[None] | None = None
@@ -73,7 +72,8 @@ class OpenedPayments:
     def checkout(self, system: System, key: SigningKey) -> Checkout:
         """The edge of a started system. From now on health says how the facilitator is."""
         if self._watching is None:
-            self._watching = asyncio.get_running_loop().create_task(self._watch(system))
+            watch = PaymentsWatch(self._facilitator, self._receiver, system.health)
+            self._watching = asyncio.get_running_loop().create_task(watch.run())
         return make_checkout(self._settings, system, key, self._facilitator, self._ages)
 
     async def stop_watching(self) -> None:
@@ -81,18 +81,6 @@ class OpenedPayments:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-
-    async def _watch(self, system: System) -> None:
-        known: str | None = None
-        while True:
-            problem = await self._facilitator.healthy()
-            if problem is not None and problem != known:
-                logger.warning("paid jobs are refused for now: %s", problem)
-            elif problem is None and known is not None:
-                logger.info("the facilitator is well again")
-            known = problem
-            system.health.report("facilitator", problem)
-            await asyncio.sleep(_LOOK_SECONDS if problem is None else _LOOK_AGAIN_SECONDS)
 
 
 def make_checkout(
@@ -118,6 +106,7 @@ def make_checkout(
         secret=bytes(key),
         fee_bps=settings.fee_bps,
         facilitator_at=settings.facilitator or "local",
+        health=system.health,
         ages=ages,
     )
 
@@ -147,8 +136,11 @@ async def open_payments(settings: PaymentSettings) -> AsyncIterator[OpenedPaymen
         ages = _blockhash_ages(settings)
         if ages is not None:
             stack.push_async_callback(ages.close)
+        receiver = _receiving_account(settings)
+        if receiver is not None:
+            stack.push_async_callback(receiver.close)
         payments = Payments(facilitator=facilitator, chain=reader, policy=policy)
-        opened = OpenedPayments(settings, payments, facilitator, ages)
+        opened = OpenedPayments(settings, payments, facilitator, ages, receiver)
         stack.push_async_callback(opened.stop_watching)
         yield opened
 
@@ -159,6 +151,16 @@ def _blockhash_ages(settings: PaymentSettings) -> BlockhashAges | None:
     from compute_router.transport.payments.blockhash_ages import BlockhashAges
 
     return BlockhashAges(JsonRpc(settings.rpc_url))
+
+
+def _receiving_account(settings: PaymentSettings) -> ReceivingAccount | None:
+    if settings.chain is not Chain.SOLANA:
+        return None
+    from compute_router.transport.payments.receiving_account import ReceivingAccount
+
+    return ReceivingAccount(
+        JsonRpc(settings.rpc_url), settings.pay_to, PAYMENT_NETWORKS[settings.chain].asset
+    )
 
 
 def _authorizations(chain: Chain) -> ReadsAuthorizations:

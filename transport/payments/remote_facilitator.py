@@ -70,6 +70,7 @@ class RemoteFacilitator:
         self._answered = False
         self._answered_until = 0
         self._asking = asyncio.Lock()
+        self.in_doubt = asyncio.Event()
         headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
         # Apart, so that no number of payments that are checked keeps a settlement waiting.
         self._checking = Peer(connections=_CONNECTIONS, largest_answer=_LARGEST_ANSWER, headers=headers)
@@ -133,6 +134,7 @@ class RemoteFacilitator:
             if not overloaded:
                 break
         logger.warning("the facilitator did not verify a payment: %s", problem)
+        self.in_doubt.set()
         # It may be only this payment that it cannot check: that is no reason to refuse those of others.
         if overloaded or not await self._answers_others():
             self._breaker.failed()
