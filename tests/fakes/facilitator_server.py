@@ -143,7 +143,7 @@ class FacilitatorServer:
         elif callable(fault):
             status, body = fault(asked)
         else:
-            status, body = 200, json.dumps(self._truth(path, asked)).encode()
+            status, body = 200, json.dumps(self.truth(path, asked)).encode()
         if fault == CUT:
             return False
         if fault == SILENT:
@@ -155,7 +155,8 @@ class FacilitatorServer:
         await writer.drain()
         return True
 
-    def _truth(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def truth(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """What a good facilitator answers, and for ``/settle`` does."""
         network = NETWORKS[self.play.chain].caip2
         if path == "/supported":
             extra = {"feePayer": self.fee_payer} if self.play.chain is Chain.SOLANA else {}

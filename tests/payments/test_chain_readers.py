@@ -146,6 +146,25 @@ def test_a_blockhash_that_a_node_does_not_know_yet_is_not_taken_for_an_old_one(
     assert on_solana.outcome(on_solana.payment(inner, expires_in=45)) == NotSettled("blockhash_expired")
 
 
+def test_a_blockhash_that_is_over_on_a_fork_only_is_not_over(
+    on_solana: SolanaScene, solana: LocalSolana
+) -> None:
+    payment = on_solana.payment(on_solana.signed(), expires_in=45)
+    on_solana.expire()
+
+    def good_at(*commitments: str) -> Callable[..., Any]:
+        return lambda _, options: {
+            "context": {"slot": solana.chain.slot},
+            "value": options["commitment"] in commitments,
+        }
+
+    for one in ("processed", "finalized"):
+        solana.methods["isBlockhashValid"] = good_at(one)
+        assert on_solana.outcome(payment) == StillOpen()
+    solana.methods["isBlockhashValid"] = good_at()
+    assert on_solana.outcome(payment) == NotSettled("blockhash_expired")
+
+
 def test_what_landed_in_time_is_settled_however_late_it_is_asked_for(scene: Scene) -> None:
     inner = scene.signed()
     payment = scene.payment(inner, expires_in=45)

@@ -22,15 +22,9 @@ def settled(scene: Scene, inner: dict[str, Any]) -> Settled:
         return Settled(facilitator.settle(scene.body(inner)).transaction)
 
 
-def methods_of(local: Any) -> dict[str, Any]:
-    """A node's answers by method; a test may put in others."""
-    methods: dict[str, Any] = local._server._methods
-    return methods
-
-
 def test_a_node_of_another_chain_tells_nothing_of_a_payment(scene: Scene) -> None:
     payment = scene.payment(scene.signed())
-    methods = methods_of(scene.local)
+    methods = scene.local.methods
     methods["eth_chainId"] = lambda: "0x1"
     methods["getGenesisHash"] = lambda: "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
     scene.expire()
@@ -73,7 +67,7 @@ def test_a_node_whose_history_begins_long_before_a_payment_knows_that_it_never_l
     payment = on_solana.payment(on_solana.signed(), expires_in=45)
     on_solana.expire()
     solana.forget()
-    methods = methods_of(solana)
+    methods = solana.methods
     for began, known in ((-3_300, False), (-4_000, True)):
         methods["getBlockTime"] = lambda _, at=began: int(payment.expires_at / 1000) + at
         if known:
@@ -90,7 +84,7 @@ def test_nonsense_about_a_nodes_history_is_no_history(
     payment = on_solana.payment(on_solana.signed(), expires_in=45)
     on_solana.expire()
     solana.forget()
-    methods_of(solana)["getBlockTime"] = lambda _: nonsense
+    solana.methods["getBlockTime"] = lambda _: nonsense
     with pytest.raises(ChainUnreadableError):
         on_solana.outcome(payment)
 
@@ -104,7 +98,7 @@ def test_a_node_that_is_behind_is_not_asked_what_landed(on_solana: SolanaScene, 
         assert options["minContextSlot"] >= newest
         raise RpcError(-32016, "Minimum context slot has not been reached")
 
-    methods_of(solana)["getSignaturesForAddress"] = behind
+    solana.methods["getSignaturesForAddress"] = behind
     with pytest.raises(ChainUnreadableError):
         on_solana.outcome(payment)
 
@@ -181,7 +175,7 @@ def test_no_transaction_of_a_payer_is_fetched_twice_for_however_many_payments(
     waiting = [on_solana.payment(inner, expires_in=45) for inner in unnamed]
     for _ in range(5):
         settled(on_solana, on_solana.signed())
-    fetch, fetched = methods_of(solana)["getTransaction"], list[str]()
+    fetch, fetched = solana.methods["getTransaction"], list[str]()
 
     def only_two_at_a_time(signature: str, *options: Any) -> Any:
         fetched.append(signature)
@@ -189,7 +183,7 @@ def test_no_transaction_of_a_payer_is_fetched_twice_for_however_many_payments(
             raise RpcError(-32005, "limit exceeded")
         return fetch(signature, *options)
 
-    methods_of(solana)["getTransaction"] = only_two_at_a_time
+    solana.methods["getTransaction"] = only_two_at_a_time
 
     async def scenario() -> None:
         reader = on_solana.reader()

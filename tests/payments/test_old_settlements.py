@@ -70,8 +70,7 @@ def test_a_search_that_was_broken_off_goes_on_where_it_was(scene: EvmScene, evm:
     inner = scene.signed()
     settlement = settled(scene, inner)
     evm.chain.mine_empty(1_500)
-    methods: Any = evm._server._methods
-    search, asked = methods["eth_getLogs"], list[int]()
+    search, asked = evm.methods["eth_getLogs"], list[int]()
 
     def of_few_answers(wanted: dict[str, Any]) -> Any:
         asked.append(int(wanted["fromBlock"], 16))
@@ -79,7 +78,7 @@ def test_a_search_that_was_broken_off_goes_on_where_it_was(scene: EvmScene, evm:
             raise RpcError(-32005, "limit exceeded")
         return search(wanted)
 
-    methods["eth_getLogs"] = of_few_answers
+    evm.methods["eth_getLogs"] = of_few_answers
 
     async def ask_until_told(reader: EvmChainReader) -> tuple[object, int]:
         broken_off = 0

@@ -151,6 +151,18 @@ def test_a_broadcast_whose_answer_is_lost_is_looked_for_on_the_chain(scene: Scen
     assert scene.paid == PRICE
 
 
+def test_of_settlements_at_once_those_behind_one_that_was_lost_unheard_do_not_wait_for_it(
+    on_evm: EvmScene,
+) -> None:
+    bodies = [on_evm.body() for _ in range(3)]
+    on_evm.local.faults.drop_transactions = on_evm.local.faults.lose_answers = 1
+    with on_evm.facilitator(confirm_seconds=1.0) as facilitator:
+        _all_at_once([lambda body=body: facilitator.settle(body) for body in bodies])  # type: ignore[misc]
+        assert on_evm.paid == 2 * PRICE
+        assert all(facilitator.settle(body).success for body in bodies)
+    assert on_evm.paid == 3 * PRICE
+
+
 def test_a_transaction_that_is_not_seen_in_time_is_pending_and_found_later(scene: Scene) -> None:
     inner = scene.signed()
     scene.local.faults.hold_transactions = True

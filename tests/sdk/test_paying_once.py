@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,29 @@ def test_another_program_with_the_same_key_sends_the_same_payment(evm: Wallet) -
     assert sent(coordinator) == ["nothing", "payment", "payment"]
     payments = {each.headers["payment-signature"] for each in coordinator.committed[1:]}
     assert (len(payments), till.signatures) == (1, 1)
+
+
+def test_a_payment_that_may_still_be_carried_out_by_another_clock_is_the_only_one_of_its_commit(
+    evm: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.time()]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    coordinator, till = shop()
+    coordinator.commit = [None, busy(503, "100")]
+    with blocking(coordinator, wallet=evm) as router, pytest.raises(CoordinatorFailedError):
+        classify(router, idempotency_key="order-7")
+    coordinator.commit = None
+    with blocking(coordinator, wallet=evm) as same, blocking(coordinator, wallet=evm) as another:
+        now[0] += till.offered.requirement["maxTimeoutSeconds"] + 170
+        for router in (same, another):
+            with pytest.raises(PaymentRefusedError) as caught:
+                classify(router, idempotency_key="order-7")
+            assert caught.value.reason == "payment_expired"
+        payments = {each.headers.get("payment-signature") for each in coordinator.committed} - {None}
+        assert len(payments) == 1
+        now[0] += 20
+        classify(same, idempotency_key="order-7")
+    assert till.signatures == 1
 
 
 def test_a_program_without_a_wallet_can_end_what_another_began(evm: Wallet) -> None:

@@ -158,6 +158,43 @@ def test_a_void_payment_is_no_credit_and_is_looked_at_again_when_nobody_can_carr
     assert job.look_at == job.dies_at > time.time() + 60
 
 
+def test_a_void_payment_that_was_carried_out_after_all_is_a_credit_when_its_coordinator_learns_of_it(
+    evm: Wallet, purse: PurseFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.time()]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    coordinator, _ = shop(credits={TOKEN: PRICE})
+    coordinator.about_job = [failed_paid("void", chain=Chain.MONAD)]
+    with blocking(coordinator, wallet=evm) as router:
+        with pytest.raises(JobFailedError):
+            classify(router)
+        coordinator.new_job_id = "another-job"
+        # Nobody can carry it out any more, and nobody has noticed yet that somebody did.
+        now[0] = purse.awaited()[JOB_ID].dies_at + 1
+        router.submit(TaskJob("classify", "x"))
+        assert (purse.credits(), sent(coordinator)[-1]) == ([], "payment")
+        now[0] = purse.awaited()[JOB_ID].look_at
+        coordinator.about_job = [failed_paid("credited", chain=Chain.MONAD)]
+        router.submit(TaskJob("classify", "y"))
+    assert (sent(coordinator)[-1], list(purse.awaited())) == ("credit", ["another-job"])
+
+
+def test_a_void_payment_is_looked_for_no_more_when_its_coordinator_must_know_of_it(
+    evm: Wallet, purse: PurseFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.time()]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    coordinator, _ = shop()
+    coordinator.about_job = [failed_paid("void", chain=Chain.MONAD)]
+    with blocking(coordinator, wallet=evm) as router:
+        with pytest.raises(JobFailedError):
+            classify(router)
+        coordinator.new_job_id = "another-job"
+        now[0] = purse.awaited()[JOB_ID].dies_at + 3600
+        router.submit(TaskJob("classify", "x"))
+    assert list(purse.awaited()) == ["another-job"]
+
+
 def test_a_job_paid_by_a_credit_that_fails_without_a_new_one_leaves_nothing_to_look_for(
     purse: PurseFile,
 ) -> None:

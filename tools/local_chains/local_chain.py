@@ -16,7 +16,7 @@ class LocalChain(ABC):
     """A chain on this machine. Close it, or use ``with``.
 
     ``faults`` is what goes wrong, ``requests`` how often each method was called, ``odd`` what methods answer
-    instead of the truth.
+    instead of the truth, once each. What is put into ``methods`` carries out a method from then on.
     """
 
     def __init__(self, methods: Mapping[str, Method], faults: Faults, port: int) -> None:
@@ -30,6 +30,7 @@ class LocalChain(ABC):
             "local_release": self.release,
         }
         self._server = RpcServer({**methods, **controls}, faults, port)
+        self.methods = self._server.methods
         self.requests = self._server.requests
         self.odd = self._server.odd
         self.rpc_url = self._server.url

@@ -34,11 +34,12 @@ _BUSY: Final = RpcError(-32005, "Node is behind by 42 slots", {"numSlotsBehind":
 class RpcServer:
     """Serves methods by name until :meth:`close`. ``requests`` counts the calls by method.
 
+    ``methods`` may be changed while it serves: a method is carried out by what stands there for it.
     What stands in ``odd`` for a method is answered instead of the truth, each thing once: results and errors.
     """
 
     def __init__(self, methods: Mapping[str, Method], faults: Faults, port: int = 0) -> None:
-        self._methods = methods
+        self.methods = dict(methods)
         self._faults = faults
         self.requests: dict[str, int] = {}
         self.odd: dict[str, list[Any]] = {}
@@ -70,7 +71,7 @@ class RpcServer:
     def _answer_one(self, asked: Any) -> tuple[Any, bool]:
         number, name, params = asked.get("id"), asked.get("method"), asked.get("params") or []
         self.requests[name] = self.requests.get(name, 0) + 1
-        method = self._methods.get(name)
+        method = self.methods.get(name)
         if method is None:
             return _failed(
                 number, RpcError(-32601, f"the method {name} does not exist/is not available")

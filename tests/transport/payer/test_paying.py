@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from compute_router.protocol.payout_state import PayoutState
 from compute_router.protocol.units import MicroUsd
 from compute_router.storage.interface import Store
 from compute_router.transport.payer.paying import Payer, Report
@@ -143,6 +144,18 @@ def test_with_too_little_in_the_purse_nothing_is_recorded(scene: Scene) -> None:
         scene.run(purse=PlayPurse(scene.chain, funds=7_999))
     assert scene.store.open_payouts() == ()
     assert scene.run().settled == 2
+
+
+def test_what_an_earlier_run_recorded_must_be_in_the_purse_too_before_anything_is_signed(
+    scene: Scene,
+) -> None:
+    assert scene.killed(3)
+    assert [payout.state for payout in scene.store.open_payouts()] == [PayoutState.RECORDED] * 2
+    scene.earned.earn(CAS, 1_002)
+    with pytest.raises(PurseError, match=r"holds \$0\.010, and \$0\.010001 is needed"):
+        scene.run(purse=PlayPurse(scene.chain, funds=10_000))
+    assert (len(scene.store.open_payouts()), scene.chain.signed) == (2, 0)
+    assert scene.run(purse=PlayPurse(scene.chain, funds=10_001)).settled == 3
 
 
 def test_what_was_earned_meanwhile_is_for_the_next_run(scene: Scene) -> None:

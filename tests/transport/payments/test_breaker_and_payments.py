@@ -27,7 +27,7 @@ def fails_for(till: Paid, bad: dict[str, str], fault: Any) -> list[str]:
             asked.append("bad")
             status, body = fault
             return int(status), bytes(body)
-        return 200, json.dumps(till.facilitator._truth("/verify", question)).encode()
+        return 200, json.dumps(till.facilitator.truth("/verify", question)).encode()
 
     till.facilitator.faults["/verify"] = verify
     return asked

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from compute_router.actors.messages.stored_earnings import FindPayment
+from compute_router.actors.runtime import ask
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.payments import Unknown
 from tests.fakes.facilitator_server import CUT, LATE, SILENT, FacilitatorServer
 from tests.fakes.signed_payments import v2_headers
 from tests.transport.payments.till import DOLLAR, PRICE, Paid, both_chains, paid, told
@@ -206,6 +209,24 @@ async def test_a_payment_that_is_found_good_after_our_time_out_is_not_taken(
         await till.commit(headers)
 
 
+@both_chains
+@pytest.mark.parametrize("status", [201, 302, 400, 429, 500, 503])
+async def test_a_settlement_that_is_claimed_together_with_an_error_is_not_known(
+    tmp_path: Path, chain: Chain, status: int
+) -> None:
+    async with paid(tmp_path, chain) as till:
+        await till.commit()
+        ((payment_id,),) = till.router.query("SELECT payment_id FROM payments")
+        payment = await ask(till.router.system.store, FindPayment(payment_id))
+
+        def claims(asked: dict[str, Any]) -> tuple[int, bytes]:
+            return status, json.dumps(till.facilitator.truth("/settle", asked)).encode()
+
+        till.facilitator.faults["/settle"] = claims
+        assert isinstance(await till.remote.settle(payment), Unknown)
+        assert till.facilitator.count("/settle") == 1
+
+
 LIES: list[dict[str, Any]] = [
     {},
     {"transaction": ""},
@@ -241,8 +262,8 @@ async def test_a_refusal_of_what_was_settled_before_is_no_refusal(tmp_path: Path
         await client.register(proven=True)
 
         def settles_twice(asked: dict[str, Any]) -> tuple[int, bytes]:
-            till.facilitator._truth("/settle", asked)
-            return 200, json.dumps(till.facilitator._truth("/settle", asked)).encode()
+            till.facilitator.truth("/settle", asked)
+            return 200, json.dumps(till.facilitator.truth("/settle", asked)).encode()
 
         till.facilitator.faults["/settle"] = settles_twice
         job = await till.router.job(await till.serve(client), wait=20)

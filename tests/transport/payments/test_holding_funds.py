@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
-from compute_router.protocol.networks import Chain
-from compute_router.protocol.units import MicroUsd
+from compute_router.protocol.api_keys import KeyRequest, KeyScope
+from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.units import MicroUsd, UnixMs
+from compute_router.storage.new_key import make_api_key
+from compute_router.storage.sqlite_store import open_sqlite_store
+from compute_router.transport.authentication import AuthMode
 from tests.fakes.facilitator_server import LATE
 from tests.fakes.signed_payments import v2_headers
+from tests.transport.accounts import bearer
+from tests.transport.disks import Disk
 from tests.transport.payments.till import HURRIED, PRICE, Paid, both_chains, paid, told
 from tests.transport.worker_client import worker
 
@@ -22,6 +30,16 @@ async def asked_to_verify(till: Paid, times: int) -> None:
     """The facilitator thinks about so many payments."""
     while till.facilitator.count("/verify") < times:
         await till.router.http.get("/v1/health")
+
+
+async def checked_at_once(till: Paid, *payments: dict[str, str]) -> list[httpx.Response]:
+    """Commit with each of these payments; all are found good before any job is stored."""
+    till.facilitator.faults["/verify"] = LATE
+    posts = [asyncio.ensure_future(till.post(headers)) for headers in payments]
+    await asked_to_verify(till, len(posts))
+    till.facilitator.faults.clear()
+    till.facilitator.late.set()
+    return list(await asyncio.gather(*posts))
 
 
 def forged(wanted: dict[str, Any], inner: dict[str, Any], signature_bytes: int = 65) -> dict[str, str]:
@@ -112,6 +130,75 @@ async def test_a_commit_that_is_repeated_while_its_payment_is_checked_is_one_job
         assert answers[0][0] == 201
         assert answers == [answers[0]] * 3
         assert told(await till.post(await till.payment())) == (402, "insufficient_funds")
+
+
+# A commit that is not stored
+
+
+async def nothing_is_held_for(till: Paid) -> None:
+    """The payer has money for one job more, and can have that one."""
+    await till.commit()
+    assert told(await till.post(await till.payment())) == (402, "insufficient_funds")
+
+
+@both_chains
+async def test_a_commit_that_the_disk_has_no_room_for_holds_no_funds(tmp_path: Path, chain: Chain) -> None:
+    disk = Disk()
+    async with paid(tmp_path, chain, funds=PRICE, disk=disk) as till:
+
+        def fills_the_disk(asked: dict[str, Any]) -> tuple[int, bytes]:
+            disk.full = True
+            return 200, json.dumps(till.facilitator.truth("/verify", asked)).encode()
+
+        headers = await till.payment()
+        till.facilitator.faults["/verify"] = fills_the_disk
+        answer = await till.post(headers)
+        assert (answer.status_code, answer.json()["error"]) == (503, "storage_unavailable")
+        till.facilitator.faults.clear()
+        disk.full = False
+        while await till.router.problems():
+            pass
+        await nothing_is_held_for(till)
+
+
+@both_chains
+async def test_of_two_commits_with_one_payment_the_one_that_gets_no_job_holds_no_funds(
+    tmp_path: Path, chain: Chain
+) -> None:
+    async with paid(tmp_path, chain, funds=2 * PRICE) as till:
+        headers = await till.payment()
+        answers = await checked_at_once(till, headers, headers)
+        assert sorted(answer.status_code for answer in answers) == [201, 402]
+        (refused,) = (answer for answer in answers if answer.status_code == 402)
+        assert told(refused) == (402, "payment_already_used")
+        await nothing_is_held_for(till)
+
+
+@both_chains
+async def test_a_repeated_commit_holds_no_funds_for_the_second_payment_that_it_brings(
+    tmp_path: Path, chain: Chain
+) -> None:
+    async with paid(tmp_path, chain, funds=2 * PRICE) as till:
+        both = [await till.payment() | {"Idempotency-Key": "one"} for _ in range(2)]
+        first, second = await checked_at_once(till, *both)
+        assert (first.status_code, first.json()["job_id"]) == (201, second.json()["job_id"])
+        await nothing_is_held_for(till)
+
+
+async def test_a_commit_beyond_the_days_jobs_of_a_key_holds_no_funds(tmp_path: Path) -> None:
+    database = tmp_path / NETWORKS[Chain.MONAD].default_database
+    open_sqlite_store(database).close()
+    one_a_day, others = (
+        bearer(make_api_key(database, KeyRequest(KeyScope.USER, "alice", jobs_per_day=jobs), UnixMs(1)))
+        for jobs in (1, None)
+    )
+    async with paid(tmp_path, Chain.MONAD, funds=2 * PRICE, auth=AuthMode.KEYS) as till:
+        till.router.http.headers.update(one_a_day)
+        await till.commit()
+        answer = await till.post(await till.payment())
+        assert (answer.status_code, answer.json()["error"]) == (429, "jobs_per_day")
+        till.router.http.headers.update(others)
+        await nothing_is_held_for(till)
 
 
 # Losses
