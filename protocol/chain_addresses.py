@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.key_likeness import looks_like_key
 from compute_router.protocol.networks import Chain
 
 _EVM: Final = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
@@ -89,6 +90,8 @@ def _is_solana(text: str) -> bool:
 
 
 def _shown(text: str) -> str:
+    if looks_like_key(text):
+        return "What looks like a private key"
     return repr(text if len(text) <= 64 else text[:61] + "...")
 
 

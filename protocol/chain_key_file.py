@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.key_likeness import refuse_key_for_path
 from compute_router.protocol.networks import Chain
 
 _EVM: Final = re.compile(rb"(?:0x)?([0-9a-fA-F]{64})\s*")
@@ -45,8 +46,10 @@ def read_private_bytes(path: Path) -> bytes:
     """What is in the file of a key.
 
     Raises:
-        ConfigurationError: it cannot be read, others may read it, or it is no file.
+        ConfigurationError: it cannot be read, others may read it, or it is no file. A key in place of a path
+            is not repeated.
     """
+    refuse_key_for_path(path)
     try:
         # Without O_NONBLOCK a pipe of that name would hang the program.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))

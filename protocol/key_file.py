@@ -16,6 +16,7 @@ from uuid import uuid4
 from nacl.signing import SigningKey
 
 from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.key_likeness import refuse_key_for_path
 
 _SEED: Final = re.compile(rb"[0-9a-f]{64}\n?")
 _LONGEST_FILE: Final = 4096
@@ -26,8 +27,10 @@ def load_or_create_key(path: Path) -> SigningKey:
     """The key in a file; makes the file, and its directory, when there is none. Never overwrites a file.
 
     Raises:
-        ConfigurationError: the file cannot be read or written, others may read it, or it holds no key.
+        ConfigurationError: the file cannot be read or written, others may read it, or it holds no key. A key
+            in place of a path is not repeated.
     """
+    refuse_key_for_path(path)
     try:
         if not path.exists():
             _create(path)

@@ -139,7 +139,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--db", Path, None, "Database file. Default: solana.db or monad.db in the current directory.")
     key = "File of the key that countersigns receipts. Default: named as the database, ending in .key."
     # COMPUTE_ROUTER_KEY is the worker's, and one key must not be both.
-    option("--key", Path, None, key, variable="COORDINATOR_KEY")
+    option("--key", read.key_file, None, key, variable="COORDINATOR_KEY")
     option("--log-level", read.log_level, "info", "debug, info, warning or error.")
     option(
         "--payments",
@@ -151,7 +151,8 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option(
         "--facilitator", _facilitator, None, "URL of an x402 facilitator, or local. Default: the network's."
     )
-    option("--facilitator-key", Path, None, "Key file of the local facilitator, which pays for transactions.")
+    gas_key = "Key file of the local facilitator, which pays for transactions."
+    option("--facilitator-key", read.key_file, None, gas_key)
     option("--rpc-url", read.url, None, "Node of the chain. Default: the network's public one.")
     option(
         "--fee-bps",

@@ -6,7 +6,10 @@ import argparse
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
+from pathlib import Path
 
+from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.key_likeness import refuse_key_for_path
 from compute_router.protocol.units import DurationMs, MicroUsd
 from compute_router.protocol.web_url import is_web_url
 
@@ -22,6 +25,16 @@ def choice(kind: type[Enum]) -> Callable[[str], Enum]:
             raise argparse.ArgumentTypeError(f"{text!r} is not {choices}") from None
 
     return read
+
+
+def key_file(text: str) -> Path:
+    """The path of a file with a key. A key in its place is not quoted in the error."""
+    path = Path(text)
+    try:
+        refuse_key_for_path(path)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return path
 
 
 def yes_or_no(text: str) -> bool:

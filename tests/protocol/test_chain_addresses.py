@@ -95,3 +95,11 @@ def test_what_is_no_address_is_refused_with_the_reason(chain: Chain, text: str, 
 def test_base58_keeps_zeros_in_front() -> None:
     assert base58_bytes("1" * 32) == bytes(32)
     assert base58_bytes("112") == b"\x00\x00\x01"
+
+
+@pytest.mark.parametrize("key", ["ab" * 32, "0x" + "ab" * 32, "4" * 88])
+@pytest.mark.parametrize("chain", list(Chain))
+def test_a_private_key_in_place_of_an_address_is_not_repeated(chain: Chain, key: str) -> None:
+    with pytest.raises(AddressError, match="looks like a private key is not an address") as refused:
+        checked_address(chain, key)
+    assert key not in str(refused.value)

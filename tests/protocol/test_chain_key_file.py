@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from compute_router.protocol.chain_key_file import read_chain_key
 from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.key_file import load_or_create_key
+from compute_router.protocol.key_likeness import looks_like_key
 from compute_router.protocol.networks import Chain
 
 EVM = "1f" * 32
@@ -62,3 +67,52 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         read_chain_key(tmp_path / "none", Chain.MONAD)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_chain_key(tmp_path, Chain.MONAD)
+
+
+KEYS_FOR_PATHS = [
+    EVM,
+    "0x" + EVM,
+    "0X" + EVM.upper(),
+    f" {EVM}\n",
+    f'"{EVM}"',
+    EVM[:-1],
+    EVM * 2,
+    SOLANA,
+    SOLANA.replace(" ", "").strip("]"),
+    SOLANA.strip("[]"),
+    "4" * 88,
+    " ".join(["abandon"] * 11 + ["about"]),
+]
+
+
+@pytest.mark.parametrize("key", KEYS_FOR_PATHS)
+@pytest.mark.parametrize("read", [partial(read_chain_key, chain=Chain.MONAD), load_or_create_key])
+def test_a_key_in_place_of_a_path_is_refused_and_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object], key: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="a key and not a file") as refused:
+        read(Path(key))
+    assert key.strip('" \n') not in told_by(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["wallet-monad.key", "id.json", "my wallet for gas", "deadbeef" * 4, "keys/" + EVM]
+)
+def test_names_of_files_are_not_taken_for_keys(name: str) -> None:
+    assert not looks_like_key(name)
+
+
+def told_by(error: BaseException) -> str:
+    """All that a program could print of an error and of those behind it."""
+    behind = [each for each in (error.__cause__, error.__context__) if each is not None]
+    return "".join(
+        [
+            str(error),
+            repr(error),
+            repr(vars(error)),
+            *traceback.format_exception(error),
+            *map(told_by, behind),
+        ]
+    )

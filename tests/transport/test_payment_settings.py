@@ -122,3 +122,10 @@ def test_a_wrong_flag_is_told_in_two_lines(capsys: pytest.CaptureFixture[str]) -
         "run_coordinator.py --help tells all flags.",
         "run_coordinator.py: error: unrecognized arguments: --prot 1",
     ]
+
+
+@pytest.mark.parametrize("flag", ["--facilitator-key", "--key"])
+def test_a_key_in_place_of_its_file_is_not_repeated(capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    said = refused(capsys, flag, "ab" * 32)
+    assert "a key and not a file" in said
+    assert "abab" not in said

@@ -109,7 +109,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "File with the key that pays the fees, for its owner alone: hex of an EVM key, "
         "or a Solana keypair as a JSON list. Required."
     )
-    option("--key", Path, None, key)
+    option("--key", read.key_file, None, key)
     option("--rpc-url", str, None, "The chain's JSON-RPC node. Default: the network's public one.")
     url_file = "File with the node's URL, for one with an API key in it: command lines are no secret."
     option("--rpc-url-file", Path, None, url_file)
@@ -131,7 +131,8 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--supervised",
         action="store_true",
-        help="For the coordinator: read the node's URL and a secret from standard input, and end with it.",
+        # The coordinator's word, and nobody else's: the node's URL and a secret come on standard input.
+        help=argparse.SUPPRESS,
     )
     return parser
 

@@ -121,3 +121,15 @@ def test_whom_it_settles_for_is_said_once(capsys: pytest.CaptureFixture[str]) ->
     assert "--open" in refused(capsys, **NEEDED, PAY_TO=ADDRESS, OPEN="yes")
     assert settings("--open", **NEEDED).pay_to == ()
     assert settings("--open", "no", **NEEDED, PAY_TO=ADDRESS).pay_to == (ADDRESS,)
+
+
+def test_a_key_in_place_of_its_file_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, **{**NEEDED, "KEY": "ab" * 32})
+    assert "a key and not a file" in said
+    assert "abab" not in said
+
+
+def test_what_only_a_coordinator_says_is_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        settings("--help")
+    assert "supervised" not in capsys.readouterr().out
