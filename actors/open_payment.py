@@ -7,7 +7,7 @@ from typing import Final
 
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.payment_state import PaymentState
-from compute_router.protocol.payments import Payment, Refused, Settled
+from compute_router.protocol.payments import PAYERS_DOING, Payment, Refused, Settled
 from compute_router.storage.interface import JobView
 
 # A payment only moves on, so of two reports the one that is further on is the newer.
@@ -33,8 +33,9 @@ class OpenPayment:
     """A payment that is not at its end, or whose job is not.
 
     ``ended`` is how its job ended, None while it has not. ``said`` is the facilitator's answer while the
-    chain is asked about it, and ``named`` the transaction that it named last. ``view`` is kept only of a job
-    without a result, which may be told before its payment is decided; ``told`` says that it was.
+    chain is asked about it, and ``named`` the transaction that it named last. ``refusal`` is why it was
+    refused in time, if that was the payer's doing. ``view`` is kept only of a job without a result, which may
+    be told before its payment is decided; ``told`` says that it was.
     """
 
     __slots__ = (
@@ -57,7 +58,8 @@ class OpenPayment:
         self.busy: Busy | None = None
         self.said: Settled | Refused | None = None
         self.named: str | None = None
-        self.refusal: str | None = None
+        # An earlier run may have written it down.
+        self.refusal = payment.reason if payment.reason in PAYERS_DOING else None
         self.view: JobView | None = None
         self.told = False
         self.resting = False

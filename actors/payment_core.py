@@ -49,6 +49,7 @@ from compute_router.actors.messages.payment_steps import (
 )
 from compute_router.actors.messages.timers import CancelTimer, SetTimer
 from compute_router.actors.open_payment import Busy, OpenPayment, is_newer
+from compute_router.actors.payers_doing import payers_doing, told_reason
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.actors.void_payments import VoidPayments
 from compute_router.protocol.job_state import FINAL, JobStatus
@@ -66,7 +67,7 @@ from compute_router.protocol.payments import (
     StillOpen,
     Unknown,
 )
-from compute_router.protocol.units import DurationMs, UnixMs
+from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.storage.interface import JobView
 
 logger = logging.getLogger(__name__)
@@ -227,7 +228,7 @@ class PaymentCore:
 
     def settle_answered(self, event: SettleAnswered, now: UnixMs) -> None:
         """What the facilitator said. Only the first answer to a question counts."""
-        if isinstance(event.answer, Unknown):
+        if isinstance(event.answer, Unknown) and event.answer.code is None:
             self._breaker.was_silent()
             self._report()
         else:
@@ -236,11 +237,12 @@ class PaymentCore:
         if one is None or one.busy is not Busy.FACILITATOR:
             return
         one.busy = None
-        if isinstance(event.answer, Refused):
-            one.refusal = event.answer.reason
+        if isinstance(event.answer, (Refused, Unknown)):
+            self._blame(one, event.answer, event.payer_has, now)
         if isinstance(event.answer, Unknown):
             if one.payment.state is PaymentState.SETTLING:
-                self._record(one, RecordPaymentLostTrack(one.payment.payment_id, event.answer.reason))
+                reason = one.refusal or told_reason(event.answer.reason)
+                self._record(one, RecordPaymentLostTrack(one.payment.payment_id, reason))
             else:
                 self._rest(one)
         elif isinstance(event.answer, Refused) and one.payment.state is PaymentState.UNKNOWN:
@@ -283,7 +285,8 @@ class PaymentCore:
                 one.said = said
                 self._rest(one)
             case _ if isinstance(said, Refused):
-                self._record(one, RecordPaymentRefused(payment.payment_id, said.reason))
+                reason = one.refusal or told_reason(said.reason)
+                self._record(one, RecordPaymentRefused(payment.payment_id, reason))
             case _ if payment.state is PaymentState.SETTLING:
                 reason = "The facilitator says that it is settled, but the chain does not show it."
                 self._record(one, RecordPaymentLostTrack(payment.payment_id, reason))
@@ -374,6 +377,13 @@ class PaymentCore:
 
     def _may_be_asked_for(self, one: OpenPayment, now: UnixMs) -> bool:
         return self._wants_money(one, now) and not self._breaker.is_open and now < one.payment.expires_at
+
+    def _blame(self, one: OpenPayment, answer: Refused | Unknown, has: MicroUsd | None, now: UnixMs) -> None:
+        """Keep why a settlement was refused if that is the payer's doing. After its time nothing is."""
+        if now < one.payment.expires_at:
+            own = self._policy.facilitator_is_own
+            doing = payers_doing(answer, one.payment.amount, has, facilitator_is_own=own)
+            one.refusal = doing or one.refusal
 
     def _is_over(self, one: OpenPayment) -> bool:
         """Whether both the job and its payment are at their end."""

@@ -9,12 +9,13 @@ from typing import Protocol, TypeVar
 
 from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.payment_gate import FacilitatorProbed, OutcomeRead, SettleAnswered
+from compute_router.actors.payers_doing import is_worth_a_look
 from compute_router.actors.payment_lines import PaymentLine
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.actors.payment_ports import ChainReader, Facilitator
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.payments import NotSettled, Payment, Refused, Settled, StillOpen, Unknown
-from compute_router.protocol.units import DurationMs
+from compute_router.protocol.units import DurationMs, MicroUsd
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,13 @@ class PaymentExecutor:
             answer = Unknown("The facilitator named no transaction.")
         elif not isinstance(answer, (Settled, Refused, Unknown)):
             answer = Unknown("The facilitator gave no answer that there is.")
-        self._tell(SettleAnswered(payment.payment_id, answer))
+        has = await self._payer_has(payment) if is_worth_a_look(answer) else None
+        self._tell(SettleAnswered(payment.payment_id, answer, has))
+
+    async def _payer_has(self, payment: Payment) -> MicroUsd | None:
+        """What the payer has at this moment; None when it cannot be read."""
+        balance: object = await _answer(self._chain.balance(payment.payer), self._policy.read_timeout)
+        return MicroUsd(balance) if isinstance(balance, int) else None
 
     async def _read(self, payment: Payment) -> None:
         outcome: object = await _answer(self._chain.outcome(payment), self._policy.read_timeout)

@@ -13,6 +13,7 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         early: an authorization is settled so long before it expires, whether its job has ended or not.
         settle_timeout, read_timeout: how long the facilitator and the chain may take for one answer.
+        facilitator_is_own: it runs on this machine and answers nobody else, so its word about a payer counts.
         settlements_at_once, reads_at_once: how many such questions are under way together.
         steps_at_once: how many steps of payments the store has to record at any time; the others wait.
         retry_backoff, max_backoff: wait before a question is asked again; it doubles up to the maximum.
@@ -28,8 +29,9 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     early: DurationMs = DurationMs(15_000)
-    settle_timeout: DurationMs = DurationMs(20_000)
+    settle_timeout: DurationMs = DurationMs(40_000)
     read_timeout: DurationMs = DurationMs(10_000)
+    facilitator_is_own: bool = False
     settlements_at_once: int = 64
     reads_at_once: int = 32
     steps_at_once: int = 16
@@ -42,6 +44,22 @@ class PaymentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_look_pause: DurationMs = DurationMs(3_600_000)
     max_unsettled: MicroUsd = MicroUsd(1_000_000)
     max_losses: MicroUsd = MicroUsd(5_000_000)
+
+    @property
+    def answer_timeout(self) -> DurationMs:
+        """How long the facilitator's connection waits for an answer to a settlement.
+
+        Less than ``settle_timeout``, so that the connection sees the silence and counts it.
+        """
+        return DurationMs(self.settle_timeout * 7 // 8)
+
+    @property
+    def confirm_timeout(self) -> DurationMs:
+        """How long a facilitator of our own waits for a block.
+
+        Less than ``answer_timeout``, so that a slow block is answered with "pending" and is no silence.
+        """
+        return DurationMs(self.settle_timeout * 3 // 4)
 
     def backoff(self, tries: int) -> DurationMs:
         """Wait after so many tries before this one brought nothing."""

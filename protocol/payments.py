@@ -11,9 +11,6 @@ from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payout_state import PayoutState
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 
-MICRO_USD_PER_UNIT: Final = 1
-"""USDC has six decimals, so one smallest unit is one millionth of a dollar."""
-
 CREDIT_HEADER: Final = "Payment-Credit"
 """Request header with a credit token; the answer to the commit of a paid job names its token."""
 
@@ -148,11 +145,27 @@ class MoneyTotals(msgspec.Struct, frozen=True):
 EXPIRED: Final = frozenset({"authorization_expired", "blockhash_expired"})
 """Why a chain says that an authorization was not carried out when there was just no time left for it."""
 
+PAYER_PREVENTS: Final = "payer_prevents_settlement"
+"""Our own facilitator's word for a payment that its payer made impossible after it was found good."""
+
+PAYERS_DOING: Final = frozenset(
+    {
+        "authorization_cancelled",
+        "authorization_used_for_another_payment",
+        "insufficient_funds",
+        "invalid_exact_evm_insufficient_balance",
+        "invalid_exact_evm_payload_signature",
+        "transaction_failed",
+        PAYER_PREVENTS,
+    }
+)
+"""Reasons of a loss that are its payer's doing. With any other, or none, it is nobody's debt."""
+
 
 class Loss(msgspec.Struct, frozen=True):
     """A payment that never came though its job was completed, since when, and why.
 
-    Its payer owes it, unless it only expired: nobody came to take the money in time, and that was not he.
+    Its payer owes it if that was his doing, and not if nobody came to take the money in time.
     """
 
     payment_id: str
@@ -164,7 +177,7 @@ class Loss(msgspec.Struct, frozen=True):
     @property
     def owed(self) -> bool:
         """Whether it is the payer's debt."""
-        return self.reason not in EXPIRED
+        return self.reason in PAYERS_DOING
 
 
 class PayoutAddress(msgspec.Struct, frozen=True):
@@ -229,9 +242,13 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """Nobody said what happened: a time-out, a broken answer, a lost connection."""
+    """Nobody knows what happened: a time-out, a broken answer, a lost connection.
+
+    ``code`` is what was answered, if there was a clear answer that leaves it open all the same.
+    """
 
     reason: str
+    code: str | None = None
 
 
 class NotSettled(msgspec.Struct, frozen=True):

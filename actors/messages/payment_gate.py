@@ -107,10 +107,14 @@ class PaymentDue(Message, frozen=True):
 
 
 class SettleAnswered(Message, frozen=True):
-    """What the facilitator said to a settlement."""
+    """What the facilitator said to a settlement.
+
+    ``payer_has`` is what the payer had right after a no, None if that was not read.
+    """
 
     payment_id: str
     answer: Settled | Refused | Unknown
+    payer_has: MicroUsd | None = None
 
 
 class OutcomeRead(Message, frozen=True):

@@ -33,6 +33,7 @@ class Ports:
 
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
+        self.has: int | Exception = 7
         self.begun: list[str] = []
         self.go = asyncio.Event()
         self.cancelled = 0
@@ -63,7 +64,10 @@ class Ports:
         return await self._answer(payment.job_id)
 
     async def balance(self, payer: str) -> MicroUsd:
-        raise NotImplementedError
+        self.begun.append(f"balance of {payer}")
+        if isinstance(self.has, Exception):
+            raise self.has
+        return MicroUsd(self.has)
 
 
 class Scene:
@@ -97,6 +101,45 @@ def test_a_settlement_is_answered_with_what_the_facilitator_said() -> None:
         it.ports.go.set()
         it.executor.settle(payment("job"))
         assert await it.next() == SettleAnswered("pay-job", Settled("tx"))
+
+    play(scene)
+
+
+@pytest.mark.parametrize("no", [Refused("insufficient_funds"), Unknown("failed", "failed")], ids=repr)
+def test_with_a_no_it_tells_what_the_payer_has_at_that_moment(no: Refused | Unknown) -> None:
+    async def scene() -> None:
+        it = Scene(no)
+        it.ports.go.set()
+        it.executor.settle(payment("job"))
+        assert await it.next() == SettleAnswered("pay-job", no, MicroUsd(7))
+        assert it.ports.begun == ["job", "balance of alice"]
+
+    play(scene)
+
+
+def test_a_balance_that_cannot_be_read_is_told_as_none(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        it = Scene(Refused("insufficient_funds"))
+        it.ports.has = UnavailableError("The node is down.")
+        it.ports.go.set()
+        it.executor.settle(payment("job"))
+        assert await it.next() == SettleAnswered("pay-job", Refused("insufficient_funds"), None)
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Settled("tx"), Unknown("silence"), Unknown("settlement_pending", "settlement_pending")],
+    ids=repr,
+)
+def test_where_nothing_was_refused_no_balance_is_read(answer: Settled | Unknown) -> None:
+    async def scene() -> None:
+        it = Scene(answer)
+        it.ports.go.set()
+        it.executor.settle(payment("job"))
+        await it.next()
+        assert it.ports.begun == ["job"]
 
     play(scene)
 

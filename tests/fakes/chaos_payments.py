@@ -74,8 +74,10 @@ def hurried_payments(point: str | None, countdown: int) -> Iterator[None]:
             if left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def facilitator(url: str, chain: Chain, now: Callable[[], SteadyMs], **options: Any) -> Any:
-        patience = Patience(verify=1.0, settle=2.0, supported=1.0, tries=2, pause=0.05)
+    def facilitator(
+        url: str, chain: Chain, now: Callable[[], SteadyMs], patience: Patience, **options: Any
+    ) -> Any:
+        patience = msgspec.structs.replace(patience, verify=1.0, supported=1.0, tries=2, pause=0.05)
         names = {"verify": "verification", "settle": "settlement"}
         return Pointed(RemoteFacilitator(url, chain, now, patience, **options), names, pass_point)
 

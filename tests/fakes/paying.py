@@ -265,10 +265,10 @@ class Shop:
         self.fire_timers()
         self.settle_down()
 
-    def facilitator_says(self, answer: Settled | Refused | Unknown) -> Payment:
-        """The facilitator answers the oldest question so, whatever is true."""
+    def facilitator_says(self, answer: Settled | Refused | Unknown, has: int | None = None) -> Payment:
+        """The facilitator answers the oldest question so, whatever is true; the payer has so much then."""
         payment = self.executor.settlements.pop(0)
-        self.tell(SettleAnswered(payment.payment_id, answer))
+        self.tell(SettleAnswered(payment.payment_id, answer, None if has is None else MicroUsd(has)))
         self.settle_down()
         return payment
 

@@ -29,6 +29,8 @@ class Attempt:
         self.trouble: str | None = None
         """Why the chain could not be asked or did not take the transaction; never the payer's fault."""
         self.failed_on_chain: str | None = None
+        self.reason: str | None = None
+        """Why it is refused, where the signer knows it better than the library tells it."""
         self.until = None if seconds is None else time.monotonic() + seconds
 
     def about_to_send(self, transaction_ref: str, raw: bytes) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
+from x402.mechanisms.evm.constants import (
+    ERR_TRANSACTION_FAILED,
+    ERR_TRANSACTION_SIMULATION_FAILED,
+    ERR_VALID_BEFORE_EXPIRED,
+)
 from x402.mechanisms.evm.exact import ExactEvmFacilitatorScheme, ExactEvmSchemeConfig
 
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.payments import PAYER_PREVENTS
 from compute_router.transport.facilitator.attempt import AttemptPending
 from compute_router.transport.facilitator.bodies import Question
 from compute_router.transport.facilitator.evm_signer import EvmSigner
 from compute_router.transport.facilitator.library_side import LibrarySide
+from compute_router.transport.facilitator.settling import LibraryAnswer
 
 
 class EvmSide(LibrarySide):
@@ -25,6 +33,26 @@ class EvmSide(LibrarySide):
         config = ExactEvmSchemeConfig(simulate_in_settle=True)
         scheme = ExactEvmFacilitatorScheme(self._evm, config, pending_store=AttemptPending())
         super().__init__(Chain.MONAD, self._evm, scheme, "MON")
+
+    def settle(self, question: Question) -> LibraryAnswer:
+        """Have the library settle. It may raise anything."""
+        answer = super().settle(question)
+        return answer if answer.ok else msgspec.structs.replace(answer, reason=self._why(question, answer))
+
+    def _why(self, question: Question, answer: LibraryAnswer) -> str:
+        """The reason of a refusal, where it can be told more clearly whose doing it is."""
+        authorization = question.payload["authorization"]
+        if answer.transaction_ref:
+            too_late = answer.reason == ERR_TRANSACTION_FAILED and self._evm.block_time(
+                answer.transaction_ref
+            ) >= int(authorization["validBefore"])
+            return ERR_VALID_BEFORE_EXPIRED if too_late else answer.reason
+        if answer.reason == ERR_TRANSACTION_SIMULATION_FAILED:
+            payer, wanted = authorization["from"], question.requirements
+            # Only a payer that is a contract has a say in his own transfer; but the token's issuer has, too.
+            if self._evm.get_code(payer) and not self._evm.is_stopped(wanted.asset, payer, wanted.pay_to):
+                return PAYER_PREVENTS
+        return answer.reason
 
     def carried_out_by(self, question: Question, failed: str) -> str | None:
         """The transaction of somebody else that carried out this payment while ours failed."""

@@ -191,6 +191,29 @@ class EvmSigner(FacilitatorWeb3Signer):
         final = self._w3.eth.get_block("finalized")["number"]
         return Standing.FINAL if receipt["blockNumber"] <= final else Standing.IN_A_BLOCK
 
+    def block_time(self, transaction_ref: str) -> int:
+        """The time of the block that a transaction is in, in seconds since 1970.
+
+        Raises:
+            Exception: the node cannot be asked, or does not know it.
+        """
+        receipt = self._w3.eth.get_transaction_receipt(transaction_ref)  # type: ignore[arg-type]
+        return int(self._w3.eth.get_block(receipt["blockNumber"])["timestamp"])
+
+    def is_stopped(self, asset: str, payer: str, pay_to: str) -> bool:
+        """Whether the token's issuer lets nobody pay, or not one of these two. Many tokens cannot say so."""
+        if self._says_yes(asset, "paused"):
+            return True
+        return any(self._says_yes(asset, "isBlacklisted", who) for who in (payer, pay_to))
+
+    def _says_yes(self, asset: str, name: str, *addresses: str) -> bool:
+        abi = _question(name, len(addresses))
+        try:
+            return bool(self.read_contract(asset, abi, name, *map(Web3.to_checksum_address, addresses)))
+        # It has no such function; if it was the node, the attempt was told.
+        except Exception:
+            return False
+
     def _has_receipt(self, ref: str) -> bool:
         try:
             self._w3.eth.get_transaction_receipt(ref)  # type: ignore[arg-type]  # web3 takes hex text
@@ -223,6 +246,12 @@ class EvmSigner(FacilitatorWeb3Signer):
             if carries_out(receipt["logs"], asset, payer, nonce, pay_to, amount):
                 return Web3.to_hex(log["transactionHash"])
         return None
+
+
+def _question(name: str, addresses: int) -> list[dict[str, Any]]:
+    asked = [{"name": "", "type": "address"}] * addresses
+    told = [{"name": "", "type": "bool"}]
+    return [{"type": "function", "name": name, "inputs": asked, "outputs": told, "stateMutability": "view"}]
 
 
 def _said(error: Web3RPCError) -> str:

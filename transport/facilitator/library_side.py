@@ -11,6 +11,7 @@ from x402.schemas import PaymentPayload, PaymentRequirements
 
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.storage.settlement_book import SentTransaction
+from compute_router.transport.facilitator.attempt import current_attempt
 from compute_router.transport.facilitator.bodies import V1_NETWORKS, Question
 from compute_router.transport.facilitator.settling import LibraryAnswer, Standing
 
@@ -69,7 +70,7 @@ class LibrarySide:
     def settle(self, question: Question) -> LibraryAnswer:
         """Have the library settle. It may raise anything."""
         answer = self._library.settle(*_models(question))
-        reason = answer.error_reason or "transaction_failed"
+        reason = current_attempt().reason or answer.error_reason or "transaction_failed"
         return LibraryAnswer(answer.success, answer.payer or "", reason, answer.transaction)
 
     def revive(self, transaction: SentTransaction) -> bool:

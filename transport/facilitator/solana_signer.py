@@ -24,6 +24,7 @@ from solders.keypair import Keypair
 from solders.transaction import VersionedTransaction
 
 from compute_router.storage.settlement_book import SentTransaction
+from compute_router.transport.facilitator import solana_failures
 from compute_router.transport.facilitator.attempt import current_attempt
 from compute_router.transport.facilitator.settling import Standing
 from compute_router.transport.payments.fee_payer_rules import MOST_PRIORITY_LAMPORTS
@@ -94,6 +95,10 @@ class SolanaSigner(FacilitatorKeypairSigner):
             current_attempt().trouble = f"the node cannot be asked ({type(error).__name__})"
             raise
         if failed is not None:
+            message = VersionedTransaction.from_bytes(base64.b64decode(tx_base64)).message
+            attempt = current_attempt()
+            attempt.trouble = solana_failures.trouble(failed) or attempt.trouble
+            attempt.reason = solana_failures.code(failed, message)
             raise RuntimeError(f"Simulation failed: {failed}")
 
     def send_transaction(self, tx_base64: str, network: str) -> str:

@@ -21,6 +21,10 @@ _TRANSACTIONS: Final = {
 }
 
 
+_DOES_NOT_FIT: Final = "answer_does_not_fit"
+_NOT_SENT: Final = "transaction_not_sent"
+
+
 class _Complaint(BaseModel):
     message: str
 
@@ -69,21 +73,27 @@ def verified(body: bytes) -> Verified | Refused | None:
 
 
 def settled(body: bytes, payment: Payment, chain: Chain) -> Settled | Refused | Unknown:
-    """What ``/settle`` says of a payment. Success is believed only if it fits what was asked for."""
+    """What ``/settle`` says of a payment. Success is believed only if it fits what was asked for.
+
+    What is Unknown has a code if this is an answer of x402 at all.
+    """
     answer = _read(SettleResponse, body)
     if answer is None:
         return Unknown("the facilitator's answer cannot be read")
     code = shown_code(answer.error_reason)
     if not answer.success:
-        return Refused(code) if code in _FINAL and not answer.transaction else Unknown(code)
+        if code == "transaction_failed" and not answer.transaction:
+            # None was sent, so it is the facilitator that failed.
+            code = _NOT_SENT
+        return Refused(code) if code in _FINAL and not answer.transaction else Unknown(code, code)
     if not _TRANSACTIONS[chain].fullmatch(answer.transaction):
-        return Unknown("the facilitator names no transaction")
+        return Unknown("the facilitator names no transaction", _DOES_NOT_FIT)
     if answer.network != payment.network:
-        return Unknown("the facilitator settled on another network")
+        return Unknown("the facilitator settled on another network", _DOES_NOT_FIT)
     if answer.amount not in (None, "", str(payment.amount)):
-        return Unknown("the facilitator settled another amount")
+        return Unknown("the facilitator settled another amount", _DOES_NOT_FIT)
     if answer.payer and not same_payer(answer.payer, payment.payer):
-        return Unknown("the facilitator settled for another payer")
+        return Unknown("the facilitator settled for another payer", _DOES_NOT_FIT)
     return Settled(answer.transaction)
 
 

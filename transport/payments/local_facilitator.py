@@ -13,8 +13,10 @@ from typing import Final
 
 import msgspec
 
+from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import Chain
+from compute_router.protocol.units import DurationMs
 from compute_router.transport.facilitator.parent import Whispered
 
 logger = logging.getLogger(__name__)
@@ -40,13 +42,23 @@ class LocalFacilitator:
     It ends with this process even if that is killed: it watches a pipe which only we hold open.
     """
 
-    def __init__(self, chain: Chain, key: Path, rpc_url: str, restarts: Restarts | None = None) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        key: Path,
+        rpc_url: str,
+        restarts: Restarts | None = None,
+        *,
+        confirm: DurationMs | None = None,
+    ) -> None:
+        """``confirm`` is how long a settlement waits for its block: less than we wait for the answer."""
         self._chain = chain
         self._key = key
         self._rpc_url = rpc_url
         self.secret = secrets.token_hex(32)
         """What it wants to hear with each question. Nobody else on this machine may spend its key's gas."""
         self._restarts = restarts or Restarts()
+        self._confirm = confirm or PaymentPolicy().confirm_timeout
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -90,6 +102,7 @@ class LocalFacilitator:
             f"--chain={self._chain.value}",
             f"--key={self._key}",
             f"--port={self._port}",
+            f"--confirm-seconds={self._confirm / 1000:g}",
             "--log-level=warning",
             "--supervised",
             stdin=asyncio.subprocess.PIPE,

@@ -27,12 +27,11 @@ from compute_router.transport.payments.local_facilitator import LocalFacilitator
 from compute_router.transport.payments.offers import Offers
 from compute_router.transport.payments.payments_watch import PaymentsWatch
 from compute_router.transport.payments.quotes import Quotes
-from compute_router.transport.payments.remote_facilitator import RemoteFacilitator
+from compute_router.transport.payments.remote_facilitator import Patience, RemoteFacilitator
 
 if TYPE_CHECKING:
     from compute_router.transport.payments.blockhash_ages import BlockhashAges, KnowsAge
     from compute_router.transport.payments.receiving_account import ReceivingAccount
-
 
 
 class PaymentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,21 +117,31 @@ async def open_payments(settings: PaymentSettings) -> AsyncIterator[OpenedPaymen
     Raises:
         ConfigurationError: the facilitator of our own does not start.
     """
+    policy = PaymentPolicy(
+        max_unsettled=settings.max_unsettled,
+        max_losses=settings.max_losses,
+        facilitator_is_own=settings.facilitator is None,
+    )
+    patience = Patience(settle=policy.answer_timeout / 1000)
     async with contextlib.AsyncExitStack() as stack:
         secret: str | None = None
         if settings.facilitator is None:
             assert settings.facilitator_key is not None, "a facilitator of our own needs a key"
-            local = LocalFacilitator(settings.chain, settings.facilitator_key, settings.rpc_url)
+            local = LocalFacilitator(
+                settings.chain,
+                settings.facilitator_key,
+                settings.rpc_url,
+                confirm=policy.confirm_timeout,
+            )
             await local.start()
             stack.push_async_callback(local.stop)
             url, secret = local.url, local.secret
         else:
             url = settings.facilitator
-        facilitator = RemoteFacilitator(url, settings.chain, SystemClock().steady_ms, secret=secret)
+        facilitator = RemoteFacilitator(url, settings.chain, SystemClock().steady_ms, patience, secret=secret)
         stack.push_async_callback(facilitator.close)
         reader = open_chain_reader(settings.chain, settings.rpc_url)
         stack.push_async_callback(reader.close)
-        policy = PaymentPolicy(max_unsettled=settings.max_unsettled, max_losses=settings.max_losses)
         ages = _blockhash_ages(settings)
         if ages is not None:
             stack.push_async_callback(ages.close)

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from compute_router.actors.clock import SteadyMs
+from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.errors import PaymentsUnavailableError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import Payment, Refused, Settled, Unknown, Verified
@@ -27,10 +28,13 @@ _TOO_MANY_REQUESTS: Final = 429
 
 
 class Patience(msgspec.Struct, frozen=True):
-    """How long a facilitator may take, in seconds, and how often it is asked what may be asked twice."""
+    """How long a facilitator may take, in seconds, and how often it is asked what may be asked twice.
+
+    ``settle`` must be less than the ``settle_timeout`` of the policy: who gives up first counts the silence.
+    """
 
     verify: float = 5.0
-    settle: float = 60.0
+    settle: float = PaymentPolicy().answer_timeout / 1000
     supported: float = 5.0
     tries: int = 3
     pause: float = 0.1
@@ -110,7 +114,15 @@ class RemoteFacilitator:
         """
         if not self._breaker.take_turn():
             raise self._unavailable()
-        asked = _asked(payload, requirements)
+        is_trial = self._breaker.is_tried
+        try:
+            return await self._verify(_asked(payload, requirements))
+        except asyncio.CancelledError:
+            if is_trial:
+                self._breaker.give_back()
+            raise
+
+    async def _verify(self, asked: bytes) -> Verified | Refused:
         for attempt in range(self._patience.tries):
             if attempt:
                 await self._pause(attempt)
@@ -138,23 +150,28 @@ class RemoteFacilitator:
         # It may be only this payment that it cannot check: that is no reason to refuse those of others.
         if overloaded or not await self._answers_others():
             self._breaker.failed()
+        else:
+            self._breaker.succeeded()
         raise self._unavailable()
 
     async def settle(self, payment: Payment) -> Settled | Refused | Unknown:
-        """Have the money moved. Sent once: whatever is not a clear answer is ``Unknown``."""
+        """Have the money moved. Sent once: whatever is not a clear answer is ``Unknown`` without a code."""
+        outcome = await self._settle(payment)
+        if isinstance(outcome, Unknown) and outcome.code is None:
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()
+        return outcome
+
+    async def _settle(self, payment: Payment) -> Settled | Refused | Unknown:
         body = _asked(payment.payload, payment.requirements)
         try:
             status, answer = await self._once("POST", "/settle", body, self._patience.settle)
         except NoAnswerError as error:
-            self._breaker.failed()
             return Unknown(str(error))
         outcome = facilitator_answers.settled(answer, payment, self._chain)
-        if status != 200 and isinstance(outcome, Settled):
-            outcome = Unknown(f"status {status}")
-        if _is_trouble(status):
-            self._breaker.failed()
-        else:
-            self._breaker.succeeded()
+        if _is_trouble(status) or (status != 200 and isinstance(outcome, Settled)):
+            return Unknown(f"status {status}")
         return outcome
 
     async def healthy(self) -> str | None:
