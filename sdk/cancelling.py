@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
-from compute_router.protocol import errors as protocol_errors
 from compute_router.protocol.errors import ComputeRouterError, PaymentInProgressError
 from compute_router.protocol.job_state import JobStatus
-from compute_router.sdk.answers import read_answer_about
+from compute_router.sdk.answers import error_code, read_answer_about, refusal
 from compute_router.sdk.asking import ask
 from compute_router.sdk.errors import JobFinishedError, JobTimeoutError, UnexpectedAnswerError
 from compute_router.sdk.requests import cancel_call, job_call
 from compute_router.sdk.retries import Retries
 from compute_router.sdk.snapshots import JobSnapshot
 from compute_router.sdk.steps import Flow, call
+
+_REFUSED: Final = 400
 
 
 def cancel_job(job_id: str, retries: Retries, request_timeout_s: float) -> Flow[JobSnapshot]:
@@ -30,10 +32,8 @@ def cancel_job(job_id: str, retries: Retries, request_timeout_s: float) -> Flow[
         ComputeRouterError: the coordinator does not know the job, cannot cancel, or cannot be reached.
     """
     answer = yield from ask(cancel_call(job_id, request_timeout_s), retries)
-    try:
+    if answer.status < _REFUSED or error_code(answer) != JobFinishedError.code:
         return read_answer_about(answer, job_id)
-    except protocol_errors.JobFinishedError as error:
-        sentence = str(error)
     look = yield from ask(job_call(job_id, 0, request_timeout_s), retries)
     snapshot = read_answer_about(look, job_id)
     if snapshot.status is JobStatus.CANCELLED:
@@ -42,7 +42,7 @@ def cancel_job(job_id: str, retries: Retries, request_timeout_s: float) -> Flow[
         raise UnexpectedAnswerError(
             f"The coordinator says that job {job_id} has ended, and that it is {snapshot.status.value}."
         )
-    raise JobFinishedError(sentence, snapshot)
+    raise JobFinishedError(str(refusal(answer)), snapshot)
 
 
 def give_up(

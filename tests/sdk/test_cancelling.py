@@ -15,6 +15,7 @@ from compute_router.sdk import (
     JobStatus,
     JobTimeoutError,
     NotFoundError,
+    RefusedError,
     UnexpectedAnswerError,
 )
 from tests.fakes.http_coordinator import (
@@ -60,6 +61,15 @@ def test_a_job_that_finished_first_cannot_be_cancelled_and_comes_with_the_error(
     assert error.value.job_id == JOB_ID
     assert error.value.snapshot.verify().verified
     assert isinstance(error.value, protocol_errors.JobFinishedError)
+
+
+def test_a_coordinator_that_calls_a_job_finished_and_does_not_show_it_is_refusing() -> None:
+    coordinator = FakeCoordinator([FINISHED], cancel=FINISHED)
+    with blocking(coordinator) as router:
+        for ask in (router.cancel, router.job, router.result):
+            with pytest.raises(RefusedError) as error:
+                ask(JOB_ID)
+            assert error.value.reason == "job_finished"
 
 
 def test_a_job_that_is_being_paid_for_is_told_from_one_that_has_ended() -> None:
