@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from compute_router.protocol.errors import ComputeRouterError
@@ -24,6 +24,7 @@ from compute_router.sdk import (
 from compute_router.sdk.cli_output import print_json, say
 from compute_router.sdk.cli_parser import build_parser
 from compute_router.sdk.cli_processes import MODULES, become
+from compute_router.sdk.cli_streams import drop_output, prepare_output
 from compute_router.sdk.exit_codes import ExitCode, exit_code_of
 
 Command = Callable[[argparse.Namespace], ExitCode]
@@ -67,7 +68,24 @@ _FACTS: Final = ("job_id", "reason", "last_reason", "detail", "idempotency_key",
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    prepare_output()
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        # Here, because at exit nobody would be told of an error.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output went away.
+        drop_output()
+        return ExitCode.FAILED
+    except OSError as error:
+        with suppress(OSError):
+            say(f"compute-router: reading or writing failed: {error}")
+        drop_output()
+        return ExitCode.FAILED
+    return code
+
+
+def _run(words: list[str]) -> int:
     # Before argparse, which would take the other program's options for its own.
     if words and words[0] in MODULES:
         become(MODULES[words[0]], words[1:])
@@ -85,10 +103,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output went away. Python would complain at exit when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILED
 
 
 def _report(error: ComputeRouterError, *, as_json: bool) -> None:

@@ -118,9 +118,10 @@ class AsyncComputeRouter:
         options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}
         if fallback is not None:
             options[Target.FALLBACK] = http.fallback_options(fallback)
-        self._clients = {
-            target: httpx.AsyncClient(transport=transport, **each) for target, each in options.items()
-        }
+        with http.usable_environment():
+            self._clients = {
+                target: httpx.AsyncClient(transport=transport, **each) for target, each in options.items()
+            }
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import httpx
 
+from compute_router.sdk.http import usable_environment
 from compute_router.sdk.settings import is_loopback
 
 _LONGEST_ANSWER: Final = 1024 * 1024
@@ -45,16 +46,16 @@ class ChainNode:
 
         Raises:
             httpx.HTTPError: there is none.
+            InvalidArgumentError: the environment names a proxy or certificates that cannot be used.
             ValueError: it is too long.
         """
         question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         whole = bytearray()
         before = _asking.set(True)
         try:
-            with (
-                httpx.Client(**self._options) as client,
-                client.stream("POST", self._url, json=question) as response,
-            ):
+            with usable_environment():
+                new = httpx.Client(**self._options)
+            with new as client, client.stream("POST", self._url, json=question) as response:
                 for piece in response.iter_bytes():
                     whole += piece
                     if len(whole) > _LONGEST_ANSWER:

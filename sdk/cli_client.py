@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from compute_router.protocol.key_likeness import looks_like_key
 from compute_router.sdk.api_key_file import read_api_key
 from compute_router.sdk.errors import InvalidArgumentError
 from compute_router.sdk.reply_key_files import ReplyKeyFiles
 from compute_router.sdk.rhythm import LONGEST_WAIT_S
-from compute_router.sdk.settings import API_KEY_VARIABLE, WALLET_KEY_VARIABLE, trust_file_path
+from compute_router.sdk.settings import API_KEY_VARIABLE, WALLET_KEY_VARIABLE, expanded, trust_file_path
 from compute_router.sdk.spending import SpendingCaps
 from compute_router.sdk.sync_client import ComputeRouter
-from compute_router.sdk.wallet import Wallet, looks_like_key
+from compute_router.sdk.wallet import Wallet
 
 _REQUEST_TIMEOUT_S = 10.0
 
@@ -39,7 +39,19 @@ def open_client(arguments: argparse.Namespace) -> ComputeRouter:
 
 def open_asking_client(arguments: argparse.Namespace) -> ComputeRouter:
     """A client for single questions, whose time-out is that of one answer."""
-    return _unpaid_client(arguments, _REQUEST_TIMEOUT_S if arguments.timeout is None else arguments.timeout)
+    return _unpaid_client(arguments, answer_timeout_s(arguments))
+
+
+def answer_timeout_s(arguments: argparse.Namespace) -> float:
+    """How long a command waits for an answer.
+
+    Raises:
+        InvalidArgumentError: not at all.
+    """
+    timeout_s: float = _REQUEST_TIMEOUT_S if arguments.timeout is None else arguments.timeout
+    if timeout_s == 0:
+        raise InvalidArgumentError("--timeout 0 leaves no time for an answer.")
+    return timeout_s
 
 
 def _unpaid_client(arguments: argparse.Namespace, timeout_s: float) -> ComputeRouter:
@@ -84,7 +96,7 @@ def _api_key(arguments: argparse.Namespace) -> str | None:
             "--api-key-file names a file. A key on the command line can be seen by others: "
             f"put it into a file of mode 600, or into {API_KEY_VARIABLE}, and better revoke this one."
         )
-    return read_api_key(Path(named))
+    return read_api_key(expanded(named))
 
 
 def reply_key_files(arguments: argparse.Namespace) -> ReplyKeyFiles:

@@ -9,7 +9,7 @@ import msgspec
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.sealing import is_sealed_result
 from compute_router.protocol.units import format_usd
-from compute_router.sdk.cli_client import open_asking_client, reply_key_files
+from compute_router.sdk.cli_client import answer_timeout_s, open_asking_client, reply_key_files
 from compute_router.sdk.cli_output import (
     payment_line,
     pretty_json,
@@ -23,8 +23,6 @@ from compute_router.sdk.exit_codes import ExitCode
 from compute_router.sdk.reply_key_files import ReplyKeyFiles
 from compute_router.sdk.sealing import open_answer
 from compute_router.sdk.snapshots import JobSnapshot, job_failure
-
-_CANCEL_TIMEOUT_S = 10.0
 
 
 def quote(arguments: argparse.Namespace) -> ExitCode:
@@ -57,9 +55,8 @@ def status(arguments: argparse.Namespace) -> ExitCode:
 
 def cancel(arguments: argparse.Namespace) -> ExitCode:
     """Cancel a job. It succeeds again when it is repeated."""
-    timeout_s = _CANCEL_TIMEOUT_S if arguments.timeout is None else arguments.timeout
     with open_asking_client(arguments) as router:
-        snapshot = router.cancel(arguments.job_id, timeout_s)
+        snapshot = router.cancel(arguments.job_id, answer_timeout_s(arguments))
     if arguments.json:
         write_bytes(snapshot.answer_json)
     else:
@@ -85,7 +82,8 @@ def _describe(snapshot: JobSnapshot, reply_keys: ReplyKeyFiles) -> None:
 
 def _describe_result(snapshot: JobSnapshot, reply_keys: ReplyKeyFiles) -> None:
     verification = snapshot.verify()
-    print(f"receipt    {'verified' if verification.verified else f'NOT VERIFIED: {verification.error}'}")
+    receipt = "verified" if verification.verified else f"NOT VERIFIED: {verification.error}"
+    print(f"receipt    {printable(receipt)}")
     if verification.receipt is not None:
         proven = "" if verification.verified else " (only claimed)"
         print(f"worker     {verification.receipt.provider_pubkey}{proven}")

@@ -57,7 +57,8 @@ def revoke(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _create_in_database(arguments: argparse.Namespace) -> None:
-    if arguments.url is not None or arguments.api_key_file is not None or arguments.json:
+    others = (arguments.url, arguments.chain, arguments.api_key_file, arguments.timeout)
+    if arguments.json or any(value is not None for value in others):
         raise InvalidArgumentError("--db writes to a database without a coordinator: give it alone.")
     options = {
         "db": arguments.db,

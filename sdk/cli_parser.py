@@ -37,6 +37,9 @@ _EPILOG: Final = f"""environment:
   {RPC_URL_VARIABLE}  node of the chain, when --rpc-url is not given
 
 {EXIT_CODES_HELP}"""
+_LONGEST_S: Final = 2_000_000
+"""Sockets take no longer times than 2^31 milliseconds."""
+
 DEFAULT_OLLAMA_URL: Final = "http://127.0.0.1:11434"
 
 
@@ -402,16 +405,22 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
 
 def _public_key(text: str) -> str:
     if not re.fullmatch("[0-9a-f]{64}", text):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is no public key: 64 hex digits in lower case")
     return text
 
 
 def _micro_usd(text: str) -> int:
-    return micro_usd_from_text("$" + text.removeprefix("$"))
+    try:
+        return micro_usd_from_text("$" + text.removeprefix("$"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount in US dollars, such as 0.02") from None
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds, 0 to {_LONGEST_S}")
     return seconds

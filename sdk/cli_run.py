@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import shlex
 import time
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from compute_router.sdk.cli_output import (
     say,
 )
 from compute_router.sdk.cli_spinner import Spinner
+from compute_router.sdk.cli_streams import read_input_text
 from compute_router.sdk.errors import InvalidArgumentError, JobFailedError
 from compute_router.sdk.exit_codes import ExitCode
 from compute_router.sdk.idempotency import checked_key
@@ -138,10 +139,13 @@ def _result(this: _Run, router: ComputeRouter, spinner: Spinner) -> LlmResult | 
 
 def _submit(this: _Run) -> ExitCode:
     with open_paying_client(this.arguments) as router:
-        job_id = router.submit(
-            this.job, idempotency_key=this.key, timeout_s=this.timeout_s, on_sealed=this.sealed
-        )
-    this.submitted(job_id)
+        try:
+            job_id = router.submit(
+                this.job, idempotency_key=this.key, timeout_s=this.timeout_s, on_sealed=this.sealed
+            )
+            this.submitted(job_id)
+        except KeyboardInterrupt:
+            return _interrupted(this, router)
     if this.arguments.json:
         print_json({"job_id": job_id})
     else:
@@ -153,7 +157,7 @@ def _interrupted(this: _Run, router: ComputeRouter) -> ExitCode:
     if this.job_id is None:
         sentence = (
             "Interrupted while submitting, so the job may or may not run."
-            f" The same command with --idempotency-key {this.key} makes no second job"
+            f" The same command with --idempotency-key {shlex.quote(this.key)} makes no second job"
             " at a coordinator that keeps such keys."
         )
     elif this.arguments.cancel_on_interrupt:
@@ -193,7 +197,7 @@ def _job(arguments: argparse.Namespace) -> LlmJob | TaskJob:
 
 def _read_text(argument: str) -> str:
     if argument == "-":
-        return sys.stdin.read()
+        return read_input_text()
     if not argument.startswith("@"):
         return argument
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 import msgspec
 
@@ -10,6 +11,7 @@ from compute_router.protocol.http_api import Provider
 from compute_router.protocol.pairing import key_fingerprint
 from compute_router.sdk.cli_client import open_asking_client, open_client
 from compute_router.sdk.cli_output import print_json, printable, say
+from compute_router.sdk.errors import InvalidArgumentError
 from compute_router.sdk.exit_codes import ExitCode
 from compute_router.sdk.pairing import CODE_LIFETIME_S
 from compute_router.sdk.trust_file import checked_pubkey
@@ -27,6 +29,10 @@ class _ListedWorker(msgspec.Struct, frozen=True):
 
 def create(arguments: argparse.Namespace) -> ExitCode:
     """Make a pairing code and say what to do with it; with ``--wait``, pin the worker that uses it."""
+    for option in ("fingerprint", "allow_unsigned"):
+        if getattr(arguments, option) and not arguments.wait:
+            named = f"--{option.replace('_', '-')}"
+            raise InvalidArgumentError(f"{named} goes with --wait: without it no key is pinned.")
     with (open_client if arguments.wait else open_asking_client)(arguments) as router:
         code = router.create_pairing()
         if arguments.json:
@@ -34,7 +40,8 @@ def create(arguments: argparse.Namespace) -> ExitCode:
         else:
             print(printable(code.pairing_code), flush=True)
             say(f"Valid once, until {code.expires_at}. On the machine that is to run your PRIVATE jobs:")
-            say(f"  compute-router worker --coordinator {router.base_url} --pair {code.pairing_code}")
+            address, word = shlex.quote(router.base_url), shlex.quote(code.pairing_code)
+            say(f"  compute-router worker --coordinator {address} --pair {word}")
         if not arguments.wait:
             return ExitCode.OK
         timeout_s = CODE_LIFETIME_S if arguments.timeout is None else arguments.timeout

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
+import shlex
 from pathlib import Path
 
 from compute_router.protocol.job_state import JobStatus
 from compute_router.sdk.checks import Verdict
 from compute_router.sdk.cli_client import open_asking_client
 from compute_router.sdk.cli_output import print_json, printable, say, write_bytes
+from compute_router.sdk.cli_streams import read_input_bytes
 from compute_router.sdk.errors import InvalidArgumentError
 from compute_router.sdk.exit_codes import ExitCode
 from compute_router.sdk.proof_checks import Asked, Judgement, judge
@@ -35,7 +36,7 @@ def receipt(arguments: argparse.Namespace) -> ExitCode:
         arguments.save.write_bytes(document.document_json)
     except OSError as error:
         raise InvalidArgumentError(f"The file cannot be written: {error}") from None
-    say(f"Saved. Check it with: compute-router verify {arguments.save}")
+    say(f"Saved. Check it with: compute-router verify {shlex.quote(str(arguments.save))}")
     return ExitCode.OK
 
 
@@ -59,7 +60,7 @@ def verify(arguments: argparse.Namespace) -> ExitCode:
 def _document(arguments: argparse.Namespace) -> ProofDocument:
     target: str = arguments.target
     if target == "-":
-        return read_document(sys.stdin.buffer.read())
+        return read_document(read_input_bytes())
     # Unlike Path.exists, this has no errors of its own.
     if os.path.exists(target):
         return read_document(_read_file(Path(target)))

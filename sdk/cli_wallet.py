@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import shlex
 
+from compute_router.protocol.key_likeness import looks_like_key
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.protocol.units import MicroUsd, format_usd
-from compute_router.sdk.cli_client import open_asking_client, wallet_of
+from compute_router.sdk.cli_client import answer_timeout_s, open_asking_client, wallet_of
 from compute_router.sdk.cli_output import print_json, say
 from compute_router.sdk.errors import InvalidArgumentError, WalletError
 from compute_router.sdk.exit_codes import ExitCode
-from compute_router.sdk.wallet import Wallet, looks_like_key
+from compute_router.sdk.settings import expanded
+from compute_router.sdk.wallet import Wallet
 from compute_router.sdk.wallet_balance import balance_of
 from compute_router.sdk.wallet_file import create_wallet
 
 _DIRECTORY = "~/.config/compute-router"
-_TIMEOUT_S = 10.0
 
 
 def create(arguments: argparse.Namespace) -> ExitCode:
@@ -25,7 +26,7 @@ def create(arguments: argparse.Namespace) -> ExitCode:
     if arguments.wallet is not None and looks_like_key(arguments.wallet):
         raise InvalidArgumentError("--wallet names a file to make; it takes no key.")
     chain = Chain(arguments.chain)
-    path = Path(arguments.wallet or f"{_DIRECTORY}/wallet-{chain.value}.key").expanduser()
+    path = expanded(arguments.wallet or f"{_DIRECTORY}/wallet-{chain.value}.key")
     wallet = create_wallet(path, chain)
     if arguments.json:
         print_json(_facts(wallet) | {"file": str(path)})
@@ -35,7 +36,7 @@ def create(arguments: argparse.Namespace) -> ExitCode:
     say(f"The key is in {path}. Whoever has this file has the money: keep a copy where nobody else reads it.")
     say(
         f"Send {asset.asset_name} on {NETWORKS[chain].label} to the address, then run jobs with:"
-        f" --chain {chain.value} --wallet {path}"
+        f" --chain {chain.value} --wallet {shlex.quote(str(path))}"
     )
     return ExitCode.OK
 
@@ -59,7 +60,7 @@ def show(arguments: argparse.Namespace) -> ExitCode:
 def balance(arguments: argparse.Namespace) -> ExitCode:
     """Print what a wallet has on its chain."""
     wallet = _wallet(arguments)
-    found = balance_of(wallet, _TIMEOUT_S if arguments.timeout is None else arguments.timeout)
+    found = balance_of(wallet, answer_timeout_s(arguments))
     if arguments.json:
         print_json(_facts(wallet) | {"balance": format_usd(found), "micro_usd": found})
         return ExitCode.OK

@@ -50,7 +50,13 @@ def _run(processes: Processes, chain: Chain, ollama_url: str) -> ExitCode:
         print(f"It listens on {url}. Starting three workers ...", flush=True)
         trust_file = processes.directory / "trust.json"
         with ComputeRouter(
-            url, chain=chain, user_id=_USER, api_key="", trust_file=trust_file, require_verified=True
+            url,
+            chain=chain,
+            user_id=_USER,
+            api_key="",
+            trust_file=trust_file,
+            wallet="",
+            require_verified=True,
         ) as router:
             network = start_workers(processes, router, ollama_url)
             print("All three are online. Running three jobs.", flush=True)

@@ -7,6 +7,7 @@ from typing import Final
 import httpx
 import msgspec
 
+from compute_router.sdk.http import usable_environment
 from compute_router.sdk.settings import is_loopback
 
 _TIMEOUT_S: Final = 3.0
@@ -21,11 +22,15 @@ class _Tags(msgspec.Struct, frozen=True):
 
 
 def why_no_inference(ollama_url: str, transport: httpx.BaseTransport | None = None) -> str | None:
-    """A sentence on why the Ollama server cannot run a job; None when it has a model."""
+    """A sentence on why the Ollama server cannot run a job; None when it has a model.
+
+    Raises:
+        InvalidArgumentError: the environment names a proxy or certificates that cannot be used.
+    """
     try:
-        with httpx.Client(
-            transport=transport, timeout=_TIMEOUT_S, trust_env=not is_loopback(ollama_url)
-        ) as client:
+        with usable_environment():
+            new = httpx.Client(transport=transport, timeout=_TIMEOUT_S, trust_env=not is_loopback(ollama_url))
+        with new as client:
             response = client.get(f"{ollama_url}/api/tags")
     except httpx.RequestError as error:
         return f"no Ollama server answers at {ollama_url} ({type(error).__name__})."

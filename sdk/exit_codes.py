@@ -29,7 +29,8 @@ class ExitCode(IntEnum):
 
 EXIT_CODES_HELP: Final = """exit codes:
   0    done, and every result shown was verified
-  1    the job failed, was refused, or its result is not verified; the coordinator has problems
+  1    the job failed, was refused, or its result is not verified; the coordinator has problems;
+       a wallet, key or trust file cannot be used; the output cannot be written
   2    the command line is wrong
   3    the coordinator cannot be reached or cannot serve now
   4    the job did not end in time and may still finish; no worker used the pairing code in time

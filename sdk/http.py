@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
 
+from compute_router.sdk.errors import InvalidArgumentError
 from compute_router.sdk.fallback import Fallback
 from compute_router.sdk.settings import is_loopback
 from compute_router.sdk.steps import Answered, Call, NotReached
@@ -34,6 +37,21 @@ def fallback_options(fallback: Fallback) -> dict[str, Any]:
     """Arguments of the httpx client that talks to the hosted fallback; only this one carries the key."""
     key = fallback.api_key
     return _options(fallback.base_url, {"Authorization": f"Bearer {key}"} if key is not None else {})
+
+
+@contextmanager
+def usable_environment() -> Iterator[None]:
+    """Make httpx clients in here: they take proxies and certificates from the environment.
+
+    Raises:
+        InvalidArgumentError: those cannot be used.
+    """
+    try:
+        yield
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        raise InvalidArgumentError(
+            f"The proxy or the certificates that the environment names cannot be used: {error}"
+        ) from None
 
 
 def request_options(request: Call) -> dict[str, Any]:

@@ -78,16 +78,32 @@ def resolve_settings(
 
 
 def trust_file_path(given: Path | str | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """Where tokens and pinned keys are kept: as given, by the environment, or in the user's configuration."""
+    """Where tokens and pinned keys are kept: as given, by the environment, or in the user's configuration.
+
+    Raises:
+        InvalidArgumentError: as :func:`expanded`.
+    """
     environ = os.environ if environ is None else environ
     named = given or environ.get(TRUST_FILE_VARIABLE) or "~/.config/compute-router/trust.json"
-    return Path(named).expanduser()
+    return expanded(named)
 
 
 def wallet_path(environ: Mapping[str, str] | None = None) -> Path | None:
     """The file of the wallet that the environment names, if it does."""
     named = (os.environ if environ is None else environ).get(WALLET_VARIABLE)
-    return Path(named).expanduser() if named else None
+    return expanded(named) if named else None
+
+
+def expanded(path: Path | str) -> Path:
+    """A path without a ``~`` at its beginning.
+
+    Raises:
+        InvalidArgumentError: nobody knows whose home, or where it is.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InvalidArgumentError(f"{path} names no file: there is no such home directory.") from None
 
 
 def wallet_key(environ: Mapping[str, str] | None = None) -> str | None:

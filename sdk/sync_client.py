@@ -119,9 +119,10 @@ class ComputeRouter:
         options = {Target.COORDINATOR: http.coordinator_options(settings.base_url, settings.api_key)}
         if fallback is not None:
             options[Target.FALLBACK] = http.fallback_options(fallback)
-        self._clients = {
-            target: httpx.Client(transport=transport, **each) for target, each in options.items()
-        }
+        with http.usable_environment():
+            self._clients = {
+                target: httpx.Client(transport=transport, **each) for target, each in options.items()
+            }
 
     def __enter__(self) -> Self:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +11,15 @@ from nacl.signing import SigningKey
 
 from compute_router.protocol.chain_key_file import parse_chain_key, read_private_bytes
 from compute_router.protocol.errors import ConfigurationError
+from compute_router.protocol.key_likeness import looks_like_key
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.sdk import settings
-from compute_router.sdk.errors import WalletError
+from compute_router.sdk.errors import InvalidArgumentError, WalletError
 
 # Order of the group of secp256k1 (SEC 2, section 2.4.1): private keys are from 1 to one less.
 _EVM_ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _SEED_BYTES: Final = 32
-_KEY_LIKE: Final = re.compile(r"(0x)?[0-9a-fA-F]{60,70}|\[[\s0-9,]*\]?|[1-9A-HJ-NP-Za-km-z]{80,90}")
-
-
 _FORMS: Final = "it must be 64 hex characters (Monad), or a JSON list of 64 numbers (Solana)"
 
 
@@ -74,13 +71,19 @@ class Wallet:
         ``chain`` the form decides. ``rpc_url`` None takes ``COMPUTE_ROUTER_RPC_URL``, or the public node.
 
         Raises:
-            WalletError: the file cannot be read, others may read it, or it holds no key.
+            WalletError: the file cannot be read, others may read it, or it holds no key. A key in place of a
+                path is not repeated.
         """
-        path = Path(path).expanduser()
+        if looks_like_key(str(path)):
+            raise WalletError(
+                f"This is a key and not a file: put it in {settings.WALLET_KEY_VARIABLE}, or in a file that"
+                " only you can read."
+            )
         try:
+            path = settings.expanded(path)
             content = read_private_bytes(path)
             known = Chain(chain) if chain is not None else _chain_of(content)
-        except (ConfigurationError, ValueError) as error:
+        except (ConfigurationError, InvalidArgumentError, ValueError) as error:
             raise WalletError(str(error)) from None
         key = parse_chain_key(content, known)
         if key is None:
@@ -163,11 +166,6 @@ def open_wallet(given: Wallet | Path | str | None) -> Wallet | None:
     if given is None:
         return Wallet.from_environment()
     return Wallet.from_file(given) if str(given) else None
-
-
-def looks_like_key(text: str) -> bool:
-    """Whether a text is rather a key than the name of a file."""
-    return _KEY_LIKE.fullmatch(text.strip()) is not None
 
 
 def _chain_of(content: bytes) -> Chain:

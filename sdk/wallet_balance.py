@@ -28,6 +28,7 @@ def balance_of(wallet: Wallet, timeout_s: float, transport: httpx.BaseTransport 
 
     Raises:
         WalletError: the node cannot be asked, serves another chain, or answers nonsense. Its URL is not said.
+        InvalidArgumentError: the environment names a proxy or certificates that cannot be used.
     """
     asset = PAYMENT_NETWORKS[wallet.chain].asset
     address = wallet.address

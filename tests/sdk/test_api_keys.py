@@ -336,6 +336,8 @@ def test_a_refusal_is_told_with_its_code(served: FakeCoordinator, capsys: Captur
         ["keys", "create", "--user", "bob", "--jobs-per-day", "0"],
         ["keys", "create", "--scope", "admin", "--db", "solana.db", "--coordinator", "http://x"],
         ["keys", "create", "--scope", "admin", "--db", "solana.db", "--json"],
+        ["keys", "create", "--scope", "admin", "--db", "solana.db", "--chain", "monad"],
+        ["keys", "create", "--scope", "admin", "--db", "solana.db", "--timeout", "5"],
         ["keys", "create", "--db", "solana.db"],
         ["keys", "revoke"],
         ["keys", "revoke", KEY],

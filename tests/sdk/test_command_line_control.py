@@ -13,6 +13,7 @@ from compute_router.protocol.job_state import JobStatus
 from compute_router.sdk.__main__ import main
 from compute_router.sdk.cli_spinner import Spinner
 from compute_router.sdk.exit_codes import ExitCode
+from compute_router.sdk.jobs import Job
 from compute_router.sdk.sync_client import ComputeRouter
 from tests.fakes.http_coordinator import (
     CANCELLED,
@@ -151,6 +152,11 @@ def test_a_key_that_was_used_for_another_job_is_exit_code_1(
         ["run", "llm", "x", "--idempotency-key", "a b"],
         ["cancel"],
         ["cancel", "../health"],
+        ["cancel", JOB_ID, "--timeout", "0"],
+        ["health", "--timeout", "0"],
+        ["health", "--timeout", "1e12"],
+        ["health", "--timeout", "inf"],
+        ["run", "llm", "x", "--timeout", "1e12"],
         ["backup"],
         ["backup", "copy.db"],
         ["check-db"],
@@ -164,6 +170,22 @@ def test_a_wrong_command_line_is_exit_code_2(
     assert main(words) == ExitCode.USAGE
     assert capsys.readouterr().err != ""
     assert coordinator.asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["health", "--timeout", "soon"], "'soon' is no time in seconds, 0 to 2000000"),
+        (["run", "llm", "x", "--max-price", "much"], "'much' is no amount in US dollars, such as 0.02"),
+        (["verify", "x", "--coordinator-key", "AB"], "'AB' is no public key: 64 hex digits in lower case"),
+        (["health", "--timeout", "0"], "--timeout 0 leaves no time for an answer."),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_would_be_right(
+    words: list[str], sentence: str, capsys: Capture
+) -> None:
+    assert main(words) == ExitCode.USAGE
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_submission_of_unknown_outcome_names_its_key(coordinator: FakeCoordinator, capsys: Capture) -> None:
@@ -218,6 +240,22 @@ def test_an_interrupted_submission_tells_how_to_make_no_second_job(
     monkeypatch.setattr(ComputeRouter, "run_llm", interrupted)
     assert main(["run", "llm", "hello", "--idempotency-key", "order-17"]) == ExitCode.INTERRUPTED
     assert "--idempotency-key order-17" in capsys.readouterr().err
+
+
+def test_an_interrupted_submission_without_waiting_tells_how_to_make_no_second_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def interrupted(_self: ComputeRouter, _job: Job, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ComputeRouter, "submit", interrupted)
+    words = ["run", "llm", "hello", "--no-wait", "--idempotency-key"]
+    assert main([*words, "order-17"]) == ExitCode.INTERRUPTED
+    assert "--idempotency-key order-17" in capsys.readouterr().err
+    assert main([*words, "order;ls", "--json"]) == ExitCode.INTERRUPTED
+    document = msgspec.json.decode(capsys.readouterr().out)
+    assert (document["error"], document["idempotency_key"]) == ("interrupted", "order;ls")
+    assert "--idempotency-key 'order;ls' " in document["message"], "as a shell takes it"
 
 
 def test_status_of_a_failed_job_tells_how_its_last_attempt_ended(

@@ -13,6 +13,7 @@ from compute_router.protocol.pairing import key_fingerprint
 from compute_router.sdk import cli_client
 from compute_router.sdk.__main__ import main
 from compute_router.sdk.exit_codes import ExitCode
+from compute_router.sdk.pairing import PairingCode
 from compute_router.sdk.sync_client import ComputeRouter
 from compute_router.sdk.trust_file import TrustFile
 from tests.fakes.pairing_coordinator import PAIRED_AT, PairingCoordinator
@@ -95,6 +96,27 @@ def test_create_and_wait_pins_an_unsigned_key_only_when_asked_to_and_warns(
     assert main(["trust", "create", "--wait", "--allow-unsigned"]) == ExitCode.OK
     assert "WARNING" in capsys.readouterr().err
     assert TrustFile(trust_path).pinned(NETWORK, "alice") == (B,)
+
+
+@pytest.mark.parametrize("option", [["--fingerprint", "ab cd"], ["--allow-unsigned"]])
+def test_what_only_waiting_could_check_is_not_taken_without_waiting(
+    coordinator: PairingCoordinator, option: list[str], capsys: Capture
+) -> None:
+    assert main(["trust", "create", *option]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"{option[0]} goes with --wait" in captured.err
+
+
+def test_a_code_that_is_a_command_of_the_shell_is_quoted_where_it_would_be_pasted(
+    coordinator: PairingCoordinator, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def create(_self: ComputeRouter) -> PairingCode:
+        return PairingCode("x; rm -rf .", PAIRED_AT, ())
+
+    monkeypatch.setattr(ComputeRouter, "create_pairing", create)
+    assert main(["trust", "create"]) == ExitCode.OK
+    assert "--pair 'x; rm -rf .'" in capsys.readouterr().err
 
 
 def test_waiting_in_vain_is_exit_code_4(coordinator: PairingCoordinator, capsys: Capture) -> None:

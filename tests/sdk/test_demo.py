@@ -16,6 +16,8 @@ from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.networks import Chain
 from compute_router.protocol.receipts import public_key_hex
 from compute_router.protocol.sealing import seal_result
+from compute_router.sdk import demo
+from compute_router.sdk.__main__ import main
 from compute_router.sdk.demo_interrupts import Interrupts
 from compute_router.sdk.demo_network import (
     DemoNetwork,
@@ -29,6 +31,7 @@ from compute_router.sdk.demo_network import (
 from compute_router.sdk.demo_ollama import why_no_inference
 from compute_router.sdk.demo_processes import DemoFailedError, Process, Processes
 from compute_router.sdk.demo_scenarios import run_scenarios
+from compute_router.sdk.exit_codes import ExitCode
 from tests.fakes.http_coordinator import (
     JOB_ID,
     WORKER_KEY,
@@ -220,6 +223,19 @@ def test_the_demo_waits_until_the_coordinator_sees_every_worker(tmp_path: Path) 
 
     wait_until_online(Processes(tmp_path), blocking(coordinator), 3, clock=clock, sleep=third_arrives)
     assert len(clock.pauses) == 1
+
+
+def test_the_demo_does_not_take_up_the_users_wallet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_workers(*_: object) -> None:
+        raise DemoFailedError("There are no workers.")
+
+    monkeypatch.setenv("COMPUTE_ROUTER_WALLET", "/no/such/file")
+    monkeypatch.setattr(demo, "start_coordinator", lambda *_: "http://127.0.0.1:9")
+    monkeypatch.setattr(demo, "start_workers", no_workers)
+    assert main(["demo"]) == ExitCode.FAILED
+    assert "There are no workers." in capsys.readouterr().err
 
 
 def test_workers_that_do_not_come_fail_the_demo_in_time(tmp_path: Path) -> None:

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import httpx
 import pytest
 
-from compute_router.sdk import AsyncComputeRouter, ComputeRouter, CoordinatorUnreachableError
+from compute_router.sdk import (
+    AsyncComputeRouter,
+    ComputeRouter,
+    CoordinatorUnreachableError,
+    InvalidArgumentError,
+)
 from compute_router.sdk.http import not_reached, request_options
 from compute_router.sdk.requests import job_call
 from tests.fakes.http_coordinator import JOB_ID, FakeCoordinator, completed
@@ -64,6 +70,24 @@ def test_a_dead_proxy_of_the_environment_does_not_stand_in_the_way_to_this_machi
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     with FakeCoordinator([completed(OUTPUT)]).serving() as url, ComputeRouter(url) as router:
         assert router.run_llm("hello").verified
+
+
+@pytest.mark.parametrize("client", [ComputeRouter, AsyncComputeRouter])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9"),
+        ("ALL_PROXY", "carrier-pigeon://127.0.0.1:9"),
+        ("SSL_CERT_FILE", "/no/such/file"),
+        ("SSL_CERT_FILE", os.devnull),
+    ],
+)
+def test_a_proxy_or_certificates_of_the_environment_that_cannot_be_used_are_a_clear_error(
+    client: type[ComputeRouter | AsyncComputeRouter], name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidArgumentError, match="that the environment names"):
+        client("https://coordinator.example")
 
 
 def test_a_port_that_nobody_listens_on_is_unreachable() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from compute_router.sdk import ComputeRouter, InvalidArgumentError
 from compute_router.sdk.http import coordinator_options
-from compute_router.sdk.settings import is_loopback, private_environment, resolve_settings
+from compute_router.sdk.settings import is_loopback, private_environment, resolve_settings, trust_file_path
 
 NOTHING: dict[str, str] = {}
 
@@ -69,6 +69,11 @@ def test_no_proxy_stands_between_a_client_and_this_machine(url: str) -> None:
 def test_proxies_of_the_environment_serve_other_machines(url: str) -> None:
     assert not is_loopback(url)
     assert coordinator_options(url)["trust_env"] is True
+
+
+def test_a_home_that_nobody_knows_is_a_clear_error() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"~nobody-at-all/trust\.json names no file"):
+        trust_file_path("~nobody-at-all/trust.json")
 
 
 def test_a_private_environment_keeps_all_but_the_variables_of_this_project() -> None:

@@ -125,9 +125,29 @@ def test_no_traceback_of_a_wallet_shows_its_key(tmp_path: Path, monkeypatch: pyt
     assert EVM_KEY not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("key", [EVM_KEY, "0x" + EVM_KEY, f"{EVM_KEY}\n", KEYPAIR, "4" * 88])
+@pytest.mark.parametrize("opened_by", ["argument", "environment"])
+def test_a_key_in_place_of_the_file_is_refused_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, key: str, opened_by: str
+) -> None:
+    monkeypatch.setenv("COMPUTE_ROUTER_WALLET", key if opened_by == "environment" else "")
+    with pytest.raises(WalletError, match=r"a key and not a file: .*COMPUTE_ROUTER_WALLET_KEY") as caught:
+        ComputeRouter(wallet=key if opened_by == "argument" else None)
+    error = caught.value
+    told = "".join(
+        [repr(error), *traceback.format_exception(error), str(error.__cause__), str(error.__context__)]
+    )
+    assert key.strip() not in told
+
+
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(WalletError, match="cannot be read: No such file"):
         Wallet.from_file(tmp_path / "key")
+
+
+def test_a_file_in_a_home_that_nobody_knows_is_one_sentence() -> None:
+    with pytest.raises(WalletError, match=r"~nobody-at-all/wallet\.key names no file"):
+        Wallet.from_file("~nobody-at-all/wallet.key")
 
 
 def test_the_environment_names_a_file_or_holds_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

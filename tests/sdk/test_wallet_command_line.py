@@ -121,6 +121,17 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(
     assert key not in captured.out + captured.err
 
 
+@pytest.mark.parametrize("words", [RUN, ["wallet", "show"], ["wallet", "balance", "--json"]])
+def test_a_key_in_the_variable_for_the_file_is_refused_and_not_repeated(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("COMPUTE_ROUTER_WALLET", KEY)
+    assert main(words) == ExitCode.FAILED
+    captured = capsys.readouterr()
+    assert "put it in COMPUTE_ROUTER_WALLET_KEY" in captured.out + captured.err
+    assert KEY not in captured.out + captured.err
+
+
 @pytest.mark.parametrize("chain", ["monad", "solana"])
 def test_create_makes_a_wallet_and_prints_its_address(tmp_path: Path, chain: str, capsys: Capture) -> None:
     path = tmp_path / "new" / "my.key"
@@ -130,6 +141,19 @@ def test_create_makes_a_wallet_and_prints_its_address(tmp_path: Path, chain: str
     assert str(path) in captured.err
     assert path.read_text().strip() not in captured.out + captured.err
     assert main(["wallet", "create", "--chain", chain, "--wallet", str(path)]) == ExitCode.FAILED
+
+
+def test_a_wallet_in_a_home_that_nobody_knows_is_one_sentence(capsys: Capture) -> None:
+    words = ["--chain", "monad", "--wallet", "~nobody-at-all/wallet.key"]
+    assert main(["wallet", "create", *words]) == ExitCode.USAGE
+    assert main(["wallet", "show", *words]) == ExitCode.FAILED
+    assert capsys.readouterr().err.count("~nobody-at-all/wallet.key names no file") == 2
+
+
+def test_create_quotes_a_path_that_a_shell_would_take_apart(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "my wallet.key"
+    assert main(["wallet", "create", "--chain", "monad", "--wallet", str(path)]) == ExitCode.OK
+    assert f"--wallet '{path}'" in capsys.readouterr().err
 
 
 def test_create_has_a_place_of_its_own_for_each_chain(
@@ -197,6 +221,22 @@ def test_balance_asks_the_chain(wallet: str, capsys: Capture) -> None:
         assert capsys.readouterr().out == f"$2.500  USDC of {ADDRESS}\n"
         assert main([*words, "--json"]) == ExitCode.OK
         assert json.loads(capsys.readouterr().out)["micro_usd"] == 2_500_000
+
+
+def test_balance_through_a_proxy_that_cannot_be_used_is_one_sentence(
+    wallet: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    words = ["wallet", "balance", "--wallet", wallet, "--rpc-url", "http://node.example/secret"]
+    assert main(words) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert "that the environment names" in captured.err
+    assert "secret" not in captured.out + captured.err
+
+
+def test_balance_takes_time(wallet: str, capsys: Capture) -> None:
+    assert main(["wallet", "balance", "--wallet", wallet, "--timeout", "0"]) == ExitCode.USAGE
+    assert "leaves no time" in capsys.readouterr().err
 
 
 def test_balance_of_a_node_that_is_away_says_no_url(wallet: str, capsys: Capture) -> None:
