@@ -21,6 +21,7 @@ from compute_router.protocol.errors import ComputeRouterError, ConfigurationErro
 from compute_router.protocol.key_file import load_or_create_key
 from compute_router.protocol.log_format import describe, log_to_stderr
 from compute_router.protocol.networks import NETWORKS
+from compute_router.protocol.payment_packages import payment_packages
 from compute_router.storage.sqlite_store import open_sqlite_store
 from compute_router.transport.app import HttpSettings, Server
 from compute_router.transport.authentication import AuthMode, open_authentication
@@ -58,14 +59,9 @@ async def serve(settings: Settings) -> int:
 
 
 def _open_payments(settings: Settings) -> AbstractAsyncContextManager[OpenedPayments]:
-    try:
+    with payment_packages():
         # Slow to import, and not installed where it is not needed.
         from compute_router.transport.payments.opening import PaymentSettings, open_payments
-    except ImportError as error:
-        raise ConfigurationError(
-            f"Payments need packages that are not installed ({error.name}). "
-            "Run: pip install 'compute-router[payments]'"
-        ) from None
     assert settings.pay_to is not None, "checked with the flags"
     return open_payments(
         PaymentSettings(

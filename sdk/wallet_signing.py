@@ -6,13 +6,14 @@ from typing import Any, Final
 
 import httpx
 
+from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.payment_packages import payment_packages
 from compute_router.protocol.recursion_limit import kept_recursion_limit
 from compute_router.sdk.chain_node import ChainNode
 from compute_router.sdk.errors import WalletError
 from compute_router.sdk.wallet import Signer
 
-MISSING: Final = "Payments need more packages. Install them: pip install 'compute-router[payments]'"
 _NODE_TIMEOUT_S: Final = 10.0
 
 
@@ -23,9 +24,10 @@ def open_signer(chain: Chain, key: bytes, rpc_url: str) -> Signer:
         WalletError: the packages of payments are missing.
     """
     try:
-        return _EvmSigner(key) if chain is Chain.MONAD else _SolanaSigner(key, rpc_url)
-    except ImportError:
-        raise WalletError(MISSING) from None
+        with payment_packages():
+            return _EvmSigner(key) if chain is Chain.MONAD else _SolanaSigner(key, rpc_url)
+    except ConfigurationError as error:
+        raise WalletError(str(error)) from None
     except httpx.InvalidURL:
         raise WalletError("The node of the chain has no usable URL: see --rpc-url.") from None
     except Exception as error:

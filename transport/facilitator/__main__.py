@@ -18,6 +18,7 @@ from compute_router.protocol.chain_key_file import read_chain_key
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError, DatabaseInUseError
 from compute_router.protocol.log_format import log_to_stderr
 from compute_router.protocol.networks import NETWORKS
+from compute_router.protocol.payment_packages import payment_packages
 from compute_router.storage.settlement_book import SettlementBook
 from compute_router.transport.facilitator.admission import Admission
 from compute_router.transport.facilitator.parent import end_with_parent
@@ -38,16 +39,23 @@ async def serve(settings: Settings) -> None:
     """
     # These take a second to import; a wrong flag or key file should be told at once.
     key = read_chain_key(settings.key, settings.chain)
-    from compute_router.transport.facilitator.chain_sides import open_chain_side
-    from compute_router.transport.facilitator.server import FacilitatorServer
-    from compute_router.transport.facilitator.settling import Settling
+    with payment_packages():
+        from compute_router.transport.facilitator.chain_sides import open_chain_side
+        from compute_router.transport.facilitator.server import FacilitatorServer
+        from compute_router.transport.facilitator.settling import Settling
 
     book = await _open_book(settings.db, 0.0 if settings.secret is None else _BOOK_PATIENCE_SECONDS)
     try:
-        side = open_chain_side(settings.chain, key, settings.rpc_url, confirm_seconds=settings.confirm / 1000)
+        with payment_packages():
+            side = open_chain_side(
+                settings.chain, key, settings.rpc_url, confirm_seconds=settings.confirm / 1000
+            )
     except ValueError:
         book.close()
         raise ConfigurationError(f"The key file {settings.key} holds no usable key.") from None
+    except ConfigurationError:
+        book.close()
+        raise
     admission = Admission(
         settings.chain, pay_to=settings.pay_to, least=settings.least, secret=settings.secret
     )

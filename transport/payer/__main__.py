@@ -19,6 +19,7 @@ from compute_router.protocol.chain_key_file import read_chain_key
 from compute_router.protocol.errors import ComputeRouterError, ConfigurationError, DatabaseInUseError
 from compute_router.protocol.log_format import log_to_stderr
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.payment_packages import payment_packages
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.protocol.payout_api import MOST_PAYOUTS, PayoutPlan
 from compute_router.protocol.recursion_limit import kept_recursion_limit
@@ -27,7 +28,6 @@ from compute_router.protocol.web_url import is_web_url
 from compute_router.storage.file_lock import FileLock
 from compute_router.transport.payer.coordinator_book import CoordinatorBook
 from compute_router.transport.payer.paying import Payer, Report
-from compute_router.transport.payments.json_rpc import JsonRpc
 
 if TYPE_CHECKING:
     from compute_router.transport.payer.evm_purse import EvmPurse
@@ -180,18 +180,21 @@ def open_purse(chain: Chain, key: bytes, rpc_url: str) -> EvmPurse | SolanaPurse
     """The purse of a key on its chain. What only one chain needs is imported here.
 
     Raises:
-        ConfigurationError: the key is not usable.
+        ConfigurationError: the key is not usable, or packages are missing.
     """
-    rpc = JsonRpc(rpc_url, _NODE_SECONDS)
     try:
-        if chain is Chain.MONAD:
-            with kept_recursion_limit():
-                from compute_router.transport.payer.evm_purse import EvmPurse
+        with payment_packages():
+            from compute_router.transport.payments.json_rpc import JsonRpc
 
-            return EvmPurse(key, rpc)
-        from compute_router.transport.payer.solana_purse import SolanaPurse
+            rpc = JsonRpc(rpc_url, _NODE_SECONDS)
+            if chain is Chain.MONAD:
+                with kept_recursion_limit():
+                    from compute_router.transport.payer.evm_purse import EvmPurse
 
-        return SolanaPurse(key, rpc)
+                return EvmPurse(key, rpc)
+            from compute_router.transport.payer.solana_purse import SolanaPurse
+
+            return SolanaPurse(key, rpc)
     # What the libraries say of a bad key could quote it.
     except ValueError:
         raise ConfigurationError("The key file holds no usable key.") from None
