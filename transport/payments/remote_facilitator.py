@@ -156,7 +156,12 @@ class RemoteFacilitator:
 
     async def settle(self, payment: Payment) -> Settled | Refused | Unknown:
         """Have the money moved. Sent once: whatever is not a clear answer is ``Unknown`` without a code."""
-        outcome = await self._settle(payment)
+        try:
+            outcome = await self._settle(payment)
+        except asyncio.CancelledError:
+            # Whoever asked has given up before we did, which is silence, too.
+            self._breaker.failed()
+            raise
         if isinstance(outcome, Unknown) and outcome.code is None:
             self._breaker.failed()
         else:

@@ -107,7 +107,14 @@ def settings(directory: Path, facilitator: str | None) -> PaymentSettings:
     )
 
 
-async def test_a_facilitator_that_hangs_in_settlements_is_left_alone_and_no_commit_is_taken() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(PROMPT.answer_timeout / 1000, "no answer within 0.7 s"), (60, "There was no answer in time.")],
+    ids=["as it is set", "one that waits too long"],
+)
+async def test_a_facilitator_that_hangs_in_settlements_is_left_alone_and_no_commit_is_taken(
+    seconds: float, said: str
+) -> None:
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             pass
@@ -115,7 +122,7 @@ async def test_a_facilitator_that_hangs_in_settlements_is_left_alone_and_no_comm
 
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    patience = Patience(settle=PROMPT.answer_timeout / 1000)
+    patience = Patience(settle=seconds)
     remote = RemoteFacilitator(url, Chain.MONAD, SystemClock().steady_ms, patience)
     told: asyncio.Queue[Message] = asyncio.Queue()
     executor = PaymentExecutor(remote, PlayChain(Chain.MONAD), PROMPT, told.put_nowait)
@@ -126,7 +133,7 @@ async def test_a_facilitator_that_hangs_in_settlements_is_left_alone_and_no_comm
         for _ in range(3):
             heard = await told.get()
             assert isinstance(heard, SettleAnswered)
-            assert heard.answer == Unknown("no answer within 0.7 s")
+            assert heard.answer == Unknown(said)
         with pytest.raises(PaymentsUnavailableError):
             remote.check_available()
     finally:
