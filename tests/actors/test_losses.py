@@ -210,6 +210,17 @@ def test_a_refusal_that_an_earlier_run_heard_is_not_forgotten() -> None:
     assert wants(shop, "next", 9 * PRICE) is IN_DEBT
 
 
+def test_a_remote_facilitators_word_makes_no_debt_after_a_restart_either() -> None:
+    shop = Shop(REMOTE)
+    shop.commit("job", lives=SOLANA)
+    shop.complete("job")
+    shop.settle_down()
+    shop.facilitator_says(unclear("transaction_failed"), PRICE)
+    shop.crash()
+    let_expire(shop, "job")
+    assert wants(shop, "next", PRICE) is None
+
+
 def test_a_payment_that_was_refused_once_and_settled_later_leaves_no_debt() -> None:
     shop = Shop(REMOTE)
     shop.commit("job", lives=SOLANA)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +17,6 @@ from compute_router.transport.facilitator.settling import Ended, NotNowError
 from compute_router.transport.payments import facilitator_answers
 from compute_router.transport.payments.solana_programs import LIGHTHOUSE
 from tests.payments.paying import PRICE, EvmScene, Scene, SolanaScene
-from tests.payments.test_contract_payers import node_with
-from tools.local_chains.evm_rpc import EvmRpc
 from tools.local_chains.rpc_server import RpcError
 
 if TYPE_CHECKING:
@@ -184,10 +180,9 @@ def of_a_wallet(scene: EvmScene) -> bytes:
     return scene.body()
 
 
-@contextmanager
-def token_that_answers(scene: EvmScene, **answers: str | None) -> Iterator[None]:
-    """Let the token's calls be answered so, by the first words of their data; None: it reverts."""
-    call = EvmRpc(scene.local.chain).methods()["eth_call"]  # type: ignore[arg-type]
+def let_the_token_say(scene: EvmScene, **answers: str | None) -> None:
+    """From now on its calls are answered so, by their names; None: it reverts."""
+    call = scene.local.methods["eth_call"]
 
     def answer(asked: dict[str, str], *more: Any) -> Any:
         told = answers.get(NAMES.get(asked["data"][:10], ""), "")
@@ -195,8 +190,7 @@ def token_that_answers(scene: EvmScene, **answers: str | None) -> Iterator[None]
             raise RpcError(3, "execution reverted")
         return told or call(asked, *more)
 
-    with node_with(scene, answer):
-        yield
+    scene.local.methods["eth_call"] = answer
 
 
 NAMES = {"0xe3ee160e": "transfer", "0x5c975abb": "paused", "0xfe575a87": "blacklisted"}
@@ -210,7 +204,7 @@ def test_a_wallet_contract_that_changes_its_mind_is_in_debt_when_our_own_facilit
     body = of_a_wallet(on_evm)
     with on_evm.facilitator() as facilitator:
         assert facilitator.verify(body).is_valid
-    with token_that_answers(on_evm, transfer=None), on_evm.facilitator() as facilitator:
+        let_the_token_say(on_evm, transfer=None)
         ended = facilitator.settle(body)
     assert ended.error_reason == PAYER_PREVENTS
     assert answered(on_evm, ended)
@@ -218,7 +212,8 @@ def test_a_wallet_contract_that_changes_its_mind_is_in_debt_when_our_own_facilit
 
 
 def test_a_transfer_that_fails_without_a_wallet_that_could_be_why_is_nobodys_debt(on_evm: EvmScene) -> None:
-    with token_that_answers(on_evm, transfer=None), on_evm.facilitator() as facilitator:
+    let_the_token_say(on_evm, transfer=None)
+    with on_evm.facilitator() as facilitator:
         ended = facilitator.settle(on_evm.body())
     assert not ended.success
     assert not debt(on_evm, ended, own=True)
@@ -227,10 +222,8 @@ def test_a_transfer_that_fails_without_a_wallet_that_could_be_why_is_nobodys_deb
 @pytest.mark.parametrize("stopped", ["paused", "blacklisted"])
 def test_a_wallet_that_the_tokens_issuer_stops_is_nobodys_debt(on_evm: EvmScene, stopped: str) -> None:
     body = of_a_wallet(on_evm)
-    with (
-        token_that_answers(on_evm, transfer=None, **{stopped: YES}),
-        on_evm.facilitator() as facilitator,
-    ):
+    let_the_token_say(on_evm, transfer=None, **{stopped: YES})
+    with on_evm.facilitator() as facilitator:
         ended = facilitator.settle(body)
     assert not ended.success
     assert not debt(on_evm, ended, own=True)

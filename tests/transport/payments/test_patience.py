@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,13 @@ async def test_a_facilitator_of_our_own_is_told_how_long_and_we_wait_longer(
     monkeypatch.setattr(local_facilitator.LocalFacilitator, "start", no_start)
     monkeypatch.setattr(local_facilitator.asyncio, "create_subprocess_exec", start)
     monkeypatch.setattr(opening, "RemoteFacilitator", remote)
+    hurried = partial(PaymentPolicy, settle_timeout=DurationMs(4_000))
+    monkeypatch.setattr(opening, "PaymentPolicy", hurried)
     async with open_payments(settings(tmp_path, facilitator=None)) as opened:
         policy = opened.payments.policy
-    assert f"--confirm-seconds={policy.confirm_timeout / 1000:g}" in started
     (patience,) = waits
-    assert policy.confirm_timeout / 1000 < patience.settle < policy.settle_timeout / 1000
+    assert "--confirm-seconds=3" in started
+    assert 3 < patience.settle < policy.settle_timeout / 1000 == 4
 
 
 @pytest.mark.parametrize("facilitator", [None, "http://127.0.0.1:9"])
