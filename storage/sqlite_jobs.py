@@ -10,7 +10,8 @@ import msgspec
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.units import UnixMs, iso_from_unix_ms, unix_ms_from_iso
-from compute_router.storage import queries, rows
+from compute_router.storage import job_queries as queries
+from compute_router.storage import rows
 from compute_router.storage.jobs import (
     IdempotencyKey,
     JobsStore,

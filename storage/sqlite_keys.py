@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from compute_router.protocol.units import UnixMs
-from compute_router.storage import queries, rows
+from compute_router.storage import key_queries as queries
+from compute_router.storage import rows
 from compute_router.storage.keys import ApiKey, DayQuota, KeysStore
 from compute_router.storage.session import Session
 

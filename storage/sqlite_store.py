@@ -8,7 +8,7 @@ from typing import Final
 
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage import queries
+from compute_router.storage import state_queries as queries
 from compute_router.storage.connection import DEFAULT_BUSY_TIMEOUT, open_connection
 from compute_router.storage.file_lock import FileLock
 from compute_router.storage.files_in_place import FilesInPlace

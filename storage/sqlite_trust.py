@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute_router.protocol.pairing import code_head
 from compute_router.protocol.units import UnixMs, iso_from_unix_ms
-from compute_router.storage import queries
+from compute_router.storage import trust_queries as queries
 from compute_router.storage.session import Session
 from compute_router.storage.trust import ClaimRefusal, Pairing, TrustStore
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from compute_router.protocol.units import DurationMs, UnixMs, iso_from_unix_ms
-from compute_router.storage import queries, rows
+from compute_router.storage import rows
+from compute_router.storage import worker_queries as queries
 from compute_router.storage.session import Session
 from compute_router.storage.workers import Evidence, WorkerRecord, WorkersStore
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.units import iso_from_unix_ms
-from compute_router.storage import queries, rows
+from compute_router.storage import rows, worker_queries
 from compute_router.storage.faults import FAULTS, unavailable
 from compute_router.storage.interface import WorkerRecord
 from compute_router.storage.reading import open_for_reading
@@ -24,12 +24,12 @@ def list_workers(database: Path) -> list[WorkerRecord]:
         ConfigurationError: there is no such database, or its coordinator did not start with this version yet.
         StorageUnavailableError: it cannot be read.
     """
-    return _read(database, queries.NEWEST_WORKER_RECORDS, MOST_LISTED)
+    return _read(database, worker_queries.NEWEST_WORKER_RECORDS, MOST_LISTED)
 
 
 def find_worker(database: Path, pubkey: str) -> WorkerRecord | None:
     """The record of one key. Raises what :func:`list_workers` raises."""
-    found = _read(database, queries.WORKER_RECORD, pubkey)
+    found = _read(database, worker_queries.WORKER_RECORD, pubkey)
     return found[0] if found else None
 
 

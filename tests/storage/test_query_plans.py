@@ -8,12 +8,20 @@ import apsw
 import apsw.ext
 import pytest
 
-from compute_router.storage import money_queries, queries
+from compute_router.storage import (
+    job_queries,
+    key_queries,
+    money_queries,
+    state_queries,
+    trust_queries,
+    worker_queries,
+)
 from compute_router.storage.connection import open_connection
 
 NAMED = {
     name: sql
-    for name, sql in [*vars(queries).items(), *vars(money_queries).items()]
+    for statements in (job_queries, key_queries, money_queries, state_queries, trust_queries, worker_queries)
+    for name, sql in vars(statements).items()
     if name[0].isupper() and isinstance(sql, str)
 }
 NAMED |= {
