@@ -90,13 +90,17 @@ def proof_sentence(result: Provenance) -> str:
 
 def facts_line(result: Provenance, elapsed_s: float) -> str:
     """Job, price and time of a result."""
-    price = f", {format_usd(result.price)}" if result.price is not None else ""
-    return f"job {result.job_id}{price}{_paid(result.payment)}, {elapsed_s:.2f} s"
+    return f"job {result.job_id}{_cost(result)}, {elapsed_s:.2f} s"
 
 
-def _paid(payment: JobPayment | None) -> str:
-    if payment is None:
+def _cost(result: Provenance) -> str:
+    if result.price is None:
         return ""
+    # Quotes name a price where jobs are free, too.
+    return ", free" if result.payment is None else f", {format_usd(result.price)}{_paid(result.payment)}"
+
+
+def _paid(payment: JobPayment) -> str:
     if payment.network == CREDIT_NETWORK:
         return " paid from a credit"
     return f" paid by {payment.transaction_ref}" if payment.transaction_ref else f" {payment.state.value}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from typing import Final
 
 from compute_router.protocol.key_likeness import looks_like_key
 from compute_router.protocol.networks import NETWORKS, Chain
@@ -19,6 +20,7 @@ from compute_router.sdk.wallet_balance import balance_of
 from compute_router.sdk.wallet_file import create_wallet
 
 _DIRECTORY = "~/.config/compute-router"
+_GAS: Final = {Chain.MONAD: "MON", Chain.SOLANA: "SOL"}
 
 
 def create(arguments: argparse.Namespace) -> ExitCode:
@@ -38,6 +40,7 @@ def create(arguments: argparse.Namespace) -> ExitCode:
         f"Send {asset.asset_name} on {NETWORKS[chain].label} to the address, then run jobs with:"
         f" --chain {chain.value} --wallet {shlex.quote(str(path))}"
     )
+    say(f"As the key of a facilitator or of payouts it needs {_GAS[chain]}, which pays for transactions.")
     return ExitCode.OK
 
 

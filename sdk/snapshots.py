@@ -119,8 +119,10 @@ def job_failure(snapshot: JobSnapshot) -> ComputeRouterError:
 
 
 def _about_money(payment: JobPayment | None) -> str:
-    if payment is None or payment.state is PaymentState.VOID:
+    if payment is None:
         return ""
+    if payment.state is PaymentState.VOID:
+        return " Nothing was charged."
     if payment.state is PaymentState.CREDITED:
         return f" The {format_usd(payment.amount)} paid for it became a credit, which is spent first."
     return " Its payment is not decided yet: if the money moves, it becomes a credit."

@@ -9,8 +9,11 @@ from typing import Final
 
 import msgspec
 
+from compute_router.protocol.chain_addresses import AddressError, checked_address
+from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.messages import MAX_SLOTS
+from compute_router.protocol.networks import Chain
 from compute_router.protocol.units import DurationMs
 from compute_router.worker.addresses import check_http_url
 from compute_router.worker.timing import DRAIN_LIMIT
@@ -55,7 +58,7 @@ def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settin
     """Settings from flags, then from ``COMPUTE_ROUTER_*`` variables, then the defaults.
 
     Raises:
-        ConfigurationError: an address is not usable.
+        ConfigurationError: an address is not usable, the coordinator's or that of payouts.
         SystemExit: a flag is wrong (2), or help was asked for (0); argparse has printed why.
     """
     parsed = _parser().parse_args([*_flags_from(environment), *argv])
@@ -69,7 +72,7 @@ def read_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settin
         slots=parsed.slots,
         drain_limit=DurationMs(parsed.drain_seconds * 1000),
         log_level=parsed.log_level,
-        payout_address=parsed.payout_address,
+        payout_address=None if parsed.payout_address is None else _address(parsed.payout_address),
     )
 
 
@@ -137,6 +140,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--log-level", choices=_LOG_LEVELS, default="info", help="how much to log (default: %(default)s)")
     return parser
+
+
+def _address(text: str) -> str:
+    """An address of either chain, as it was given; which chain it must be of only the coordinator knows."""
+    chain = Chain.MONAD if text[:2].lower() == "0x" else Chain.SOLANA
+    try:
+        checked_address(chain, text)
+    except AddressError as error:
+        raise ConfigurationError(
+            "--payout-address must be one on Monad, which is 0x and 40 hex digits, or on Solana, in base58."
+            f" {error}"
+        ) from None
+    return text
 
 
 def _slots(text: str) -> int:

@@ -62,7 +62,7 @@ def test_run_prints_the_result_alone_on_standard_output(
     captured = capsys.readouterr()
     assert captured.out == "Rayleigh scattering.\n"
     assert "verified: signed by worker" in captured.err
-    assert f"job {JOB_ID}, $0.010, " in captured.err
+    assert f"job {JOB_ID}, free, " in captured.err
 
 
 def test_run_prints_json_for_programs(coordinator: FakeCoordinator, capsys: Capture) -> None:

@@ -74,6 +74,15 @@ def test_a_worker_without_an_address_is_told_how_to_name_one(
     assert "--payout-address" in capsys.readouterr().out
 
 
+def test_a_key_of_nobody_is_doubted(served: FakeCoordinator, capsys: Capture) -> None:
+    nothing = {"payout_address": None, "earned": 0, "paid_out": 0, "pending": 0, "payouts": []}
+    served.overrides[PATH] = answer(200, EARNED | nothing)
+    assert main(["earnings", PUBKEY]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert "is this the key that the worker prints at its start?" in out
+    assert "--payout-address" not in out
+
+
 def test_what_is_no_key_is_refused_before_anything_is_asked(served: FakeCoordinator, capsys: Capture) -> None:
     assert main(["earnings", "../keys"]) == ExitCode.USAGE
     assert served.asked == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from compute_router.protocol.networks import Chain
+from compute_router.protocol.payment_packages import install_command
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.sdk import JobFailedError, PaymentPlan, PaymentRequiredError, Wallet, WalletError
 from compute_router.sdk.purse_file import PurseFile
@@ -123,7 +125,7 @@ def test_a_wallet_without_its_packages_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "x402.mechanisms.evm.exact", None)
     coordinator, _ = shop()
     with blocking(coordinator, wallet=evm) as router:
-        with pytest.raises(WalletError, match=r"compute-router\[payments\]"):
+        with pytest.raises(WalletError, match=re.escape(install_command())):
             classify(router)
         assert router.spent == 0
 

@@ -13,7 +13,7 @@ from compute_router.protocol.units import MicroUsd
 from compute_router.sdk import Wallet
 from compute_router.sdk.__main__ import main
 from compute_router.sdk.exit_codes import ExitCode
-from tests.fakes.http_coordinator import FakeCoordinator, busy, completed
+from tests.fakes.http_coordinator import JOB_ID, FakeCoordinator, busy, completed
 from tests.fakes.till import PRICE, TOKEN, FakeTill, failed_paid, paid_answer
 
 KEY = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
@@ -121,6 +121,21 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(
     assert key not in captured.out + captured.err
 
 
+@pytest.mark.parametrize("words", [RUN, ["status", JOB_ID]])
+def test_a_job_that_failed_and_was_not_charged_says_so(
+    coordinator: FakeCoordinator,
+    wallet: str,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    monkeypatch.setenv("COMPUTE_ROUTER_WALLET", wallet)
+    coordinator.about_job = [failed_paid("void", chain=Chain.MONAD)]
+    assert main(words) == ExitCode.FAILED
+    captured = capsys.readouterr()
+    assert "Nothing was charged." in captured.out + captured.err
+
+
 @pytest.mark.parametrize("words", [RUN, ["wallet", "show"], ["wallet", "balance", "--json"]])
 def test_a_key_in_the_variable_for_the_file_is_refused_and_not_repeated(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
@@ -208,7 +223,9 @@ def test_create_says_how_jobs_are_run_with_the_new_wallet(
 ) -> None:
     path = tmp_path / "my.key"
     assert main(["wallet", "create", "--chain", chain, "--wallet", str(path)]) == ExitCode.OK
-    assert f"--chain {chain} --wallet {path}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"--chain {chain} --wallet {path}" in said
+    assert f"payouts it needs {'MON' if chain == 'monad' else 'SOL'}" in said
 
 
 def test_balance_asks_the_chain(wallet: str, capsys: Capture) -> None:

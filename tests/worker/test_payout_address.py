@@ -8,6 +8,7 @@ import logging
 import pytest
 from nacl.signing import SigningKey
 
+from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.jobs import ProviderType
 from compute_router.protocol.messages import WORKER_FRAMES, Register, registration_message
 from compute_router.protocol.receipts import public_key_hex, verify_signature
@@ -90,3 +91,30 @@ def test_the_address_comes_from_a_flag_or_from_the_environment() -> None:
     assert read_settings([], {}).payout_address is None
     assert read_settings(["--payout-address", HOME], {}).payout_address == HOME
     assert read_settings([], {"COMPUTE_ROUTER_PAYOUT_ADDRESS": HOME}).payout_address == HOME
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["0x534b2f3A21130d7a60830c2Df862319e593943A3", "0x" + "ab" * 20, "0x" + "AB" * 20, HOME],
+)
+def test_an_address_of_either_chain_is_taken_as_it_is(address: str) -> None:
+    assert read_settings(["--payout-address", address], {}).payout_address == address
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("0x12", "not an address on Monad"),
+        ("0x534b2f3a21130d7a60830c2df862319e593943A3", "mistyped"),
+        ("0x" + "00" * 20, "belongs to nobody"),
+        ("alice", "on Solana, in base58"),
+        (HOME[:-1], "not an address on Solana"),
+        ("ab" * 32, "looks like a private key"),
+    ],
+)
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_what_is_no_address_is_refused_before_anything_is_connected(address: str, why: str, by: str) -> None:
+    flags = ["--payout-address", address] if by == "flag" else []
+    variables = {"COMPUTE_ROUTER_PAYOUT_ADDRESS": address} if by == "variable" else {}
+    with pytest.raises(ConfigurationError, match=why):
+        read_settings(flags, variables)
