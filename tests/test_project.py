@@ -8,10 +8,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 COORDINATOR_PACKAGES = ["actors", "protocol", "storage", "transport"]
@@ -97,6 +101,48 @@ def test_the_protocol_imports_the_standard_library_msgspec_and_nacl_only() -> No
         if name.split(".")[0] not in PROTOCOL_MAY_IMPORT and not name.startswith("compute_router.protocol.")
     }
     assert not foreign
+
+
+def contract(name: str) -> dict[str, list[str]]:
+    """A contract of the layers, by the beginning of its name."""
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (found,) = (one for one in linter["contracts"] if one["name"].startswith(name))
+    return dict(found)
+
+
+def required(lines: str) -> set[str]:
+    """The distributions that a list of requirements names."""
+    return {canonicalize_name(Requirement(line).name) for line in lines.split("\n") if line}
+
+
+def payment_libraries() -> set[str]:
+    """The top-level modules that our packages import and that no free job needs."""
+    options = setup_cfg()
+    free = required(options["options"]["install_requires"])
+    distributions = packages_distributions()
+    imported = {name.split(".")[0] for path in sources(*PACKAGES) for name in imported_modules(path)}
+    return {
+        module
+        for module in imported - sys.stdlib_module_names - {"compute_router"}
+        if not free & {canonicalize_name(name) for name in distributions[module]}
+    }
+
+
+def test_the_contract_about_payment_libraries_names_each_that_is_imported() -> None:
+    forbidden = contract("Libraries of payments")["forbidden_modules"]
+    imported = payment_libraries()
+    assert imported >= {"x402", "web3", "solders", "aiohttp", "Crypto"}
+    assert imported <= set(forbidden)
+
+
+@pytest.mark.parametrize("module", ["sdk", "sdk.__main__", "worker", "worker.__main__", "transport.app"])
+def test_who_does_not_pay_loads_no_library_of_payments(module: str) -> None:
+    program = f"import sys, compute_router.{module}; print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(shown.stdout.split())
+    assert f"compute_router.{module}" in loaded
+    brought = {"certifi", "pydantic"}  # by httpx and by ollama
+    assert not loaded & set(contract("Libraries of payments")["forbidden_modules"]) - brought
 
 
 def test_nothing_imports_the_script_that_wires_the_coordinator() -> None:
