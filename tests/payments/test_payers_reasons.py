@@ -109,6 +109,12 @@ def test_a_facilitator_out_of_gas_answers_that_it_cannot_and_puts_nobody_in_debt
         facilitator.settle(scene.body())
 
 
+def test_a_failure_of_the_facilitator_before_anything_was_sent_is_nobodys_debt(scene: Scene) -> None:
+    not_sent = Ended(False, "", scene.requirements()["network"], scene.seeker, "transaction_failed")
+    assert answered(scene, not_sent)
+    assert not debt(scene, not_sent, own=True)
+
+
 @pytest.mark.parametrize(
     "failure",
     [
