@@ -10,7 +10,7 @@ from compute_router.actors.policy import MatchingPolicy
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.messages import JobChunk, JobComplete, JobFailed, JobReject, JobStarted
-from compute_router.protocol.receipts import sha256_hex
+from compute_router.protocol.receipts import SignedReceipt, sha256_hex
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import NewJob, UnfinishedJob
 
@@ -81,6 +81,17 @@ def completion(
         output=msgspec.Raw(output),
         output_hash=sha256_hex(output) if output_hash is None else output_hash,
         attempt=attempt,
+    )
+
+
+def signed_completion(signed: SignedReceipt, output: bytes = OUTPUT) -> JobComplete:
+    """The result of the job ``job`` with its receipt."""
+    return JobComplete(
+        job_id="job",
+        output=msgspec.Raw(output),
+        output_hash=sha256_hex(output),
+        receipt=msgspec.Raw(signed.receipt_json),
+        receipt_signature=signed.signature,
     )
 
 

@@ -35,7 +35,7 @@ from compute_router.protocol.receipts import (
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import Evidence, StoredReceipt
 from compute_router.storage.sqlite_store import SqliteStore, open_sqlite_store
-from tests.actors.samples import NOON, OUTPUT, a_job, completion
+from tests.actors.samples import NOON, OUTPUT, a_job, completion, signed_completion
 from tests.fakes.clock import FakeClock
 
 SIGNER, OTHER = SigningKey(b"s" * 32), SigningKey(b"x" * 32)
@@ -99,16 +99,6 @@ def office(tmp_path: Path) -> Iterator[Office]:
     store.close()
 
 
-def frame_with(signed: SignedReceipt, output: bytes = OUTPUT) -> JobComplete:
-    return JobComplete(
-        job_id="job",
-        output=msgspec.Raw(output),
-        output_hash=sha256_hex(output),
-        receipt=msgspec.Raw(signed.receipt_json),
-        receipt_signature=signed.signature,
-    )
-
-
 def signed_by(key: SigningKey, text: bytes) -> SignedReceipt:
     return SignedReceipt(text, sign_base64(key, text))
 
@@ -119,39 +109,51 @@ def reordered(receipt: bytes) -> bytes:
 
 
 WRONG = {
-    "another signer": (frame_with(signed_by(OTHER, GOOD.receipt_json)), "bad_signature"),
+    "another signer": (signed_completion(signed_by(OTHER, GOOD.receipt_json)), "bad_signature"),
     "no signature": (
-        msgspec.structs.replace(frame_with(GOOD), receipt_signature=None),
+        msgspec.structs.replace(signed_completion(GOOD), receipt_signature=None),
         "receipt_malformed",
     ),
     "reordered after signing": (
-        frame_with(SignedReceipt(reordered(GOOD.receipt_json), GOOD.signature)),
+        signed_completion(SignedReceipt(reordered(GOOD.receipt_json), GOOD.signature)),
         "bad_signature",
     ),
     "encoded again after signing": (
-        frame_with(SignedReceipt(msgspec.json.format(GOOD.receipt_json, indent=1), GOOD.signature)),
+        signed_completion(SignedReceipt(msgspec.json.format(GOOD.receipt_json, indent=1), GOOD.signature)),
         "bad_signature",
     ),
-    "another output": (frame_with(GOOD, b'{"summary":"swapped","word_count":1}'), "output_hash_mismatch"),
-    "the output encoded again": (frame_with(GOOD, msgspec.json.format(OUTPUT)), "output_hash_mismatch"),
+    "another output": (
+        signed_completion(GOOD, b'{"summary":"swapped","word_count":1}'),
+        "output_hash_mismatch",
+    ),
+    "the output encoded again": (
+        signed_completion(GOOD, msgspec.json.format(OUTPUT)),
+        "output_hash_mismatch",
+    ),
     "a false hash beside the receipt": (
-        msgspec.structs.replace(frame_with(GOOD), output_hash="0" * 64),
+        msgspec.structs.replace(signed_completion(GOOD), output_hash="0" * 64),
         "output_hash_mismatch",
     ),
     "a false hash without a receipt": (completion("job", output_hash="0" * 64), "output_hash_mismatch"),
-    "another job": (frame_with(sign_receipt(SIGNER, "other", OUTPUT, NOON, WORK)), "receipt_job_mismatch"),
-    "another key": (frame_with(sign_receipt(OTHER, "job", OUTPUT, NOON, WORK)), "receipt_key_mismatch"),
+    "another job": (
+        signed_completion(sign_receipt(SIGNER, "other", OUTPUT, NOON, WORK)),
+        "receipt_job_mismatch",
+    ),
+    "another key": (
+        signed_completion(sign_receipt(OTHER, "job", OUTPUT, NOON, WORK)),
+        "receipt_key_mismatch",
+    ),
     "another attempt": (
-        frame_with(sign_receipt(SIGNER, "job", OUTPUT, NOON, WorkDone(REQUEST_HASH, None, None, 2))),
+        signed_completion(sign_receipt(SIGNER, "job", OUTPUT, NOON, WorkDone(REQUEST_HASH, None, None, 2))),
         "receipt_attempt_mismatch",
     ),
     "another request": (
-        frame_with(sign_receipt(SIGNER, "job", OUTPUT, NOON, WorkDone("0" * 64, None, None, 1))),
+        signed_completion(sign_receipt(SIGNER, "job", OUTPUT, NOON, WorkDone("0" * 64, None, None, 1))),
         "request_hash_mismatch",
     ),
-    "no receipt at all": (frame_with(signed_by(SIGNER, b'{"job_id":"job"}')), "receipt_malformed"),
+    "no receipt at all": (signed_completion(signed_by(SIGNER, b'{"job_id":"job"}')), "receipt_malformed"),
     "a key that is there twice": (
-        frame_with(signed_by(SIGNER, b'{"attempt":9,' + GOOD.receipt_json[1:])),
+        signed_completion(signed_by(SIGNER, b'{"attempt":9,' + GOOD.receipt_json[1:])),
         "receipt_malformed",
     ),
 }
@@ -189,7 +191,7 @@ def test_what_an_unproven_worker_sends_counts_against_the_key_only_if_the_key_si
 @pytest.mark.parametrize("proven", [True, False])
 def test_a_receipt_of_either_form_proves_the_result(office: Office, proven: bool) -> None:
     signed = GOOD if proven else sign_receipt(SIGNER, "job", OUTPUT, NOON)
-    answer = office.complete(frame_with(signed), proven=proven)
+    answer = office.complete(signed_completion(signed), proven=proven)
     assert answer.view is not None
     assert answer.view.receipt == StoredReceipt(
         provider_pubkey=PUBKEY, receipt_json=signed.receipt_json, signature=signed.signature, verified=True
@@ -201,7 +203,7 @@ def test_a_receipt_of_either_form_proves_the_result(office: Office, proven: bool
 def test_outputs_that_encoders_rewrite_are_proven_as_the_bytes_that_came(
     office: Office, output: bytes
 ) -> None:
-    answer = office.complete(frame_with(sign_receipt(SIGNER, "job", output, NOON, WORK), output))
+    answer = office.complete(signed_completion(sign_receipt(SIGNER, "job", output, NOON, WORK), output))
     assert answer.view is not None
     assert answer.view.result == output
 
@@ -209,7 +211,7 @@ def test_outputs_that_encoders_rewrite_are_proven_as_the_bytes_that_came(
 def test_after_a_restart_the_payload_is_read_again_to_check_the_request(office: Office) -> None:
     wrong, code = WRONG["another request"]
     assert office.refusal(wrong, request_hash=None) == code
-    assert office.complete(frame_with(GOOD), request_hash=None).view is not None
+    assert office.complete(signed_completion(GOOD), request_hash=None).view is not None
 
 
 def test_a_result_without_a_receipt_is_taken_unless_receipts_are_required(office: Office) -> None:
@@ -220,7 +222,7 @@ def test_a_result_without_a_receipt_is_taken_unless_receipts_are_required(office
 
 def test_a_receipt_that_is_far_too_long_is_refused_and_not_kept(office: Office) -> None:
     padded = GOOD.receipt_json[:-1] + b',"note":"%s"}' % (b"x" * MAX_RECEIPT_BYTES)
-    assert office.refusal(frame_with(signed_by(SIGNER, padded))) == "receipt_malformed"
+    assert office.refusal(signed_completion(signed_by(SIGNER, padded))) == "receipt_malformed"
     assert [piece.receipt_json for piece in office.evidence] == [None]
 
 
@@ -271,7 +273,7 @@ def test_what_a_statement_is_made_of_is_there_when_the_job_is_completed(office: 
     assert handle(office.store, office.clock, GetReceipt("nobody's")) is None
     facts = handle(office.store, office.clock, GetReceipt("job"))
     assert (facts.view.status, facts.output_hash, facts.worker_pubkey) == (JobStatus.ASSIGNED, None, None)
-    office.complete(frame_with(GOOD))
+    office.complete(signed_completion(GOOD))
     facts = handle(office.store, office.clock, GetReceipt("job"))
     assert (facts.output_hash, facts.worker_pubkey) == (sha256_hex(OUTPUT), PUBKEY)
 

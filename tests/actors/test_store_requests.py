@@ -59,7 +59,7 @@ from compute_router.storage.interface import (
     StoredReceipt,
 )
 from compute_router.storage.sqlite_store import SqliteStore, open_sqlite_store
-from tests.actors.samples import NOON, OUTPUT, a_job, completion, key
+from tests.actors.samples import NOON, OUTPUT, a_job, completion, key, signed_completion
 from tests.fakes.clock import FakeClock
 from tests.storage.samples import an_api_key
 
@@ -104,16 +104,6 @@ def office(tmp_path: Path) -> Iterator[Office]:
     store = open_sqlite_store(tmp_path / "jobs.db")
     yield Office(store)
     store.close()
-
-
-def signed_completion(signed: SignedReceipt, output: bytes = OUTPUT) -> JobComplete:
-    return JobComplete(
-        job_id="job",
-        output=msgspec.Raw(output),
-        output_hash=sha256_hex(output),
-        receipt=msgspec.Raw(signed.receipt_json),
-        receipt_signature=signed.signature,
-    )
 
 
 GOOD = sign_receipt(SIGNER, "job", OUTPUT, UnixMs(NOON))

@@ -1,22 +1,14 @@
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
-
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 from compute_router.protocol.failures import Failure
 from compute_router.protocol.jobs import JobType, PrivacyClass, Tier
 from compute_router.protocol.units import DurationMs, UnixMs
-from compute_router.storage.interface import LOCKED, DayQuota, IdempotencyKey, Store, StoredReceipt
-from compute_router.storage.sqlite_store import open_sqlite_store
-from tests.storage.memory_store import MemoryStore, Tables
+from compute_router.storage.interface import LOCKED, DayQuota, IdempotencyKey, StoredReceipt
 from tests.storage.samples import NOON, a_job, a_receipt, an_api_key
-
-T = TypeVar("T")
+from tests.storage.two_stores import HistoriesOfTwoStores
 
 # Few of each, so that random histories meet the same job, worker and code again and again.
 JOB_IDS = st.sampled_from(["job-1", "job-2", "job-3"])
@@ -38,26 +30,12 @@ RECEIPTS = st.builds(
 )
 
 
-class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
+class HistoriesOnSqliteAndInMemory(HistoriesOfTwoStores):
     """Whatever happens in whatever order, SQLite and the reference answer the same."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._directory = tempfile.TemporaryDirectory()
-        self._path = Path(self._directory.name) / "coordinator.db"
-        self._sqlite: Store = open_sqlite_store(self._path)
-        self._reference: Store = MemoryStore(Tables())
         self._codes: set[str] = set()
-
-    def teardown(self) -> None:
-        self._sqlite.close()
-        self._directory.cleanup()
-
-    def _both(self, ask: Callable[[Store], T]) -> T:
-        with self._sqlite.transaction(), self._reference.transaction():
-            expected = ask(self._reference)
-            assert ask(self._sqlite) == expected
-            return expected
 
     @rule(
         job_id=JOB_IDS,
@@ -175,11 +153,6 @@ class HistoriesOnSqliteAndInMemory(RuleBasedStateMachine):
 
     def _key_ids(self) -> set[str]:
         return {key.key_id for key in self._reference.api_keys()}
-
-    @rule()
-    def restart(self) -> None:
-        self._sqlite.close()
-        self._sqlite = open_sqlite_store(self._path)
 
     @invariant()
     def both_show_the_same(self) -> None:
