@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from compute_router.protocol.errors import UnavailableError
 from compute_router.transport.facilitator.bodies import Question
+from compute_router.transport.payments.turns import Turns
 
 _MOST_WAITING: Final = 256
 
@@ -27,10 +28,9 @@ class Lane:
     def __init__(self, name: str, threads: int, *, each: int | None = None) -> None:
         """``each`` is how many threads one payer may have; None: all."""
         self._threads = ThreadPoolExecutor(threads, name)
-        self._each = threads if each is None else each
-        self._most_each = -(-_MOST_WAITING * self._each // threads)
-        self._turns: dict[str, asyncio.Semaphore] = {}
-        self._under_way: dict[str, int] = {}
+        each = threads if each is None else each
+        self._most_each = -(-_MOST_WAITING * each // threads)
+        self._turns = Turns(each)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -41,20 +41,18 @@ class Lane:
             BusyError: too much of it is under way.
         """
         payer = question.payer
-        if sum(self._under_way.values()) >= _MOST_WAITING:
+        if self._turns.under_way >= _MOST_WAITING:
             raise BusyError("Too many payments are under way. Try again later.")
-        if self._under_way.get(payer, 0) >= self._most_each:
+        if self._turns.under_way_of(payer) >= self._most_each:
             raise BusyError("Too many payments of this payer are under way. Try again later.")
-        self._under_way[payer] = self._under_way.get(payer, 0) + 1
         self._idle.clear()
-        turns = self._turns.setdefault(payer, asyncio.Semaphore(self._each))
         try:
-            await turns.acquire()
+            await self._turns.take(payer)
         except BaseException:
-            self._leave(payer)
+            self._look_whether_idle()
             raise
         running = asyncio.get_running_loop().run_in_executor(self._threads, work, question)
-        running.add_done_callback(lambda done: self._one_done(payer, turns, done))
+        running.add_done_callback(lambda done: self._one_done(payer, done))
         # Whoever asked may go away; what was begun is brought to its end.
         return await asyncio.shield(running)
 
@@ -63,15 +61,12 @@ class Lane:
         await self._idle.wait()
         self._threads.shutdown(wait=False)
 
-    def _one_done(self, payer: str, turns: asyncio.Semaphore, running: asyncio.Future[Any]) -> None:
-        turns.release()
-        self._leave(payer)
+    def _one_done(self, payer: str, running: asyncio.Future[Any]) -> None:
+        self._turns.leave(payer)
+        self._look_whether_idle()
         if not running.cancelled():
             running.exception()
 
-    def _leave(self, payer: str) -> None:
-        self._under_way[payer] -= 1
-        if not self._under_way[payer]:
-            del self._under_way[payer], self._turns[payer]
-        if not self._under_way:
+    def _look_whether_idle(self) -> None:
+        if not self._turns.under_way:
             self._idle.set()

@@ -33,6 +33,21 @@ async def test_a_payer_waits_for_his_own_turns_and_for_nobody_elses() -> None:
     assert begun.count("greedy") == 4
 
 
+async def test_those_who_wait_for_a_turn_count_until_they_give_up_or_leave() -> None:
+    turns = Turns(1)
+    await turns.take("greedy")
+    waiting = asyncio.create_task(turns.take("greedy"))
+    await turns.take("honest")
+    await breathe()
+    assert (turns.under_way, turns.under_way_of("greedy"), turns.under_way_of("nobody")) == (3, 2, 0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert (turns.under_way, turns.under_way_of("greedy")) == (2, 1)
+    turns.leave("greedy")
+    turns.leave("honest")
+    assert (turns.under_way, turns.under_way_of("greedy")) == (0, 0)
+
+
 async def test_a_turn_ends_when_what_was_done_in_it_fails() -> None:
     turns = Turns(1)
     for _ in range(3):
