@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS settlements (
     updated_at_ms INTEGER NOT NULL
 )
 """
+_LATER_COLUMNS: Final = ("failures INTEGER NOT NULL DEFAULT 0", "failed_ref TEXT")
+"""How many transactions failed, and the last one of them: books of earlier versions lack these."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -73,6 +75,7 @@ class SettlementBook:
             self._connection.pragma("journal_mode", "wal")
             self._connection.pragma("synchronous", "FULL")
             self._connection.execute(_SCHEMA)
+            self._add_later_columns()
             self._connection.execute(
                 "UPDATE settlements SET raw_transaction = NULL WHERE settled = 1 "
                 "AND raw_transaction IS NOT NULL AND updated_at_ms < ?",
@@ -92,7 +95,7 @@ class SettlementBook:
             StorageUnavailableError: the book cannot be read.
         """
         row = self._row(
-            "SELECT settled, transaction_ref, payer, reason FROM settlements "
+            "SELECT settled, transaction_ref, payer, CASE WHEN settled = 0 THEN reason END FROM settlements "
             "WHERE payment_key = ? AND settled IS NOT NULL",
             (payment_key,),
         )
@@ -100,6 +103,15 @@ class SettlementBook:
             return None
         settled, transaction_ref, payer, reason = row
         return Outcome(bool(settled), transaction_ref or "", payer or "", reason)
+
+    def failures(self, payment_key: str) -> int:
+        """How many transactions for this payment failed on the chain.
+
+        Raises:
+            StorageUnavailableError: the book cannot be read.
+        """
+        row = self._row("SELECT failures FROM settlements WHERE payment_key = ?", (payment_key,))
+        return 0 if row is None else int(row[0])
 
     def sent(self, payment_key: str) -> SentTransaction | None:
         """The transaction that may be under way for this payment, or None.
@@ -145,21 +157,13 @@ class SettlementBook:
             StorageUnavailableError: nothing was changed.
         """
         self._row(
-            "UPDATE settlements SET settled = NULL, payer = NULL, reason = NULL "
+            "UPDATE settlements SET settled = NULL "
             "WHERE payment_key = ? AND settled = 1 AND raw_transaction IS NOT NULL",
             (payment_key,),
         )
 
-    def forget_failed(self, payment_key: str) -> None:
-        """Drop a transaction that failed on the chain, so that another may take its place.
-
-        Raises:
-            StorageUnavailableError: nothing was changed.
-        """
-        self._row("DELETE FROM settlements WHERE payment_key = ? AND settled = 0", (payment_key,))
-
     def record_signed(self, payment_key: str, transaction: SentTransaction) -> None:
-        """Keep a transaction that is about to be sent.
+        """Keep a transaction that is about to be sent, in place of one that failed or cannot land.
 
         Raises:
             StorageUnavailableError: nothing was stored, so it must not be sent.
@@ -167,32 +171,42 @@ class SettlementBook:
         self._row(
             "INSERT INTO settlements (payment_key, transaction_ref, raw_transaction, updated_at_ms) "
             "VALUES (?, ?, ?, ?) ON CONFLICT (payment_key) DO UPDATE SET "
+            "failed_ref = CASE WHEN settled = 0 THEN transaction_ref ELSE failed_ref END, settled = NULL, "
             "transaction_ref = excluded.transaction_ref, raw_transaction = excluded.raw_transaction, "
-            "updated_at_ms = excluded.updated_at_ms WHERE settled IS NULL",
+            "updated_at_ms = excluded.updated_at_ms WHERE settled IS NOT 1",
             (payment_key, transaction.transaction_ref, transaction.raw, _now_ms()),
         )
 
     def forget_signed(self, payment_key: str) -> None:
-        """Drop a transaction that can never land.
+        """Drop a transaction that can never land. If one before it failed, that is the outcome again.
 
         Raises:
-            StorageUnavailableError: nothing was changed.
+            StorageUnavailableError: the book cannot be written.
         """
+        self._row(
+            "UPDATE settlements SET settled = 0, transaction_ref = failed_ref, raw_transaction = NULL "
+            "WHERE payment_key = ? AND settled IS NULL AND failures > 0",
+            (payment_key,),
+        )
         self._row("DELETE FROM settlements WHERE payment_key = ? AND settled IS NULL", (payment_key,))
 
     def record_outcome(self, payment_key: str, outcome: Outcome) -> None:
-        """Keep how a payment ended. The first outcome stays; one that is settled can be reopened for a while.
+        """Keep how a payment ended, and count failures. The first outcome stays.
+
+        It stays until a settled one is reopened, or another transaction takes the place of one that failed.
 
         Raises:
             StorageUnavailableError: nothing was stored.
         """
         self._row(
-            "INSERT INTO settlements (payment_key, transaction_ref, settled, reason, payer, updated_at_ms) "
-            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (payment_key) DO UPDATE SET "
+            "INSERT INTO settlements "
+            "(payment_key, transaction_ref, settled, reason, payer, updated_at_ms, failures) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (payment_key) DO UPDATE SET "
             "raw_transaction = CASE WHEN excluded.settled AND transaction_ref = excluded.transaction_ref "
             "THEN raw_transaction END, "
             "transaction_ref = excluded.transaction_ref, settled = excluded.settled, "
-            "reason = excluded.reason, payer = excluded.payer, updated_at_ms = excluded.updated_at_ms "
+            "reason = coalesce(excluded.reason, reason), payer = excluded.payer, "
+            "updated_at_ms = excluded.updated_at_ms, failures = failures + excluded.failures "
             "WHERE settled IS NULL",
             (
                 payment_key,
@@ -201,6 +215,7 @@ class SettlementBook:
                 outcome.reason,
                 outcome.payer,
                 _now_ms(),
+                int(not outcome.settled),
             ),
         )
 
@@ -209,6 +224,15 @@ class SettlementBook:
         with self._one_at_a_time:
             self._connection.close()
             self._lock_file.release()
+
+    def _add_later_columns(self) -> None:
+        known = self._connection.execute("SELECT name FROM pragma_table_info('settlements')")
+        if ("failures",) in known.fetchall():
+            return
+        with self._connection:
+            for column in _LATER_COLUMNS:
+                self._connection.execute(f"ALTER TABLE settlements ADD COLUMN {column}")
+            self._connection.execute("UPDATE settlements SET failures = 1 WHERE settled = 0")
 
     def _row(self, statement: str, bindings: tuple[str | bytes | int | None, ...]) -> tuple[Any, ...] | None:
         with self._one_at_a_time:

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from compute_router.protocol.errors import ConfigurationError, DatabaseInUseError
@@ -14,7 +15,20 @@ from compute_router.storage.settlement_book import Outcome, SentTransaction, Set
 
 SENT = SentTransaction("0x1", b"raw")
 SETTLED = Outcome(True, "0x1", "payer")
+FAILED = Outcome(False, "0x1", "payer", "failed")
 REFUSED = Outcome(False, "", "payer", "insufficient_funds")
+
+OLD_SCHEMA = """
+CREATE TABLE settlements (
+    payment_key TEXT PRIMARY KEY,
+    transaction_ref TEXT,
+    raw_transaction BLOB,
+    settled INTEGER,
+    reason TEXT,
+    payer TEXT,
+    updated_at_ms INTEGER NOT NULL
+)
+"""
 
 
 @pytest.fixture
@@ -99,8 +113,83 @@ def test_a_transaction_that_can_never_land_is_forgotten_and_may_be_replaced(book
     assert book.sent("one") == other
 
 
+def test_failures_are_counted_through_restarts(path: Path) -> None:
+    for number in range(3):
+        book = SettlementBook(path)
+        assert book.failures("one") == number
+        book.record_signed("one", SentTransaction(f"0x{number}", b"raw"))
+        assert book.failures("one") == number
+        book.record_outcome("one", Outcome(False, f"0x{number}", "payer", "failed"))
+        book.record_outcome("one", FAILED)
+        book.close()
+    again = SettlementBook(path)
+    assert again.failures("one") == 3
+    again.record_signed("one", SENT)
+    again.record_outcome("one", SETTLED)
+    assert (again.failures("one"), again.outcome("one")) == (3, SETTLED)
+    again.close()
+
+
+def test_a_transaction_takes_the_place_of_one_that_failed_and_of_none_that_settled(
+    book: SettlementBook,
+) -> None:
+    other = SentTransaction("0x2", b"other")
+    book.record_signed("failed", SENT)
+    book.record_outcome("failed", FAILED)
+    assert (book.outcome("failed"), book.sent("failed")) == (FAILED, None)
+    book.record_signed("failed", other)
+    assert (book.outcome("failed"), book.sent("failed")) == (None, other)
+    book.record_signed("settled", SENT)
+    book.record_outcome("settled", SETTLED)
+    book.record_signed("settled", other)
+    assert (book.outcome("settled"), book.sent("settled")) == (SETTLED, None)
+
+
+def test_when_the_other_one_is_forgotten_the_one_that_failed_is_the_outcome_again(
+    book: SettlementBook,
+) -> None:
+    book.record_signed("one", SENT)
+    book.record_outcome("one", FAILED)
+    for number in range(3):
+        book.record_signed("one", SentTransaction(f"0x2{number}", b"other"))
+        book.record_signed("one", SentTransaction(f"0x3{number}", b"another"))
+        book.forget_signed("one")
+        assert (book.outcome("one"), book.sent("one"), book.failures("one")) == (FAILED, None, 1)
+
+
+def test_a_failure_is_remembered_behind_a_settlement_that_was_taken_back(book: SettlementBook) -> None:
+    book.record_signed("one", SENT)
+    book.record_outcome("one", FAILED)
+    book.record_signed("one", SentTransaction("0x2", b"other"))
+    book.record_outcome("one", Outcome(True, "0x2", "payer"))
+    book.reopen("one")
+    assert book.sent("one") == SentTransaction("0x2", b"other")
+    book.forget_signed("one")
+    assert (book.outcome("one"), book.failures("one")) == (FAILED, 1)
+
+
+def test_a_book_of_an_earlier_version_opens_and_its_failures_count(path: Path) -> None:
+    old = apsw.Connection(str(path))
+    old.execute(OLD_SCHEMA)
+    old.executemany(
+        "INSERT INTO settlements VALUES (?, ?, ?, ?, ?, ?, 1)",
+        [
+            ("failed", "0x1", None, 0, "failed", "payer"),
+            ("sent", "0x1", b"raw", None, None, None),
+            ("settled", "0x1", None, 1, None, "payer"),
+        ],
+    )
+    old.close()
+    for _ in range(2):
+        book = SettlementBook(path)
+        assert (book.outcome("failed"), book.failures("failed")) == (FAILED, 1)
+        assert (book.sent("sent"), book.failures("sent")) == (SENT, 0)
+        assert (book.outcome("settled"), book.failures("settled")) == (SETTLED, 0)
+        book.close()
+
+
 def test_nobody_knows_what_was_never_written(book: SettlementBook) -> None:
-    assert (book.sent("none"), book.outcome("none")) == (None, None)
+    assert (book.sent("none"), book.outcome("none"), book.failures("none")) == (None, None, 0)
 
 
 def test_two_facilitators_do_not_share_a_book(book: SettlementBook, path: Path) -> None:

@@ -11,9 +11,8 @@ import msgspec
 
 from compute_router.protocol.errors import RequestError
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.payment_offer import V1_NETWORK_NAMES
 from compute_router.protocol.payments import PAYMENT_NETWORKS
-
-V1_NETWORKS: Final = {Chain.MONAD: "monad-testnet", Chain.SOLANA: "solana-devnet"}
 
 _LONGEST_TRANSACTION: Final = 1232
 """The most bytes that a Solana transaction can have."""
@@ -148,7 +147,8 @@ def _versions(outer: _Body, chain: Chain) -> tuple[str, dict[str, Any], Requirem
     if version == 1:
         old = msgspec.json.decode(outer.payment_payload, type=_PayloadV1)
         wanted = msgspec.json.decode(outer.payment_requirements, type=_RequirementsV1)
-        names = {V1_NETWORKS[chain]: NETWORKS[chain].caip2}
+        caip2 = NETWORKS[chain].caip2
+        names = {V1_NETWORK_NAMES[caip2]: caip2}
         requirements = Requirements(
             wanted.scheme,
             names.get(wanted.network, wanted.network),
@@ -184,7 +184,7 @@ def _evm_identity(payload: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def _solana_identity(payload: dict[str, Any]) -> tuple[str, list[str]]:
-    # Imported here: a coordinator without payments may read this module's names.
+    # Imported here: a facilitator of another chain reads no such transactions.
     from solders.transaction import VersionedTransaction
 
     from compute_router.transport.payments.fee_payer_rules import UnfairError, check_fair

@@ -54,6 +54,10 @@ class EvmSide(LibrarySide):
                 return PAYER_PREVENTS
         return answer.reason
 
+    def can_sign_another(self) -> bool:
+        """An authorization is good for any transaction, until one has used it."""
+        return True
+
     def carried_out_by(self, question: Question, failed: str) -> str | None:
         """The transaction of somebody else that carried out this payment while ours failed."""
         authorization, wanted = question.payload["authorization"], question.requirements

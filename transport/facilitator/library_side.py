@@ -10,9 +10,10 @@ from x402.interfaces import SchemeNetworkFacilitator
 from x402.schemas import PaymentPayload, PaymentRequirements
 
 from compute_router.protocol.networks import NETWORKS, Chain
+from compute_router.protocol.payment_offer import V1_NETWORK_NAMES
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.attempt import current_attempt
-from compute_router.transport.facilitator.bodies import V1_NETWORKS, Question
+from compute_router.transport.facilitator.bodies import Question
 from compute_router.transport.facilitator.settling import LibraryAnswer, Standing
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,10 @@ class LibrarySide:
         """Where a transaction is that has settled a payment. Raises when the node cannot be asked."""
         return self._signer.standing(transaction_ref)
 
+    def can_sign_another(self) -> bool:
+        """Whether another transaction than one that failed can carry out the same payment."""
+        raise NotImplementedError
+
     def carried_out_by(self, question: Question, failed: str) -> str | None:
         """The transaction of somebody else that carried out this payment while ours failed."""
         raise NotImplementedError
@@ -92,7 +97,8 @@ class LibrarySide:
     def supported(self) -> dict[str, Any]:
         """The answer to ``GET /supported``: the same in versions 2 and 1, which name networks differently."""
         answer: dict[str, Any] = self._library.get_supported().model_dump(by_alias=True, exclude_none=True)
-        old = [{**kind, "x402Version": 1, "network": V1_NETWORKS[self.chain]} for kind in answer["kinds"]]
+        network = V1_NETWORK_NAMES[NETWORKS[self.chain].caip2]
+        old = [{**kind, "x402Version": 1, "network": network} for kind in answer["kinds"]]
         return {**answer, "kinds": [*answer["kinds"], *old]}
 
     def problem(self) -> str | None:

@@ -2,7 +2,9 @@
 
 Everything here blocks and is called in threads. The same payment is settled at most once, however often and
 by however many it is asked for: the outcome of a transaction is kept and answered again, after a restart
-too. A refusal without a transaction is only told: the node may have erred, and asking again costs nothing.
+too. One that failed stays the outcome until another is signed in its place: only where the chain lets another
+carry out the same payment, and only until the book counts too many failures. A refusal without a transaction
+is only told: the node may have erred, and asking again costs nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from compute_router.transport.facilitator.bodies import Question
 logger = logging.getLogger(__name__)
 
 _CHECK_SECONDS: Final = 5.0
+"""One check may keep its thread for so long. Whoever asks has given up by then."""
 _FAILURES: Final = 3
 """So often a settlement may fail on the chain, which costs gas, before it is given up."""
-"""One check may keep its thread for so long. Whoever asks has given up by then."""
 
 PENDING: Final = "settlement_pending"
 """The reason x402 gives for a transaction that was sent and of which nothing is known yet."""
@@ -91,6 +93,9 @@ class ChainSide(Protocol):
     def standing(self, transaction_ref: str) -> Standing:
         """Where a transaction is that has settled a payment. Raises when the node cannot be asked."""
 
+    def can_sign_another(self) -> bool:
+        """Whether another transaction than one that failed can carry out the same payment."""
+
     def carried_out_by(self, question: Question, failed: str) -> str | None:
         """The transaction of somebody else that carried out this payment while ours failed."""
 
@@ -102,7 +107,6 @@ class Settling:
         self._chain = chain
         self._book = book
         self._locks = _KeyedLocks()
-        self._failures: Counter[str] = Counter()
 
     def verify(self, question: Question) -> Checked:
         """Whether a payment could be settled now.
@@ -136,8 +140,9 @@ class Settling:
                 return Ended(False, attempt.sent.transaction_ref, question.network, error_reason=PENDING)
             if outcome.transaction_ref:
                 self._book.record_outcome(question.key, outcome)
-                if not outcome.settled:
-                    self._failures[question.key] += 1
+            elif known is not None and not known.settled:
+                logger.info("no other transaction for the one that failed: %s", outcome.reason)
+                return _ended(question, known)
         if outcome.settled:
             logger.info("settled %s by %s", question.requirements.amount, outcome.transaction_ref)
         else:
@@ -148,10 +153,7 @@ class Settling:
         """Whether another transaction may settle what has an outcome. The library tries it out first."""
         if known.settled:
             return self._was_taken_back(payment_key)
-        if self._failures[payment_key] >= _FAILURES:
-            return False
-        self._book.forget_failed(payment_key)
-        return True
+        return self._chain.can_sign_another() and self._book.failures(payment_key) < _FAILURES
 
     def _was_taken_back(self, payment_key: str) -> bool:
         """Whether a settlement that was seen is on the chain no more; it is then under way again."""

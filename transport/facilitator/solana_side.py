@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from compute_router.protocol.networks import Chain
+from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.transport.facilitator.attempt import AttemptPending
 from compute_router.transport.facilitator.bodies import Question
 from compute_router.transport.facilitator.library_side import LibrarySide
@@ -25,9 +25,24 @@ class SolanaSide(LibrarySide):
         Raises:
             ValueError: it is no keypair.
         """
-        signer = SolanaSigner(keypair, rpc_url, confirm_seconds=confirm_seconds)
-        scheme = ExactSvmFacilitatorScheme(signer, pending_store=AttemptPending())
-        super().__init__(Chain.SOLANA, signer, scheme, "SOL")
+        self._solana = SolanaSigner(keypair, rpc_url, confirm_seconds=confirm_seconds)
+        scheme = ExactSvmFacilitatorScheme(self._solana, pending_store=AttemptPending())
+        super().__init__(Chain.SOLANA, self._solana, scheme, "SOL")
+
+    def can_sign_another(self) -> bool:
+        """The payer has signed this very transaction, which lands once."""
+        return False
+
+    def problem(self) -> str | None:
+        """What keeps this facilitator from settling, in a sentence, or None."""
+        expected = NETWORKS[self.chain].caip2.partition(":")[2]
+        try:
+            cluster = self._solana.genesis_hash()[: len(expected)]
+        except Exception as error:
+            return f"The chain's node cannot be asked ({type(error).__name__})."
+        if cluster != expected:
+            return f"The node serves cluster {cluster}, and this facilitator cluster {expected}."
+        return super().problem()
 
     def carried_out_by(self, question: Question, failed: str) -> str | None:
         """Nobody else can: the facilitator's own signature is part of each transaction."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 import time
 import warnings
 from typing import Any, Final
@@ -40,6 +41,7 @@ _RENT_LAMPORTS: Final = 890_880
 """What an account without data must keep."""
 _MOST_FEE_LAMPORTS: Final = 2 * 5_000 + MOST_PRIORITY_LAMPORTS
 """Two signatures, and what a payer may ask for."""
+_HASH: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,44}", re.ASCII)
 _BAD_SIGNATURE: Final = -32003
 _BAD_PARAMETERS: Final = -32602
 
@@ -66,6 +68,17 @@ class SolanaSigner(FacilitatorKeypairSigner):
     def close(self) -> None:
         """Close the connections to the node."""
         self._http.close()
+
+    def genesis_hash(self) -> str:
+        """What names the node's cluster. CAIP-2 takes its first 32 characters.
+
+        Raises:
+            Exception: the node cannot be asked, or answers with what is no hash.
+        """
+        genesis = self._ask("getGenesisHash")
+        if not isinstance(genesis, str) or not _HASH.fullmatch(genesis):
+            raise ValueError("no genesis hash")
+        return genesis
 
     def gas_balance(self) -> int:
         """What the key has to pay fees with, in lamports."""
