@@ -74,7 +74,7 @@ async def test_a_facilitator_of_our_own_is_told_how_long_and_we_wait_longer(
 
     launch = local_facilitator.LocalFacilitator._launch
     monkeypatch.setattr(local_facilitator.LocalFacilitator, "start", no_start)
-    monkeypatch.setattr(local_facilitator.asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
     monkeypatch.setattr(opening, "RemoteFacilitator", remote)
     hurried = partial(PaymentPolicy, settle_timeout=DurationMs(4_000))
     monkeypatch.setattr(opening, "PaymentPolicy", hurried)
