@@ -18,12 +18,12 @@ def ask(request: Call, retries: Retries) -> Flow[Answered]:
         reply = yield from call(request)
         try:
             return served(reply)
-        except CoordinatorUnreachableError:
-            pause_s = retries.pause_s()
+        except CoordinatorUnreachableError as error:
+            pause_s, because = retries.pause_s(), str(error)
             if pause_s is None:
                 raise
         except CoordinatorFailedError as error:
-            pause_s = retries.pause_s(error.retry_after_s)
+            pause_s, because = retries.pause_s(error.retry_after_s), str(error)
             if pause_s is None:
                 raise
-        yield from pause(pause_s)
+        yield from pause(pause_s, because)

@@ -7,6 +7,7 @@ import argparse
 from compute_router.protocol.key_likeness import looks_like_key
 from compute_router.sdk.api_key_file import read_api_key
 from compute_router.sdk.errors import InvalidArgumentError
+from compute_router.sdk.options import RetryObserver
 from compute_router.sdk.reply_key_files import ReplyKeyFiles
 from compute_router.sdk.rhythm import LONGEST_WAIT_S
 from compute_router.sdk.settings import API_KEY_VARIABLE, WALLET_KEY_VARIABLE, expanded, trust_file_path
@@ -17,7 +18,9 @@ from compute_router.sdk.wallet import Wallet
 _REQUEST_TIMEOUT_S = 10.0
 
 
-def open_paying_client(arguments: argparse.Namespace, longest_wait_s: int = LONGEST_WAIT_S) -> ComputeRouter:
+def open_paying_client(
+    arguments: argparse.Namespace, on_retry: RetryObserver, longest_wait_s: int = LONGEST_WAIT_S
+) -> ComputeRouter:
     """A client with the connection options of a command that runs or submits jobs, and its wallet."""
     return ComputeRouter(
         arguments.url,
@@ -28,6 +31,7 @@ def open_paying_client(arguments: argparse.Namespace, longest_wait_s: int = LONG
         wallet=wallet_of(arguments),
         spending=SpendingCaps(per_job=arguments.max_price, per_session=arguments.max_price),
         longest_wait_s=longest_wait_s,
+        on_retry=on_retry,
         request_timeout_s=_REQUEST_TIMEOUT_S,
     )
 

@@ -43,7 +43,9 @@ class _Run:
         self.job = _job(arguments)
         self.key = checked_key(arguments.idempotency_key)
         self.job_id: JobHandle | None = None
+        self.spinner = Spinner()
         self._unsent: ReplyKey | None = None
+        self._waited = False
         default_s = _LLM_TIMEOUT_S if isinstance(self.job, LlmJob) else _TASK_TIMEOUT_S
         self.timeout_s: float = default_s if arguments.timeout is None else arguments.timeout
         self._reply_keys = reply_key_files(arguments)
@@ -65,6 +67,12 @@ class _Run:
         if self._unsent is not None:
             self._reply_keys.drop_unsent(self._unsent)
 
+    def waits(self, because: str) -> None:
+        """Say once why there is nothing to see yet."""
+        if not self._waited and not self.arguments.json:
+            self._waited = True
+            self.spinner.above(f"This is tried for up to {self.timeout_s:g} s: {because}")
+
     def over(self) -> None:
         """The job has ended, and what there is of it is shown."""
         if self.job_id is not None:
@@ -83,8 +91,9 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 def _run(this: _Run) -> ExitCode:
     arguments = this.arguments
     started_at = time.monotonic()
-    spinner = Spinner()
-    with open_paying_client(arguments, _SPINNING_WAIT_S if spinner.active else LONGEST_WAIT_S) as router:
+    spinner = this.spinner
+    longest_wait_s = _SPINNING_WAIT_S if spinner.active else LONGEST_WAIT_S
+    with open_paying_client(arguments, this.waits, longest_wait_s) as router:
         try:
             with spinner:
                 result = _result(this, router, spinner)
@@ -138,7 +147,7 @@ def _result(this: _Run, router: ComputeRouter, spinner: Spinner) -> LlmResult | 
 
 
 def _submit(this: _Run) -> ExitCode:
-    with open_paying_client(this.arguments) as router:
+    with open_paying_client(this.arguments, this.waits) as router:
         try:
             job_id = router.submit(
                 this.job, idempotency_key=this.key, timeout_s=this.timeout_s, on_sealed=this.sealed

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self, TextIO
 
 from compute_router.protocol.job_state import JobStatus
+from compute_router.sdk.cli_output import printable
 from compute_router.sdk.retries import Clock
 
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -34,6 +35,13 @@ class Spinner:
     def show(self, status: JobStatus) -> None:
         """Take up a new state; it is drawn with the next frame."""
         self._state = status.value
+
+    def above(self, line: str) -> None:
+        """Show a line that stays; what is drawn goes on below it."""
+        # In one piece: the line that is drawn comes from another thread.
+        erase = "" if self._thread is None else _ERASE_LINE
+        self._stream.write(f"{erase}{printable(line)}\n")
+        self._stream.flush()
 
     def line(self) -> str:
         """What the next frame shows."""

@@ -17,6 +17,8 @@ StatusObserver = Callable[[JobStatus], None]
 SubmissionObserver = Callable[[JobHandle], None]
 """Told the job's id as soon as the coordinator has the job; a sealed job's id has the key to its result."""
 
+RetryObserver = Callable[[str], None]
+"""Told in a sentence what failed, before the pause after which it is tried again."""
 
 SealObserver = Callable[[ReplyKey], None]
 """Told the key to a sealed job's result before the job is sent. What it raises stops the submission."""

@@ -29,6 +29,7 @@ from compute_router.protocol.units import format_usd
 from compute_router.sdk.answers import Quote, error_code, refusal
 from compute_router.sdk.credits import Credits, softly
 from compute_router.sdk.errors import (
+    CoordinatorFailedError,
     PaymentRefusedError,
     PaymentRequiredError,
     PriceMismatchError,
@@ -115,6 +116,15 @@ class Payer:
             WalletError: the wallet or the purse cannot be used.
             ComputeRouterError: as :func:`~compute_router.sdk.submission.commit`.
         """
+        try:
+            return (yield from self._commit(order, retries))
+        except CoordinatorFailedError as error:
+            if order.quote.signed_quote is None:
+                raise
+            sentence = f"{error} Nothing was paid."
+            raise type(error)(sentence, error.status, error.reason, error.retry_after_s) from None
+
+    def _commit(self, order: Order, retries: Retries) -> Flow[Answered]:
         signed_quote = order.quote.signed_quote
         if signed_quote is not None:
             order = _with(order, QUOTE_HEADER, signed_quote)

@@ -50,9 +50,10 @@ class Local(msgspec.Struct, frozen=True):
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Wait without asking anything."""
+    """Wait without asking anything. ``because`` says what failed, if something is made again afterwards."""
 
     seconds: float
+    because: str | None = None
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -99,6 +100,6 @@ def local(act: Callable[[], T]) -> Flow[T]:
     return results[0]
 
 
-def pause(seconds: float) -> Flow[None]:
-    """Let time pass."""
-    yield Pause(seconds)
+def pause(seconds: float, because: str | None = None) -> Flow[None]:
+    """Let time pass. ``because`` says what failed, if something is made again afterwards."""
+    yield Pause(seconds, because)

@@ -59,7 +59,7 @@ def commit(request: Call, retries: Retries, *, keys_are_kept: bool) -> Flow[Answ
         pause_s = retries.pause_s(_asked_pause_s(reply)) if may_repeat else None
         if pause_s is None:
             raise _unknown(request, lost, keys_are_kept) if lost is not None else _not_taken(reply)
-        yield from pause(pause_s)
+        yield from pause(pause_s, str(_not_taken(reply)))
 
 
 def _asked_pause_s(reply: Reply) -> float | None:

@@ -24,6 +24,7 @@ from compute_router.sdk.core import ClientCore
 from compute_router.sdk.fallback import Fallback
 from compute_router.sdk.jobs import Job, JobTypeName, LlmJob, PolicyName, PrivacyName, TaskJob, TaskName
 from compute_router.sdk.options import (
+    RetryObserver,
     RunOptions,
     SealObserver,
     StatusObserver,
@@ -73,6 +74,7 @@ class ComputeRouter:
         require_verified: raise a ReceiptError in place of results whose receipt does not verify.
         fallback: where PUBLIC inference goes that the network could not serve.
         longest_wait_s: longest single long poll; 0 polls twice a second from the start.
+        on_retry: told what failed, in a sentence, before each pause after which it is tried again.
         transport: httpx transport in place of the network.
         clock, sleep, jitter: time in seconds and random fractions, replaceable in tests.
 
@@ -96,6 +98,7 @@ class ComputeRouter:
         require_verified: bool = False,
         fallback: Fallback | None = None,
         longest_wait_s: int = LONGEST_WAIT_S,
+        on_retry: RetryObserver | None = None,
         transport: httpx.BaseTransport | None = None,
         clock: Clock = time.monotonic,
         jitter: Jitter = random.random,
@@ -103,6 +106,7 @@ class ComputeRouter:
     ) -> None:
         settings = resolve_settings(base_url, chain, user_id, api_key=api_key)
         self.base_url = settings.base_url
+        self._on_retry = on_retry
         self._sleep = sleep
         self._core = ClientCore(
             settings,
@@ -424,6 +428,8 @@ class ComputeRouter:
         if isinstance(step, Local):
             sync_io.use_files(step.run)
         else:
+            if step.because is not None and self._on_retry is not None:
+                self._on_retry(step.because)
             self._sleep(step.seconds)
         return None
 

@@ -35,12 +35,14 @@ def wait_for_end(
     """
     pause_s: float | None
     while True:
+        because: str | None = None
         asked_at = clock()
         wait_s = rhythm.wait_s(retries.remaining_s)
         reply = yield from call(job_call(job_id, wait_s, request_timeout_s))
         try:
             snapshot = read_answer_about(reply, job_id)
         except (CoordinatorUnreachableError, CoordinatorFailedError) as error:
+            because = str(error)
             pause_s = retries.pause_s(
                 error.retry_after_s if isinstance(error, CoordinatorFailedError) else None
             )
@@ -57,7 +59,7 @@ def wait_for_end(
             retries.succeeded()
             pause_s = min(rhythm.pause_s(wait_s, clock() - asked_at), remaining_s)
         if pause_s > 0:
-            yield from pause(pause_s)
+            yield from pause(pause_s, because)
 
 
 def _with_job(error: ComputeRouterError, job_id: str) -> ComputeRouterError:

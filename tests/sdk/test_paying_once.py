@@ -44,8 +44,10 @@ def test_a_commit_whose_answer_was_lost_is_repeated_with_the_same_payment(
 def test_a_coordinator_that_is_busy_gets_the_same_payment_later(evm: Wallet) -> None:
     coordinator, till = shop()
     coordinator.commit = [None, busy(503, "1"), busy(429, "1"), None]
-    with blocking(coordinator, wallet=evm) as router:
+    failures: list[str] = []
+    with blocking(coordinator, wallet=evm, on_retry=failures.append) as router:
         classify(router)
+    assert failures == ["Later.", "Later."]
     payments = {each.headers["payment-signature"] for each in coordinator.committed[1:]}
     assert (len(payments), till.signatures) == (1, 1)
 

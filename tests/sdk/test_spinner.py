@@ -40,3 +40,14 @@ def test_nothing_is_drawn_where_there_is_no_terminal() -> None:
         spinner.show(JobStatus.PENDING)
         assert not spinner.active
     assert file.getvalue() == ""
+
+
+def test_a_line_above_stays_and_cannot_steer_the_terminal() -> None:
+    terminal = Terminal()
+    with Spinner(terminal, FakeClock()) as spinner:
+        spinner.above("the coordinator\x1b[2J is busy")
+    assert "\r\x1b[2Kthe coordinator\N{REPLACEMENT CHARACTER}[2J is busy\n" in terminal.getvalue()
+    file = io.StringIO()
+    with Spinner(file, FakeClock()) as spinner:
+        spinner.above("busy")
+    assert file.getvalue() == "busy\n"
