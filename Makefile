@@ -11,11 +11,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 PACKAGES := actors protocol sdk storage transport worker
 
-.PHONY: help demo demo-paid run test check format bench chaos fuzz audit lock clean
+.PHONY: help demo demo-paid local-chains run test check format bench chaos fuzz audit lock clean
 
 help:
 	@echo "make demo                      run real jobs through a coordinator and workers on this machine"
 	@echo "make demo-paid                 pay for jobs with play money on two chains of this machine"
+	@echo "make local-chains              both chains on this machine, with play money: ARGS=\"--fund ADDRESS\""
 	@echo "make run CHAIN=solana|monad    start a coordinator; more flags in ARGS=\"--port 5000\""
 	@echo "make test                      every gate: format, lint, types, layers, tests"
 	@echo "make check                     the gates without the tests"
@@ -34,7 +35,11 @@ demo: $(VENV)/.runtime
 demo-paid: $(VENV)/.dev
 	@$(BIN)/python -m tools.demo_paid $(ARGS)
 
-run: $(VENV)/.runtime
+local-chains: $(VENV)/.dev
+	@exec $(BIN)/python -m tools.local_chains $(ARGS)
+
+# Paid jobs need packages that free ones do without.
+run: $(if $(findstring --payments,$(ARGS))$(COMPUTE_ROUTER_PAYMENTS),$(VENV)/.payments,$(VENV)/.runtime)
 	@exec $(BIN)/python run_coordinator.py --chain $(CHAIN) $(ARGS)
 
 test: check
@@ -84,6 +89,11 @@ $(VENV)/.runtime: setup.cfg pyproject.toml
 	@echo "Setting up $(VENV) (once; it downloads the dependencies) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.payments: $(VENV)/.runtime
+	@echo "Installing what payments need (once) ..."
+	@$(PIP) install --editable '.[payments]'
 	@touch $@
 
 # Exactly what the lock names, and only files with its hashes.
