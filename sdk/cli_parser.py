@@ -132,7 +132,7 @@ def _add_run(commands: _Commands, parents: list[argparse.ArgumentParser]) -> Non
     llm = kinds.add_parser("llm", help="generate text", parents=parents)
     llm.add_argument("text", metavar="PROMPT", help='the prompt; "-" reads standard input, @FILE a file')
     llm.add_argument("--model", help="model to use (default: the worker chooses)")
-    llm.add_argument("--max-tokens", type=int, metavar="N", help="longest answer in tokens")
+    llm.add_argument("--max-tokens", type=_whole, metavar="N", help="longest answer in tokens")
     task = kinds.add_parser("task", help="run a built-in task on a text", parents=parents)
     task.add_argument("task_type", choices=[kind.value for kind in TaskType])
     task.add_argument("text", metavar="INPUT", help='the text; "-" reads standard input, @FILE a file')
@@ -146,9 +146,9 @@ def _add_run(commands: _Commands, parents: list[argparse.ArgumentParser]) -> Non
         )
         kind.add_argument("--no-wait", action="store_true", help="print the job id and do not wait")
         kind.add_argument(
-            "--ttl", type=float, metavar="SECONDS", help="how long the job may wait for a worker"
+            "--ttl", type=_number, metavar="SECONDS", help="how long the job may wait for a worker"
         )
-        kind.add_argument("--deadline", type=float, metavar="SECONDS", help="how long the job may run")
+        kind.add_argument("--deadline", type=_number, metavar="SECONDS", help="how long the job may run")
         kind.add_argument(
             "--idempotency-key",
             metavar="KEY",
@@ -261,7 +261,7 @@ def _add_keys(commands: _Commands, common: argparse.ArgumentParser) -> None:
         ("--jobs-at-once", "unfinished jobs of the user"),
         ("--jobs-per-day", "jobs that the key may make on a day, in UTC"),
     ):
-        create.add_argument(limit, type=int, metavar="N", help=f"{what} (default: no limit)")
+        create.add_argument(limit, type=_whole, metavar="N", help=f"{what} (default: no limit)")
     create.add_argument(
         "--db", metavar="FILE", help="write to the database of a stopped coordinator; for the first key"
     )
@@ -414,6 +414,20 @@ def _micro_usd(text: str) -> int:
         return micro_usd_from_text("$" + text.removeprefix("$"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no amount in US dollars, such as 0.02") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
 
 
 def _seconds(text: str) -> float:

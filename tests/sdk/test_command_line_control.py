@@ -177,6 +177,10 @@ def test_a_wrong_command_line_is_exit_code_2(
     [
         (["health", "--timeout", "soon"], "'soon' is no time in seconds, 0 to 2000000"),
         (["run", "llm", "x", "--max-price", "much"], "'much' is no amount in US dollars, such as 0.02"),
+        (["run", "llm", "x", "--max-tokens", "1e3"], "'1e3' is no whole number"),
+        (["run", "task", "classify", "x", "--ttl", "soon"], "'soon' is no number of seconds"),
+        (["run", "task", "classify", "x", "--deadline", ""], "'' is no number of seconds"),
+        (["keys", "create", "--jobs-per-day", "many"], "'many' is no whole number"),
         (["verify", "x", "--coordinator-key", "AB"], "'AB' is no public key: 64 hex digits in lower case"),
         (["health", "--timeout", "0"], "--timeout 0 leaves no time for an answer."),
     ],
