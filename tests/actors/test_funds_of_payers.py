@@ -148,3 +148,13 @@ def test_a_balance_from_before_a_settlement_is_read_again() -> None:
     assert hold(shop, "next", PRICE, mark) is FundsRefusal.BALANCE_IS_OLD
     assert hold(shop, "next", 0) is LOW
     assert hold(shop, "next", PRICE) is None
+
+
+def test_a_payment_that_was_let_go_makes_no_balance_old() -> None:
+    shop = Shop()
+    shop.commit("job")
+    mark = claim(shop, "next", PRICE)
+    assert isinstance(mark, int)
+    shop.fail("job")
+    shop.settle_down()
+    assert hold(shop, "next", PRICE, mark) is None

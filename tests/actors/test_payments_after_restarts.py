@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from compute_router.actors.messages.payment_gate import AwaitsPayment, DrainPayments, JobCommitted
+from compute_router.actors.messages.payment_gate import (
+    AwaitsPayment,
+    ClaimPayment,
+    DrainPayments,
+    FundsMark,
+    HoldFunds,
+    JobCommitted,
+)
 from compute_router.actors.payment_policy import PaymentPolicy
 from compute_router.protocol.job_state import JobStatus
 from compute_router.protocol.payment_state import PaymentState
@@ -119,6 +126,8 @@ def test_a_payment_that_the_store_does_not_know_is_dropped(expected_errors: list
     shop.settle_down()
     assert not shop.timers
     assert "not in the store" in expected_errors[0].getMessage()
+    shop.ask(ClaimPayment("next", "pay-next", "alice", PRICE, "next"))
+    assert shop.ask(HoldFunds("next", PRICE, shop.ask(FundsMark()))) is None, "nothing is owed for it"
 
 
 def test_the_policy_doubles_its_pauses_up_to_the_most() -> None:

@@ -206,6 +206,7 @@ def test_a_settlement_is_believed_when_the_chain_shows_it_however_long_it_cannot
     for _ in range(20):
         shop.chain_says(unreadable=True)
         assert shop.state("job") is PaymentState.UNKNOWN
+        assert "cannot be read" in (shop.payment("job").reason or "")
         assert told(shop) == []
         shop.pass_time(61 * SECOND)
         assert shop.executor.settlements == []
@@ -223,6 +224,27 @@ def test_a_claimed_settlement_that_the_chain_shows_at_last_is_not_there_is_void(
     while shop.executor.readings:
         shop.chain_says()
     assert told(shop) == [(JobStatus.COMPLETED, PaymentState.VOID)]
+
+
+def test_a_refusal_that_comes_after_the_answer_lets_nothing_go() -> None:
+    shop = completed()
+    on_its_way = shop.facilitator_says(Settled("tx-pay-job"))
+    shop.tell(SettleAnswered("pay-job", Refused("after all")))
+    shop.chain_says()
+    assert (shop.state("job"), shop.executor.readings) == (PaymentState.UNKNOWN, [])
+    shop.chain.carry_out(on_its_way)
+    shop.pass_time(2 * SECOND)
+    shop.chain_says()
+    assert told(shop) == [(JobStatus.COMPLETED, PaymentState.SETTLED)]
+
+
+def test_a_named_settlement_is_looked_for_where_it_was_named() -> None:
+    shop = completed()
+    shop.facilitator_says(Settled("tx-pay-job"))
+    assert [payment.transaction_ref for payment in shop.executor.readings] == ["tx-pay-job"]
+    shop.chain_says()
+    shop.pass_time(2 * SECOND)
+    assert [payment.transaction_ref for payment in shop.executor.readings] == ["tx-pay-job"]
 
 
 def test_a_second_answer_to_the_same_question_changes_nothing() -> None:
