@@ -20,7 +20,7 @@ from compute_router.storage.jobs import (
     StoredReceipt,
     UnfinishedJob,
 )
-from compute_router.storage.keys import ApiKey, DayQuota, KeysStore
+from compute_router.storage.keys import ApiKey, DayQuota, KeysStore, key_for
 from compute_router.storage.money import MoneyStore
 from compute_router.storage.trust import LOCKED, ClaimRefusal, Pairing, TrustStore
 from compute_router.storage.workers import Evidence, WorkerRecord, WorkersStore
@@ -40,6 +40,7 @@ __all__ = [
     "StoredReceipt",
     "UnfinishedJob",
     "WorkerRecord",
+    "key_for",
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from compute_router.protocol.api_keys import KeyScope
+from compute_router.protocol.api_keys import KeyRequest, KeyScope, hash_api_key, key_id_of, new_api_key
 from compute_router.protocol.units import UnixMs
 
 
@@ -30,6 +30,24 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     jobs_per_day: int | None
     created_at: UnixMs
     revoked_at: UnixMs | None = None
+
+
+def key_for(wanted: KeyRequest, now: UnixMs) -> tuple[str, ApiKey]:
+    """A new API key: the key itself, which is for its owner only, and what is kept of it."""
+    api_key = new_api_key()
+    key_id = key_id_of(api_key)
+    assert key_id is not None
+    return api_key, ApiKey(
+        key_id=key_id,
+        key_hash=hash_api_key(api_key),
+        name=wanted.name,
+        scope=wanted.scope,
+        user_id=wanted.user_id,
+        jobs_per_minute=wanted.jobs_per_minute,
+        jobs_at_once=wanted.jobs_at_once,
+        jobs_per_day=wanted.jobs_per_day,
+        created_at=now,
+    )
 
 
 class DayQuota(msgspec.Struct, frozen=True):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from compute_router.protocol.api_keys import KeyRequest, hash_api_key, key_id_of, new_api_key
+from compute_router.protocol.api_keys import KeyRequest
 from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.units import UnixMs
-from compute_router.storage.interface import ApiKey
+from compute_router.storage.interface import key_for
 from compute_router.storage.sqlite_store import open_sqlite_store
 
 
@@ -24,21 +24,7 @@ def make_api_key(database: Path, wanted: KeyRequest, now: UnixMs) -> str:
         raise ConfigurationError(
             f"{database} is not a file. Name the database of a coordinator; its first start makes it."
         )
-    api_key = new_api_key()
-    key_id = key_id_of(api_key)
-    assert key_id is not None
+    api_key, kept = key_for(wanted, now)
     with closing(open_sqlite_store(database)) as store, store.transaction():
-        store.put_api_key(
-            ApiKey(
-                key_id=key_id,
-                key_hash=hash_api_key(api_key),
-                name=wanted.name,
-                scope=wanted.scope,
-                user_id=wanted.user_id,
-                jobs_per_minute=wanted.jobs_per_minute,
-                jobs_at_once=wanted.jobs_at_once,
-                jobs_per_day=wanted.jobs_per_day,
-                created_at=now,
-            )
-        )
+        store.put_api_key(kept)
     return api_key

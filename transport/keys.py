@@ -15,13 +15,10 @@ from compute_router.protocol.api_keys import (
     KeyRequest,
     NewKeyAnswer,
     RevokedKeyAnswer,
-    hash_api_key,
-    key_id_of,
-    new_api_key,
 )
 from compute_router.protocol.errors import NotFoundError
 from compute_router.protocol.units import iso_from_unix_ms
-from compute_router.storage.interface import ApiKey
+from compute_router.storage.interface import ApiKey, key_for
 from compute_router.transport.authentication import Authentication
 from compute_router.transport.http_types import Answer, Request, json_answer
 
@@ -38,20 +35,7 @@ class KeysResource:
     async def post(self, request: Request, variable: str) -> Answer:
         self._authentication.admin(request)
         wanted = request.json(_REQUESTS.decode)
-        api_key = new_api_key()
-        key_id = key_id_of(api_key)
-        assert key_id is not None
-        key = ApiKey(
-            key_id=key_id,
-            key_hash=hash_api_key(api_key),
-            name=wanted.name,
-            scope=wanted.scope,
-            user_id=wanted.user_id,
-            jobs_per_minute=wanted.jobs_per_minute,
-            jobs_at_once=wanted.jobs_at_once,
-            jobs_per_day=wanted.jobs_per_day,
-            created_at=self._system.clock.unix_ms(),
-        )
+        api_key, key = key_for(wanted, self._system.clock.unix_ms())
         await ask(self._system.store, PutApiKey(key))
         self._authentication.ring.add(key)
         return json_answer(NewKeyAnswer(**msgspec.structs.asdict(_info(key)), key=api_key), 201)
