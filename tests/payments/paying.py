@@ -35,6 +35,7 @@ from compute_router.transport.payments.evm_chain_reader import EvmChainReader
 from compute_router.transport.payments.json_rpc import JsonRpc
 from compute_router.transport.payments.solana_chain_reader import SolanaChainReader
 from compute_router.transport.payments.solana_programs import COMPUTE_BUDGET, MEMO, TOKEN, token_account
+from tests.fakes.signed_payments import TRANSFER
 from tools.local_chains.evm import LocalEvm
 from tools.local_chains.solana import LocalSolana
 
@@ -215,16 +216,7 @@ class EvmScene(Scene):
                 "chainId": LocalEvm.chain_id,
                 "verifyingContract": PAYMENT_NETWORKS[Chain.MONAD].asset,
             },
-            message_types={
-                "TransferWithAuthorization": [
-                    {"name": "from", "type": "address"},
-                    {"name": "to", "type": "address"},
-                    {"name": "value", "type": "uint256"},
-                    {"name": "validAfter", "type": "uint256"},
-                    {"name": "validBefore", "type": "uint256"},
-                    {"name": "nonce", "type": "bytes32"},
-                ]
-            },
+            message_types={"TransferWithAuthorization": TRANSFER},
             message_data=message,
         ).signature
         return {"authorization": said, "signature": "0x" + bytes(signature).hex()}

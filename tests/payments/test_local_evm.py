@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from compute_router.protocol.units import MicroUsd
+from tests.fakes.signed_payments import TRANSFER
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -24,14 +25,6 @@ A_CENT = MicroUsd(10_000)
 TOKEN_ABI = json.loads(
     (Path(__file__).parents[2] / "tools" / "local_chains" / "token" / "usdc.json").read_text("utf-8")
 )["abi"]
-TRANSFER = [
-    {"name": "from", "type": "address"},
-    {"name": "to", "type": "address"},
-    {"name": "value", "type": "uint256"},
-    {"name": "validAfter", "type": "uint256"},
-    {"name": "validBefore", "type": "uint256"},
-    {"name": "nonce", "type": "bytes32"},
-]
 NONCE = b"\x07" * 32
 
 
