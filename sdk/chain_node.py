@@ -16,6 +16,13 @@ _LONGEST_ANSWER: Final = 1024 * 1024
 _asking: ContextVar[bool] = ContextVar("asking a node", default=False)
 
 
+def why_not_asked(error: httpx.HTTPError | httpx.InvalidURL) -> str:
+    """What is wrong with a node, in words that hold neither its URL nor names of classes."""
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return "has no usable URL"
+    return "does not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
+
+
 class _NoUrls(logging.Filter):
     """httpx logs the URL of every request."""
 

@@ -11,7 +11,7 @@ from compute_router.protocol.evm_words import evm_word
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payments import PAYMENT_NETWORKS
 from compute_router.protocol.units import MicroUsd
-from compute_router.sdk.chain_node import ChainNode
+from compute_router.sdk.chain_node import ChainNode, why_not_asked
 from compute_router.sdk.errors import WalletError
 from compute_router.sdk.wallet import Wallet
 
@@ -36,7 +36,7 @@ def balance_of(wallet: Wallet, timeout_s: float, transport: httpx.BaseTransport 
         node = ChainNode(wallet.rpc_url, timeout_s, transport)
         return (_evm if wallet.chain is Chain.MONAD else _solana)(node, wallet, asset, address)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _failed(wallet, f"cannot be asked ({type(error).__name__})") from None
+        raise _failed(wallet, why_not_asked(error)) from None
     except (KeyError, TypeError, ValueError, RecursionError):
         raise _failed(wallet, "answered with what is no balance") from None
 
@@ -62,6 +62,6 @@ def _ask(node: ChainNode, method: str, *params: Any) -> Any:
 
 def _failed(wallet: Wallet, what: str) -> WalletError:
     return WalletError(
-        f"The node of {NETWORKS[wallet.chain].label} {what}. Name another with --rpc-url or"
-        " COMPUTE_ROUTER_RPC_URL."
+        f"The wallet's node {what}. It must be one of {NETWORKS[wallet.chain].label}: name another with"
+        " --rpc-url or COMPUTE_ROUTER_RPC_URL."
     )

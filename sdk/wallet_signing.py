@@ -10,7 +10,7 @@ from compute_router.protocol.errors import ConfigurationError
 from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.protocol.payment_packages import payment_packages
 from compute_router.protocol.recursion_limit import kept_recursion_limit
-from compute_router.sdk.chain_node import ChainNode
+from compute_router.sdk.chain_node import ChainNode, why_not_asked
 from compute_router.sdk.errors import WalletError
 from compute_router.sdk.wallet import Signer
 
@@ -94,6 +94,19 @@ class _SolanaNode:
         return self._node.ask(method, *params).decode("utf-8")
 
 
+def _why(error: Exception, chain: Chain) -> str:
+    if chain is not Chain.SOLANA:
+        return ""
+    label = NETWORKS[chain].label
+    what = f"does not answer like one of {label}"
+    if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
+        what = why_not_asked(error)
+    return (
+        f": its node {what}. On {label} that takes a node of the chain; name another with"
+        " COMPUTE_ROUTER_RPC_URL or --rpc-url"
+    )
+
+
 def _signed(scheme: Any, requirement: dict[str, Any], chain: Chain) -> dict[str, Any]:
     from x402.schemas import PaymentRequirements
 
@@ -101,10 +114,5 @@ def _signed(scheme: Any, requirement: dict[str, Any], chain: Chain) -> dict[str,
         payload = scheme.create_payment_payload(PaymentRequirements.model_validate(requirement))
     # The library and what is below it have errors of all kinds; their texts may hold the node's URL.
     except Exception as error:
-        raise WalletError(
-            f"The payment could not be signed ({type(error).__name__}). On {NETWORKS[chain].label} that takes"
-            " a node of the chain; name another with COMPUTE_ROUTER_RPC_URL or --rpc-url."
-            if chain is Chain.SOLANA
-            else f"The payment could not be signed ({type(error).__name__})."
-        ) from None
+        raise WalletError(f"The payment could not be signed{_why(error, chain)}.") from None
     return dict(payload)

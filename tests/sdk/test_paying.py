@@ -130,15 +130,33 @@ def test_a_wallet_without_its_packages_says_what_to_install(
         assert router.spent == 0
 
 
-def test_a_node_that_does_not_answer_stops_a_payment_before_it_is_sent() -> None:
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://127.0.0.1:9/?api-key=secret", "cannot be reached"),
+        ("nonsense://secret", "has no usable URL"),
+    ],
+)
+def test_a_node_that_does_not_answer_stops_a_payment_before_it_is_sent(url: str, why: str) -> None:
+    refused_for(why, url)
+
+
+def test_a_node_of_another_chain_stops_a_payment_before_it_is_sent() -> None:
+    from tools.local_chains.evm import LocalEvm
+
+    with LocalEvm() as another:
+        refused_for("does not answer like one of Solana devnet", f"{another.rpc_url}/?api-key=secret")
+
+
+def refused_for(why: str, url: str) -> None:
     coordinator, _ = shop(Chain.SOLANA)
     key = SigningKey(bytes([9] * 32))
-    secret_url = "http://127.0.0.1:9/?api-key=secret"
-    wallet = Wallet(Chain.SOLANA, bytes(key) + bytes(key.verify_key), secret_url)
+    wallet = Wallet(Chain.SOLANA, bytes(key) + bytes(key.verify_key), url)
     with blocking(coordinator, wallet=wallet) as router:
         with pytest.raises(WalletError, match="--rpc-url") as caught:
             classify(router)
         assert router.spent == 0
+    assert f"its node {why}" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert sent(coordinator) == ["nothing"]

@@ -289,9 +289,27 @@ def test_the_url_of_a_node_is_not_logged(chain: Chain, caplog: pytest.LogCapture
     assert "secret" not in caplog.text
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/secret", "nonsense://secret", "http://[secret"])
-def test_a_node_that_cannot_be_asked_is_one_sentence_without_its_url(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://127.0.0.1:9/secret", "cannot be reached"),
+        ("nonsense://secret", "has no usable URL"),
+        ("http://[secret", "cannot be reached"),
+    ],
+)
+def test_a_node_that_cannot_be_asked_is_one_sentence_without_its_url(url: str, why: str) -> None:
     wallet = Wallet(Chain.MONAD, bytes.fromhex(EVM_KEY), url)
     with pytest.raises(WalletError, match="--rpc-url") as caught:
         balance_of(wallet, 1.0)
+    assert f"node {why}. It must be one of Monad testnet" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_node_that_is_slow_is_told_as_such() -> None:
+    def never(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("secret")
+
+    wallet = Wallet(Chain.MONAD, bytes.fromhex(EVM_KEY), "http://node.example/?key=secret")
+    with pytest.raises(WalletError, match="does not answer in time") as caught:
+        balance_of(wallet, 1.0, httpx.MockTransport(never))
     assert "secret" not in str(caught.value)
