@@ -117,7 +117,8 @@ def _post(store: Store, payment_id: str, journal: Journal, now: UnixMs) -> None:
     store.post(journal, now)
     kind = kind_of(journal)
     if kind in (JournalKind.LOSS, JournalKind.RECOVERY):
-        store.note_loss(payment_id, now if kind is JournalKind.LOSS else None)
+        noted = store.note_loss(payment_id, now if kind is JournalKind.LOSS else None)
+        assert noted, "a payment is lost once, and what was lost comes once"
 
 
 def _look_at(payment: Payment, event: PaymentEvent, *, final: bool = False) -> UnixMs | None:
@@ -156,7 +157,7 @@ def _record(
         return PaymentRecorded(payment_id, None)
     job = store.job_view(before.job_id)
     status = JobStatus.FAILED if job is None else job.status
-    moved = _sensible(event, status) and store.move_payment(
+    moved = _sensible(event, job) and store.move_payment(
         payment_id,
         event,
         now,
@@ -180,16 +181,21 @@ def _record(
 
 def _named(store: Store, job: JobView, transaction_ref: str) -> JobView:
     """Write a settlement on the job's receipt, if there is one already."""
-    if job.receipt is None or not store.name_settlement(job.job_id, transaction_ref):
+    if job.receipt is None:
         return job
+    named = store.name_settlement(job.job_id, transaction_ref)
+    assert named, "a payment is confirmed once"
     receipt = msgspec.structs.replace(job.receipt, payment_ref=transaction_ref)
     return msgspec.structs.replace(job, receipt=receipt)
 
 
-def _sensible(event: PaymentEvent, job: JobStatus) -> bool:
-    """Whether an event fits the job: what is or may be delivered is neither given back nor given away."""
+def _sensible(event: PaymentEvent, job: JobView | None) -> bool:
+    """Whether an event fits the job: what is or may be delivered is neither given back nor given away.
+
+    A deleted job may have been completed. Whatever a failed one had to give back it gave back before.
+    """
     if event in (PaymentEvent.CREDIT, PaymentEvent.RELEASE):
-        return job in FINAL and job is not JobStatus.COMPLETED
+        return job is not None and job.status in FINAL and job.status is not JobStatus.COMPLETED
     return True
 
 

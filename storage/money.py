@@ -66,14 +66,20 @@ class MoneyStore(Protocol):
     def look_again(self, payment_id: str, at: UnixMs | None) -> bool:
         """Look a void payment up at another time, or never; False if it is not void."""
 
-    def note_loss(self, payment_id: str, at: UnixMs | None) -> None:
-        """Note that a payment is lost since a time; None: that it is not."""
+    def note_loss(self, payment_id: str, at: UnixMs | None) -> bool:
+        """Note that a payment is lost since a time; None: that it came after all.
+
+        False if it was lost already, or came already.
+        """
 
     def losses(self) -> tuple[Loss, ...]:
         """Every payment that is lost, oldest first."""
 
     def name_settlement(self, job_id: str, transaction_ref: str) -> bool:
-        """Write the settlement of a job's payment on its receipt; False if there is no receipt yet."""
+        """Write the settlement of a job's payment on its receipt.
+
+        False if there is no receipt yet, or if it names a settlement.
+        """
 
     def open_payments(self) -> tuple[tuple[Payment, JobStatus], ...]:
         """Every payment that is not at its end, and where its job stands, first to expire first.

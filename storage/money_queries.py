@@ -59,7 +59,7 @@ WHERE payment_id = ?1 AND state IN {_literals(payment_sources(event))}
 """Make a step of a payment."""
 
 # Name the settlement of a job on its receipt.
-NAME_SETTLEMENT: Final = "UPDATE receipts SET payment_ref = ?2 WHERE job_id = ?1"
+NAME_SETTLEMENT: Final = "UPDATE receipts SET payment_ref = ?2 WHERE job_id = ?1 AND payment_ref IS NULL"
 
 # The payments whose money may still move, and where their jobs stand.
 OPEN_PAYMENTS_OF_JOBS: Final = f"""
@@ -93,8 +93,13 @@ LOOK_AGAIN: Final = f"""
 UPDATE payments SET look_at_ms = ?2 WHERE payment_id = ?1 AND state = '{PaymentState.VOID.value}'
 """  # noqa: S608 - as above
 
-# Note since when a payment is lost; NULL: it is not.
-NOTE_LOSS: Final = "UPDATE payments SET lost_at_ms = ?2 WHERE payment_id = ?1"
+# Note since when a payment is lost.
+NOTE_LOSS: Final = "UPDATE payments SET lost_at_ms = ?2 WHERE payment_id = ?1 AND lost_at_ms IS NULL"
+
+# Note that a payment that was lost came after all.
+NOTE_RECOVERY: Final = (
+    "UPDATE payments SET lost_at_ms = NULL WHERE payment_id = ?1 AND lost_at_ms IS NOT NULL"
+)
 
 # Everything that is lost. Read once, at the start.
 LOSSES: Final = """

@@ -91,8 +91,10 @@ class SqliteMoney(MoneyStore):
     def look_again(self, payment_id: str, at: UnixMs | None) -> bool:
         return self._session.change(queries.LOOK_AGAIN, (payment_id, at))
 
-    def note_loss(self, payment_id: str, at: UnixMs | None) -> None:
-        self._session.change(queries.NOTE_LOSS, (payment_id, at))
+    def note_loss(self, payment_id: str, at: UnixMs | None) -> bool:
+        if at is None:
+            return self._session.change(queries.NOTE_RECOVERY, (payment_id,))
+        return self._session.change(queries.NOTE_LOSS, (payment_id, at))
 
     def losses(self) -> tuple[Loss, ...]:
         return tuple(

@@ -13,6 +13,7 @@ import pytest
 from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.job_store import (
     CreditUsedUp,
+    DeleteFinished,
     GetJob,
     InsertJob,
     PaymentUsed,
@@ -51,7 +52,7 @@ from compute_router.protocol.ledger import FEES, HELD, LOSSES, RECEIVABLE
 from compute_router.protocol.payment_state import PaymentState
 from compute_router.protocol.payments import NewPayment, PaymentView, PayoutAddress
 from compute_router.protocol.payout_state import PayoutEvent, PayoutState
-from compute_router.protocol.units import DurationMs, MicroUsd
+from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.storage.check import problems
 from compute_router.storage.interface import DayQuota, IdempotencyKey, JobView, Replay
 from compute_router.storage.reading import open_for_reading
@@ -358,6 +359,17 @@ def test_what_may_be_delivered_is_neither_released_nor_credited(office: Office) 
     assert office.do(RecordPaymentCredited("pay-1")).payment.state is PaymentState.SETTLED
     office.complete()
     assert office.do(RecordPaymentCredited("pay-1")).payment.state is PaymentState.SETTLED
+
+
+def test_a_payment_is_not_credited_when_its_completed_job_was_deleted(office: Office) -> None:
+    office.commit()
+    office.complete()
+    office.settle()
+    office.do(DeleteFinished(UnixMs(office.clock.unix_ms() + 1), 10))
+    assert office.store.job_view("job") is None
+    assert office.do(RecordPaymentCredited("pay-1")).payment.state is PaymentState.SETTLED
+    assert office.do(FindCredit(TOKEN_HASH)) is None
+    assert office.problems() == []
 
 
 def test_a_payment_that_nobody_made_is_not_there(office: Office) -> None:

@@ -129,9 +129,13 @@ class MemoryMoney(MoneyStore):
         self._book().look_at[payment_id] = at
         return True
 
-    def note_loss(self, payment_id: str, at: UnixMs | None) -> None:
+    def note_loss(self, payment_id: str, at: UnixMs | None) -> bool:
         self._need_transaction()
+        is_lost = self._book().lost_at.get(payment_id) is not None
+        if self.payment(payment_id) is None or is_lost == (at is not None):
+            return False
         self._book().lost_at[payment_id] = at
+        return True
 
     def losses(self) -> tuple[Loss, ...]:
         lost_at = self._book().lost_at

@@ -238,7 +238,7 @@ class MemoryStore(MemoryMoney, Store):
     def name_settlement(self, job_id: str, transaction_ref: str) -> bool:
         self._need_transaction()
         job = self._tables.jobs.get(job_id)
-        if job is None or job.receipt is None:
+        if job is None or job.receipt is None or job.receipt.payment_ref is not None:
             return False
         job.receipt = msgspec.structs.replace(job.receipt, payment_ref=transaction_ref)
         return True

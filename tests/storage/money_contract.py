@@ -327,16 +327,29 @@ class MoneyContract:
         for name, at in (("pay-1", 7), ("pay-2", 3)):
             commit_paid(store, f"job-{name}", a_payment(name, credit_token_hash=name))
             with store.transaction():
-                store.note_loss(name, later(at))
+                assert store.note_loss(name, later(at))
         assert store.losses() == (
             Loss("pay-2", PAYER, PRICE, later(3)),
             Loss("pay-1", PAYER, PRICE, later(7)),
         )
         with store.transaction():
-            store.note_loss("pay-2", None)
+            assert store.note_loss("pay-2", None)
         assert [loss.payment_id for loss in store.losses()] == ["pay-1"]
 
     # Credits
+
+    def test_a_loss_is_noted_once_and_made_good_once(self, store: Store) -> None:
+        commit_paid(store)
+        with store.transaction():
+            assert not store.note_loss("pay-1", None), "nothing is lost yet"
+            assert store.note_loss("pay-1", later(3))
+            assert not store.note_loss("pay-1", later(9)), "it is lost already"
+            assert not store.note_loss("nobody", later(9))
+        assert [loss.at for loss in store.losses()] == [later(3)]
+        with store.transaction():
+            assert store.note_loss("pay-1", None)
+            assert not store.note_loss("pay-1", None), "it was made good already"
+        assert store.losses() == ()
 
     def test_a_credit_can_be_spent_until_nothing_is_left(self, store: Store) -> None:
         with store.transaction():

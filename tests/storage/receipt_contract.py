@@ -63,6 +63,7 @@ class ReceiptContract:
             assert not store.name_settlement("job-1", "0xearly"), "there is none yet"
             store.put_receipt("job-1", a_receipt(verified=False), later(6))
             assert store.name_settlement("job-1", "0xabc")
+            assert not store.name_settlement("job-1", "0xother"), "a settlement is named once"
         assert view(store).receipt == a_receipt(verified=False, payment_ref="0xabc")
         with store.transaction():
             store.put_receipt("job-1", a_receipt(), later(7))
