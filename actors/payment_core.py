@@ -237,17 +237,19 @@ class PaymentCore:
         if one is None or one.busy is not Busy.FACILITATOR:
             return
         one.busy = None
+        known = one.refusal
         if isinstance(event.answer, (Refused, Unknown)):
             self._blame(one, event.answer, event.payer_has, now)
-        if isinstance(event.answer, Unknown):
-            if one.payment.state is PaymentState.SETTLING:
-                reason = one.refusal or told_reason(event.answer.reason)
-                self._record(one, RecordPaymentLostTrack(one.payment.payment_id, reason))
-            else:
-                self._rest(one)
-        elif isinstance(event.answer, Refused) and one.payment.state is PaymentState.UNKNOWN:
+        if isinstance(event.answer, Unknown) and one.payment.state is PaymentState.SETTLING:
+            reason = one.refusal or told_reason(event.answer.reason)
+            self._record(one, RecordPaymentLostTrack(one.payment.payment_id, reason))
+        elif isinstance(event.answer, (Refused, Unknown)) and one.payment.state is PaymentState.UNKNOWN:
             # It may well be refused because the first question was answered with yes.
-            self._rest(one)
+            if one.refusal is None or one.refusal == known:
+                self._rest(one)
+            else:
+                # Whose doing it is must be known after a restart, too.
+                self._record(one, RecordPaymentLostTrack(one.payment.payment_id, one.refusal))
         elif isinstance(event.answer, Settled) and not self._policy.check_settlements:
             self._confirm(one, event.answer)
         else:

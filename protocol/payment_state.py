@@ -41,6 +41,8 @@ PAYMENT_TRANSITIONS: Final = {
     (PaymentState.SETTLING, PaymentEvent.CONFIRM): PaymentState.SETTLED,
     (PaymentState.SETTLING, PaymentEvent.REFUSE): PaymentState.VOID,
     (PaymentState.SETTLING, PaymentEvent.LOSE_TRACK): PaymentState.UNKNOWN,
+    # It was asked for again, and there is a better reason why nobody knows.
+    (PaymentState.UNKNOWN, PaymentEvent.LOSE_TRACK): PaymentState.UNKNOWN,
     (PaymentState.UNKNOWN, PaymentEvent.CONFIRM): PaymentState.SETTLED,
     (PaymentState.UNKNOWN, PaymentEvent.REFUSE): PaymentState.VOID,
     # Somebody carried out what was given up.

@@ -75,6 +75,24 @@ def expire(shop: Shop, job_id: str, later: Refused | None = None) -> None:
             shop.chain_says()
 
 
+def test_a_refusal_that_came_while_the_payment_was_in_doubt_makes_a_debt_after_a_restart_too() -> None:
+    shop = Shop(PaymentPolicy(max_unsettled=PRICE))
+    shop.commit("job", lives=60 * SECOND)
+    shop.complete("job")
+    shop.settle_down()
+    shop.facilitator_says(Unknown("status 503"))
+    shop.pass_time(2 * SECOND)
+    shop.chain_says()
+    shop.facilitator_says(Refused("insufficient_funds"))
+    shop.crash()
+    shop.clock.advance(60 * SECOND)
+    while shop.state("job") is PaymentState.UNKNOWN:
+        shop.pass_time(SECOND)
+        while shop.executor.readings:
+            shop.chain_says()
+    assert wants(shop, "next", 9 * PRICE) is IN_DEBT
+
+
 def test_what_expired_while_nobody_came_for_it_is_a_loss_and_nobodys_debt() -> None:
     shop = Shop(PaymentPolicy(max_unsettled=PRICE, max_losses=PRICE))
     expire(shop, "job")
