@@ -88,21 +88,21 @@ class PaymentGate(LoopActor):
 
     def __init__(self, on_death: OnDeath, till: Till | None = None) -> None:
         super().__init__(on_death)
-        self._counter = None if till is None else _Counter(till, self.actor_ref)
+        self._paid = None if till is None else _PaidGate(till, self.actor_ref)
 
     def on_stop(self) -> None:
-        if self._counter is not None:
-            self._counter.close()
+        if self._paid is not None:
+            self._paid.close()
 
     def on_receive(self, message: Any) -> Any:
         if isinstance(message, Admit):
             return None
-        if self._counter is None:
+        if self._paid is None:
             raise TypeError(f"PaymentGate cannot handle {message!r} while payments are off")
-        return self._counter.receive(message)
+        return self._paid.receive(message)
 
 
-class _Counter:
+class _PaidGate:
     """Where a gate whose payments are on does its work."""
 
     def __init__(self, till: Till, gate: pykka.ActorRef[Any]) -> None:

@@ -176,11 +176,20 @@ def test_the_readme_documents_every_flag(command: list[str]) -> None:
     assert not {flag for flag in flags if not re.search(rf"{flag}(?![\w-])", readme)}
 
 
-def test_the_facilitators_document_names_its_every_flag_with_its_variable() -> None:
-    document = (ROOT / "docs" / "facilitator.md").read_text("utf-8")
-    told = help_text("-m", "compute_router.transport.facilitator")
-    variables = set(re.findall(r"COMPUTE_ROUTER_FACILITATOR_([A-Z_]+)", told))
-    assert variables >= {"CHAIN", "KEY", "PAY_TO"}
+@pytest.mark.parametrize(
+    ("name", "module", "prefix", "some"),
+    [
+        ("facilitator.md", "facilitator", "FACILITATOR", {"CHAIN", "KEY", "PAY_TO"}),
+        ("payouts.md", "payer", "PAYOUT", {"CHAIN", "KEY", "THRESHOLD"}),
+    ],
+)
+def test_the_document_of_a_program_names_its_every_flag_with_its_variable(
+    name: str, module: str, prefix: str, some: set[str]
+) -> None:
+    document = (ROOT / "docs" / name).read_text("utf-8")
+    told = help_text("-m", f"compute_router.transport.{module}")
+    variables = set(re.findall(rf"COMPUTE_ROUTER_{prefix}_([A-Z_]+)", told))
+    assert variables >= some
     rows = [line for line in document.splitlines() if line.startswith("| `--")]
     for variable in variables:
         flag = "--" + variable.lower().replace("_", "-")

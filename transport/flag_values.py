@@ -52,12 +52,12 @@ def port(text: str) -> int:
     return int(text)
 
 
-def whole(unit: str) -> Callable[[str], int]:
-    """A reader of a positive whole number; ``unit`` says in the error what is counted."""
+def whole(unit: str, most: int = 1 << 30) -> Callable[[str], int]:
+    """A reader of a whole number from 1 to ``most``; ``unit`` says in the error what is counted."""
 
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 12 and 0 < int(text) <= 1 << 30):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} from 1 to {1 << 30}")
+        if not (text.isascii() and text.isdigit() and len(text) < 12 and 0 < int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} from 1 to {most}")
         return int(text)
 
     return read
@@ -124,6 +124,14 @@ def dollars(text: str) -> MicroUsd:
     if not (digits.isascii() and digits.isdigit() and before and len(before) <= 9 and len(after) <= 6):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of dollars with at most 6 decimals")
     return MicroUsd(int(before) * 1_000_000 + int(after.ljust(6, "0")))
+
+
+def price(text: str) -> MicroUsd:
+    """Dollars above zero, as :func:`dollars`; a dollar sign may stand before them."""
+    amount = dollars(text.removeprefix("$"))
+    if amount == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 dollars")
+    return amount
 
 
 def log_level(text: str) -> str:

@@ -16,7 +16,7 @@ from compute_router.protocol.units import MicroUsd, UnixMs
 from compute_router.storage.interface import ApiKey
 from compute_router.transport.http_types import Answer
 from compute_router.transport.payer.coordinator_book import BookError
-from compute_router.transport.payer.paying import Payer, Report
+from compute_router.transport.payer.paying import PayoutRun, Report
 from compute_router.transport.payer.ports import Prepared
 from tests.chaos.journal import Journal
 from tests.chaos.sim_seeker import Ask
@@ -109,7 +109,7 @@ class SimPayer:
         purse = _SlowPurse(self._chain, fuse)
         self._journal.deals["runs of payout"] += 1
         try:
-            return await Payer(AskedBook(self._ask), purse, MicroUsd(1), 10).pay(_ROUNDS, purse.pause)
+            return await PayoutRun(AskedBook(self._ask), purse, MicroUsd(1), 10).pay(_ROUNDS, purse.pause)
         except Killed:
             self._journal.fault("kill payout")
         except ComputeRouterError as error:

@@ -19,7 +19,7 @@ from compute_router.protocol.payout_state import PayoutState
 from compute_router.storage.interface import NewJob
 from compute_router.storage.sqlite_store import SqliteStore
 from compute_router.transport.http_types import Request
-from compute_router.transport.payer.paying import Payer
+from compute_router.transport.payer.paying import PayoutRun
 from compute_router.transport.payments.checkout import Checkout
 from tests.chaos.journal import Violation
 from tests.chaos.money import Line
@@ -92,9 +92,9 @@ def test_one_that_does_not_book_a_settlement_is_found(
 
 
 def test_a_payout_that_is_signed_anew_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bring_on = Payer._bring_on
+    bring_on = PayoutRun._bring_on
 
-    async def careless(self: Payer, payouts: list[OpenPayout]) -> None:
+    async def careless(self: PayoutRun, payouts: list[OpenPayout]) -> None:
         for payout in payouts:
             if payout.transaction_data is not None and isinstance(
                 await self._purse.outcome(payout), StillOpen
@@ -103,7 +103,7 @@ def test_a_payout_that_is_signed_anew_is_found(monkeypatch: pytest.MonkeyPatch, 
                 await self._purse.send(again.transaction_data)
         await bring_on(self, payouts)
 
-    monkeypatch.setattr(Payer, "_bring_on", careless)
+    monkeypatch.setattr(PayoutRun, "_bring_on", careless)
     found = first_violation(tmp_path)
     assert MoneyPromise.PAYOUTS.value in found or MoneyPromise.CHAIN.value in found
 

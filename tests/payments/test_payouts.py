@@ -18,7 +18,7 @@ from compute_router.protocol.payout_api import OpenPayout
 from compute_router.protocol.payout_state import PayoutEvent
 from compute_router.protocol.units import MicroUsd
 from compute_router.transport.payer.__main__ import open_purse
-from compute_router.transport.payer.paying import Payer, Report
+from compute_router.transport.payer.paying import PayoutRun, Report
 from compute_router.transport.payer.ports import Prepared, PurseError
 from compute_router.transport.payments.json_rpc import ChainUnreadableError
 from compute_router.transport.payouts import opened
@@ -69,7 +69,7 @@ class Scene:
             purse = open_purse(self.chain, self.key, self.node)
             try:
                 fused = FusedPurse(purse, fuse)
-                payer = Payer(StoreBook(self.earned, fuse), fused, MicroUsd(1), 10)
+                payer = PayoutRun(StoreBook(self.earned, fuse), fused, MicroUsd(1), 10)
                 return await payer.pay(rounds, self._pause)
             finally:
                 await purse.close()

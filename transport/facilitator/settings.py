@@ -19,12 +19,12 @@ from compute_router.protocol.units import DurationMs, MicroUsd
 from compute_router.protocol.web_url import is_web_url
 from compute_router.transport import flag_values as read
 from compute_router.transport.facilitator.parent import Whispered, hear
-from compute_router.transport.flags import Flags, ProgramParser, is_given, variable_of
+from compute_router.transport.flags import Flags, ProgramParser, variable_of
+from compute_router.transport.node_url import chosen_node, url_in
 
 PREFIX: Final = "COMPUTE_ROUTER_FACILITATOR_"
 _PAY_TO: Final = variable_of("--pay-to", PREFIX)
 DEFAULT_PORTS: Final = {Chain.MONAD: 4011, Chain.SOLANA: 4021}
-_LONGEST_URL: Final = 4096
 _LONGEST_WAIT_SECONDS: Final = 600
 
 
@@ -75,7 +75,8 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
             "--pay-to ADDRESS, or --open for everybody's"
         )
     try:
-        rpc_url = whispered.rpc_url if whispered else _rpc_url(given, argv)
+        default = PAYMENT_NETWORKS[chain].default_rpc_url
+        rpc_url = whispered.rpc_url if whispered else url_in(chosen_node(given, argv, default))
     except (OSError, UnicodeDecodeError):
         parser.error("the file of the node's URL cannot be read")
     except ConfigurationError as error:
@@ -142,19 +143,6 @@ def _by_commas(text: str) -> list[str]:
 
 
 _confirmation = partial(read.duration, unit="seconds", unit_ms=1000, most=_LONGEST_WAIT_SECONDS)
-
-
-def _rpc_url(given: argparse.Namespace, argv: Sequence[str]) -> str:
-    url, file = given.rpc_url, given.rpc_url_file
-    if url is not None and file is not None:
-        by_flag = is_given("--rpc-url", argv), is_given("--rpc-url-file", argv)
-        if by_flag[0] == by_flag[1]:
-            raise ConfigurationError("--rpc-url and --rpc-url-file are two ways to say the same: give one")
-        url, file = (url, None) if by_flag[0] else (None, file)
-    if file is not None:
-        with file.open("rb") as opened:
-            return str(opened.read(_LONGEST_URL).decode("utf-8").strip())
-    return str(url or PAYMENT_NETWORKS[given.chain].default_rpc_url)
 
 
 def reached_from_here_only(host: str) -> bool:

@@ -22,7 +22,6 @@ from compute_router.transport.payer.ports import Book, Prepared, Purse, PurseErr
 
 logger = logging.getLogger(__name__)
 
-_UNSENT: Final = PayoutState.RECORDED
 _LONGEST_REASON: Final = 300
 
 
@@ -34,7 +33,7 @@ class Report(msgspec.Struct, frozen=True):
     open: int
 
 
-class Payer:
+class PayoutRun:
     """One run of paying out."""
 
     def __init__(self, book: Book, purse: Purse, threshold: MicroUsd, limit: int) -> None:
@@ -61,7 +60,7 @@ class Payer:
         await self._check_funds()
         await self._book.record(self._threshold, self._limit)
         for payout in await self._open():
-            if payout.state is _UNSENT:
+            if payout.state is PayoutState.RECORDED:
                 await self._pay(payout)
         for _ in range(rounds):
             if not await self._open():
@@ -75,7 +74,7 @@ class Payer:
 
     async def _check_funds(self) -> None:
         plan = await self._book.plan(self._threshold, self._limit)
-        unsent = [one.amount for one in plan.open if one.state is _UNSENT]
+        unsent = [one.amount for one in plan.open if one.state is PayoutState.RECORDED]
         needed = MicroUsd(sum(one.amount for one in plan.payable) + sum(unsent))
         funds = await self._purse.funds()
         if funds < needed:
@@ -105,7 +104,7 @@ class Payer:
     async def _bring_on(self, payouts: list[OpenPayout]) -> None:
         """Ask the chain about everything that was signed, and send again what it may still carry out."""
         for payout in payouts:
-            if payout.state is _UNSENT:
+            if payout.state is PayoutState.RECORDED:
                 continue
             if payout.transaction_data is None or payout.transaction_ref is None:
                 raise PurseError(f"Payout {payout.payout_id} has no transaction: the book is damaged.")

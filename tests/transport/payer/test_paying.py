@@ -13,7 +13,7 @@ import pytest
 from compute_router.protocol.payout_state import PayoutState
 from compute_router.protocol.units import MicroUsd
 from compute_router.storage.interface import Store
-from compute_router.transport.payer.paying import Payer, Report
+from compute_router.transport.payer.paying import PayoutRun, Report
 from compute_router.transport.payer.ports import PurseError
 from tests.actors.samples import key
 from tests.fakes.payouts import Earned, Fuse, Killed, PlayChain, PlayPurse, StoreBook
@@ -42,7 +42,7 @@ class Scene:
         """One run of the program."""
         fuse = fuse or Fuse()
         purse = purse or PlayPurse(self.chain, fuse)
-        payer = Payer(StoreBook(self.earned, fuse), purse, THRESHOLD, 100)
+        payer = PayoutRun(StoreBook(self.earned, fuse), purse, THRESHOLD, 100)
         return asyncio.run(payer.pay(rounds, purse.pause))
 
     def killed(self, at: int, rounds: int = 8) -> bool:
@@ -123,7 +123,7 @@ def test_what_is_open_after_the_wait_is_settled_by_the_next_run(scene: Scene) ->
 def test_two_runs_at_once_pay_everybody_once(scene: Scene) -> None:
     async def both() -> None:
         one, other = PlayPurse(scene.chain), PlayPurse(scene.chain)
-        runs = (Payer(StoreBook(scene.earned), purse, THRESHOLD, 100) for purse in (one, other))
+        runs = (PayoutRun(StoreBook(scene.earned), purse, THRESHOLD, 100) for purse in (one, other))
         await asyncio.gather(*(run.pay(4, one.pause) for run in runs))
 
     asyncio.run(both())
