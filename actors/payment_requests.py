@@ -54,7 +54,7 @@ from compute_router.protocol.ledger import (
 )
 from compute_router.protocol.payment_state import PaymentEvent
 from compute_router.protocol.payments import Credit, MoneyTotals, NewPayment, Payable, Payment, Payout
-from compute_router.protocol.payout_state import PayoutEvent
+from compute_router.protocol.payout_state import STORES_TRANSACTION, PayoutEvent
 from compute_router.protocol.units import DurationMs, UnixMs
 from compute_router.storage.interface import JobView, Store
 
@@ -296,8 +296,10 @@ def _load_open_payouts(store: Store, clock: Clock, request: LoadOpenPayouts) -> 
 
 
 def _record_payout(store: Store, clock: Clock, request: RecordPayout) -> Payout | None:
-    if request.event is PayoutEvent.SEND and None in (request.transaction_data, request.transaction_ref):
+    if request.event in STORES_TRANSACTION and None in (request.transaction_data, request.transaction_ref):
         raise ValueError("what is sent must be stored with the event")
+    if request.event is PayoutEvent.SEND_ANEW and request.replaces is None:
+        raise ValueError("what is sent anew must take the place of what is recorded")
     now = clock.unix_ms()
     moved = store.move_payout(
         request.payout_id,
@@ -306,6 +308,7 @@ def _record_payout(store: Store, clock: Clock, request: RecordPayout) -> Payout 
         transaction_data=request.transaction_data,
         transaction_ref=request.transaction_ref,
         reason=request.reason,
+        replaces=request.replaces,
     )
     if not moved:
         return None

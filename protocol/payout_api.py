@@ -86,11 +86,13 @@ class PayoutStepRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """Body of ``POST /v1/payouts/{payout_id}``: what happened to a payout.
 
     ``send`` means that a transaction is about to be sent, and needs it and its reference: when it is answered
-    they are durable, and the transaction may be sent. ``settle`` and ``refuse`` are what the chain says for
-    good.
+    they are durable, and the transaction may be sent. ``send_anew`` means the same of a transaction that
+    takes the place of another, which ``replaces`` names: it must still be the one that is recorded.
+    ``settle`` and ``refuse`` are what the chain says for good.
     """
 
     event: PayoutEvent
     transaction_data: TransactionText | None = None
     transaction_ref: ReferenceText | None = None
     reason: ReasonText | None = None
+    replaces: ReferenceText | None = None

@@ -17,20 +17,26 @@ class PayoutState(Enum):
 
 
 class PayoutEvent(Enum):
-    """What can happen to a payout."""
+    """What can happen to a payout. ``SEND_ANEW``: another transaction takes the place of one that failed."""
 
     SEND = "send"
+    SEND_ANEW = "send_anew"
     SETTLE = "settle"
     LOSE_TRACK = "lose_track"
     REFUSE = "refuse"
 
 
+STORES_TRANSACTION: Final = (PayoutEvent.SEND, PayoutEvent.SEND_ANEW)
+"""What comes with a signed transaction, which is durable before anything is sent."""
+
 PAYOUT_TRANSITIONS: Final = {
     (PayoutState.RECORDED, PayoutEvent.SEND): PayoutState.SENT,
     (PayoutState.RECORDED, PayoutEvent.REFUSE): PayoutState.REFUSED,
+    (PayoutState.SENT, PayoutEvent.SEND_ANEW): PayoutState.SENT,
     (PayoutState.SENT, PayoutEvent.SETTLE): PayoutState.SETTLED,
     (PayoutState.SENT, PayoutEvent.LOSE_TRACK): PayoutState.UNKNOWN,
     (PayoutState.SENT, PayoutEvent.REFUSE): PayoutState.REFUSED,
+    (PayoutState.UNKNOWN, PayoutEvent.SEND_ANEW): PayoutState.SENT,
     (PayoutState.UNKNOWN, PayoutEvent.SETTLE): PayoutState.SETTLED,
     (PayoutState.UNKNOWN, PayoutEvent.REFUSE): PayoutState.REFUSED,
 }

@@ -132,10 +132,12 @@ class MoneyStore(Protocol):
         transaction_data: str | None = None,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        replaces: str | None = None,
     ) -> bool:
         """Make a step of a payout; False if it is not where the step begins.
 
-        What is None leaves as it is what was kept before.
+        What is None leaves as it is what was kept before. ``replaces`` is the reference of a transaction; if
+        another one is kept, the step is not made.
         """
 
     def payout(self, payout_id: str) -> Payout | None:

@@ -1,4 +1,4 @@
-"""Every SQL statement about payments, credits, the ledger and payouts, by name; as in ``queries``."""
+"""Every SQL statement about payments, credits, the ledger and payouts, by name; as in ``job_queries``."""
 
 from __future__ import annotations
 
@@ -172,10 +172,11 @@ MOVE_PAYOUT: Final = {
 UPDATE payouts SET state = ?2, updated_at_ms = ?3, transaction_data = coalesce(?4, transaction_data),
     transaction_ref = coalesce(?5, transaction_ref), reason = coalesce(?6, reason)
 WHERE payout_id = ?1 AND state IN {_literals(payout_sources(event))}
+    AND (?7 IS NULL OR transaction_ref = ?7)
 """  # noqa: S608 - as above
     for event in PayoutEvent
 }
-"""Make a step of a payout."""
+"""Make a step of a payout; where a transaction is named, only while it is the one that is kept."""
 
 # One payout.
 PAYOUT: Final = f"SELECT {_PAYOUT} FROM payouts WHERE payout_id = ?1"  # noqa: S608 - as above

@@ -180,10 +180,12 @@ class SqliteMoney(MoneyStore):
         transaction_data: str | None = None,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        replaces: str | None = None,
     ) -> bool:
+        target = payout_target(event).value
         return self._session.change(
             queries.MOVE_PAYOUT[event],
-            (payout_id, payout_target(event).value, now, transaction_data, transaction_ref, reason),
+            (payout_id, target, now, transaction_data, transaction_ref, reason, replaces),
         )
 
     def payout(self, payout_id: str) -> Payout | None:

@@ -32,7 +32,7 @@ from compute_router.protocol.payout_api import (
     PayoutShown,
     PayoutStepRequest,
 )
-from compute_router.protocol.payout_state import PayoutEvent, PayoutState
+from compute_router.protocol.payout_state import STORES_TRANSACTION, PayoutEvent, PayoutState
 from compute_router.protocol.units import MicroUsd, format_usd, iso_from_unix_ms
 from compute_router.transport.authentication import Authentication
 from compute_router.transport.http_types import Answer, Request, json_answer
@@ -76,14 +76,16 @@ class PayoutsResource:
     async def step(self, request: Request, payout_id: str) -> Answer:
         self._authentication.admin(request)
         wanted = request.json(_STEPS.decode)
-        if wanted.event is PayoutEvent.SEND and None in (wanted.transaction_data, wanted.transaction_ref):
-            raise RequestError("The event send needs transaction_data and transaction_ref.")
-        if wanted.event is not PayoutEvent.SEND and wanted.transaction_data is not None:
-            raise RequestError("Only the event send stores a transaction.")
+        _check(wanted)
         payout: Payout | None = await ask(
             self._system.store,
             RecordPayout(
-                payout_id, wanted.event, wanted.transaction_data, wanted.transaction_ref, wanted.reason
+                payout_id,
+                wanted.event,
+                wanted.transaction_data,
+                wanted.transaction_ref,
+                wanted.reason,
+                wanted.replaces,
             ),
         )
         if payout is None:
@@ -122,6 +124,17 @@ def opened(payout: Payout) -> OpenPayout:
     """A payout as whoever pays it sees it."""
     facts = msgspec.structs.asdict(shown(payout))
     return OpenPayout(**facts, provider_pubkey=payout.pubkey, transaction_data=payout.transaction_data)
+
+
+def _check(step: PayoutStepRequest) -> None:
+    """A transaction comes with the steps that store one, and with no others."""
+    stores = step.event in STORES_TRANSACTION
+    if stores and None in (step.transaction_data, step.transaction_ref):
+        raise RequestError(f"The event {step.event.value} needs transaction_data and transaction_ref.")
+    if not stores and step.transaction_data is not None:
+        raise RequestError("Only the events send and send_anew store a transaction.")
+    if (step.event is PayoutEvent.SEND_ANEW) != (step.replaces is not None):
+        raise RequestError("The event send_anew, and no other, names in replaces what it takes the place of.")
 
 
 def _number(request: Request, name: str, default: int, most: int) -> int:

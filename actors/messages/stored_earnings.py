@@ -90,7 +90,8 @@ class LoadOpenPayouts(Message, frozen=True):
 class RecordPayout(Message, frozen=True):
     """Ask: an event of a payout. Answer: the Payout as it is now; None if the event was not possible.
 
-    ``SEND`` needs the signed transaction and its reference, which are durable before anything is sent.
+    ``SEND`` needs the signed transaction and its reference, which are durable before anything is sent. So
+    does ``SEND_ANEW``, and the reference of the one that it replaces: it must still be the recorded one.
     """
 
     payout_id: str
@@ -98,3 +99,4 @@ class RecordPayout(Message, frozen=True):
     transaction_data: str | None = None
     transaction_ref: str | None = None
     reason: str | None = None
+    replaces: str | None = None

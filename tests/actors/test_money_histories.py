@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 from compute_router.actors.messages.base import Message
 from compute_router.actors.messages.job_store import (
@@ -49,14 +47,11 @@ from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.storage.check import problems
 from compute_router.storage.interface import IdempotencyKey, Store
 from compute_router.storage.reading import open_for_reading
-from compute_router.storage.sqlite_store import open_sqlite_store
 from tests.actors.samples import NOON, a_job, completion, key
 from tests.fakes.clock import FakeClock
-from tests.storage.memory_store import MemoryStore, Tables
 from tests.storage.money_samples import a_payment, a_payout, by_credit
 from tests.storage.samples import ERROR
-
-T = TypeVar("T")
+from tests.storage.two_stores import HistoriesOfTwoStores
 
 # Few of each, so that random histories meet the same job and payment again and again.
 NUMBERS = st.integers(1, 2)
@@ -76,29 +71,15 @@ STEPS = st.sampled_from(
 )
 
 
-class HistoriesOfMoney(RuleBasedStateMachine):
+class HistoriesOfMoney(HistoriesOfTwoStores):
     """Whatever comes in whatever order, nobody is charged, credited or paid twice."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._directory = tempfile.TemporaryDirectory()
-        self._path = Path(self._directory.name) / "coordinator.db"
-        self._sqlite: Store = open_sqlite_store(self._path)
-        self._reference: Store = MemoryStore(Tables())
         self._clock = FakeClock()
         self._jobs: Counter[str] = Counter()
         self._payouts = 0
         self._completed: Counter[str] = Counter()
-
-    def teardown(self) -> None:
-        self._sqlite.close()
-        self._directory.cleanup()
-
-    def _both(self, ask: Callable[[Store], T]) -> T:
-        with self._sqlite.transaction(), self._reference.transaction():
-            expected = ask(self._reference)
-            assert ask(self._sqlite) == expected
-            return expected
 
     def _do(self, request: Message) -> Any:
         self._clock.advance(1)
@@ -205,16 +186,12 @@ class HistoriesOfMoney(RuleBasedStateMachine):
 
     @rule(number=NUMBERS, event=st.sampled_from(PayoutEvent))
     def move_payout(self, number: int, event: PayoutEvent) -> None:
-        self._do(RecordPayout(f"out-{number}", event, transaction_data="0xf8", transaction_ref="0x01"))
+        replaces = "0x01" if event is PayoutEvent.SEND_ANEW else None
+        self._do(RecordPayout(f"out-{number}", event, "0xf8", "0x01", replaces=replaces))
 
     @rule()
     def delete_finished(self) -> None:
         self._do(DeleteFinished(UnixMs(self._clock.unix_ms() + 1), 100))
-
-    @rule()
-    def restart(self) -> None:
-        self._sqlite.close()
-        self._sqlite = open_sqlite_store(self._path)
 
     @invariant()
     def both_show_the_same(self) -> None:

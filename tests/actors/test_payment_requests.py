@@ -539,3 +539,9 @@ def test_nothing_is_sent_whose_transaction_is_not_stored_with_that(office: Offic
     with pytest.raises(ValueError, match="must be stored"):
         office.do(RecordPayout(payout.payout_id, PayoutEvent.SEND, transaction_ref="0x01"))
     assert office.do(LoadOpenPayouts()) == (payout,)
+    sent = office.do(send(payout.payout_id))
+    with pytest.raises(ValueError, match="must be stored"):
+        office.do(RecordPayout(payout.payout_id, PayoutEvent.SEND_ANEW, replaces="0x01"))
+    with pytest.raises(ValueError, match="take the place"):
+        office.do(RecordPayout(payout.payout_id, PayoutEvent.SEND_ANEW, "0xf9", "0x02"))
+    assert office.do(LoadOpenPayouts()) == (sent,)

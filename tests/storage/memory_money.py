@@ -247,10 +247,13 @@ class MemoryMoney(MoneyStore):
         transaction_data: str | None = None,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        replaces: str | None = None,
     ) -> bool:
         self._need_transaction()
         payout = self.payout(payout_id)
         if payout is None or payout.state not in payout_sources(event):
+            return False
+        if replaces not in (None, payout.transaction_ref):
             return False
         self._book().payouts[payout_id] = msgspec.structs.replace(
             payout,

@@ -211,8 +211,10 @@ class MoneyContract:
             store.move_payment("pay-1", PaymentEvent.LOSE_TRACK, later(1), reason="It did not answer.")
         with store.transaction():
             store.move_payment("pay-1", PaymentEvent.CONFIRM, later(2), transaction_ref="0xabc")
-        payment = kept(store)
-        assert (payment.transaction_ref, payment.reason) == ("0xabc", "It did not answer.")
+        for more in ((), (PaymentEvent.CREDIT,)):
+            move(store, *more)
+            payment = kept(store)
+            assert (payment.transaction_ref, payment.reason) == ("0xabc", "It did not answer.")
 
     def test_a_job_shows_its_payment_and_a_free_one_shows_none(self, store: Store) -> None:
         commit_paid(store)
@@ -336,8 +338,6 @@ class MoneyContract:
             assert store.note_loss("pay-2", None)
         assert [loss.payment_id for loss in store.losses()] == ["pay-1"]
 
-    # Credits
-
     def test_a_loss_is_noted_once_and_made_good_once(self, store: Store) -> None:
         commit_paid(store)
         with store.transaction():
@@ -350,6 +350,8 @@ class MoneyContract:
             assert store.note_loss("pay-1", None)
             assert not store.note_loss("pay-1", None), "it was made good already"
         assert store.losses() == ()
+
+    # Credits
 
     def test_a_credit_can_be_spent_until_nothing_is_left(self, store: Store) -> None:
         with store.transaction():
@@ -525,6 +527,30 @@ class MoneyContract:
             ),
         )
 
+    def test_a_transaction_takes_the_place_of_the_one_that_is_named_and_of_no_other(
+        self, store: Store
+    ) -> None:
+        record(store, a_payout())
+        with store.transaction():
+            store.move_payout(
+                "out-1", PayoutEvent.SEND, later(1), transaction_data="0xf8", transaction_ref="0xabc"
+            )
+        made = []
+        for anew, replaces in (("0xdef", "0xab"), ("0xdef", "0xabc"), ("0x123", "0xabc")):
+            with store.transaction():
+                made.append(
+                    store.move_payout(
+                        *("out-1", PayoutEvent.SEND_ANEW, later(2)),
+                        transaction_data="0xf9",
+                        transaction_ref=anew,
+                        replaces=replaces,
+                    )
+                )
+        assert made == [False, True, False]
+        assert store.open_payouts() == (
+            a_payout(state=PayoutState.SENT, transaction_data="0xf9", transaction_ref="0xdef"),
+        )
+
     def test_payouts_are_listed_by_worker_newest_first(self, store: Store) -> None:
         for number in (1, 2, 3):
             record(store, a_payout(f"out-{number}", created_at=later(number)))
@@ -559,6 +585,8 @@ class MoneyContract:
         earnings = store.earnings(DESKTOP)
         assert earnings == Earnings(MicroUsd(25_000), MicroUsd(8_000), PRICE)
         assert earnings.pending == 17_000
+        move_out(store, PayoutEvent.REFUSE)
+        assert store.earnings(DESKTOP) == Earnings(MicroUsd(25_000), MicroUsd(8_000), MicroUsd(0))
 
     def test_changes_of_money_need_a_transaction(self, store: Store) -> None:
         for change in (

@@ -236,6 +236,13 @@ async def test_each_step_is_taken_once_and_in_order(tmp_path: Path) -> None:
             assert told(await step(there, name, event)) == (409, "payout_conflict")
         assert (await step(there, name, "send", **SIGNED)).status_code == 200
         assert told(await step(there, name, "send", **SIGNED)) == (409, "payout_conflict")
+        anew = {"transaction_data": "{}", "transaction_ref": "anew"}
+        refused = await step(there, name, "send_anew", **anew, replaces="other")
+        assert told(refused) == (409, "payout_conflict")
+        taken = await step(there, name, "send_anew", **anew, replaces="ref")
+        assert (taken.json()["state"], taken.json()["transaction_ref"]) == ("sent", "anew")
+        refused = await step(there, name, "send_anew", **anew, replaces="ref")
+        assert told(refused) == (409, "payout_conflict")
         assert (await step(there, name, "settle")).status_code == 200
         for event in ("settle", "refuse", "lose_track"):
             assert told(await step(there, name, event)) == (409, "payout_conflict")
@@ -249,6 +256,11 @@ async def test_each_step_is_taken_once_and_in_order(tmp_path: Path) -> None:
         {"event": "send", "transaction_ref": "ref"},
         {"event": "send", "transaction_data": "{}"},
         {"event": "settle", "transaction_data": "{}"},
+        {"event": "settle", "replaces": "ref"},
+        {"event": "send", **SIGNED, "replaces": "ref"},
+        {"event": "send_anew", **SIGNED},
+        {"event": "send_anew", "replaces": "ref"},
+        {"event": "send_anew", "replaces": "ref", "transaction_ref": "ref"},
         {"event": "pay"},
         {"event": "settle", "amount": 1},
         {"event": None},
@@ -286,6 +298,9 @@ async def test_the_payer_reads_and_writes_the_book(tmp_path: Path) -> None:
             (payout,) = (await book.plan(MicroUsd(1), 10)).open
             assert await book.step(payout.payout_id, PayoutEvent.SEND, prepared=Prepared("{}", "ref"))
             assert not await book.step(payout.payout_id, PayoutEvent.SEND, prepared=Prepared("{}", "other"))
+            anew = (payout.payout_id, PayoutEvent.SEND_ANEW)
+            assert not await book.step(*anew, prepared=Prepared("{}", "anew"), replaces="other")
+            assert await book.step(*anew, prepared=Prepared("{}", "anew"), replaces="ref")
             assert await book.step(payout.payout_id, PayoutEvent.SETTLE, transaction_ref="ref")
         async with CoordinatorBook(url, there.admin, "eip155:10143") as book:
             with pytest.raises(BookError, match="serves solana"):

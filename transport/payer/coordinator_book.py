@@ -85,6 +85,7 @@ class CoordinatorBook:
         prepared: Prepared | None = None,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        replaces: str | None = None,
     ) -> bool:
         """Take a step of a payout, durably. False: it is not where the step begins.
 
@@ -93,7 +94,9 @@ class CoordinatorBook:
         """
         body = PayoutStepRequest(event, None, transaction_ref, reason)
         if prepared is not None:
-            body = PayoutStepRequest(event, prepared.transaction_data, prepared.transaction_ref, reason)
+            body = PayoutStepRequest(
+                event, prepared.transaction_data, prepared.transaction_ref, reason, replaces
+            )
         answer = await self._call("POST", f"/v1/payouts/{payout_id}", body, may_conflict=True)
         return answer.status_code != _CONFLICT
 

@@ -48,8 +48,12 @@ class Book(Protocol):
         prepared: Prepared | None = None,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        replaces: str | None = None,
     ) -> bool:
-        """Take a step of a payout, durably. False: it is not where the step begins."""
+        """Take a step of a payout, durably. False: it is not where the step begins.
+
+        ``replaces``: the transaction that must still be recorded, as that of another may be by now.
+        """
 
 
 class Purse(Protocol):
@@ -77,6 +81,13 @@ class Purse(Protocol):
 
     async def send(self, transaction_data: str) -> None:
         """Send a signed transfer; again is harmless. No exception does not mean that it will land."""
+
+    async def renew(self, payout: OpenPayout, opened: Sequence[OpenPayout]) -> Prepared | None:
+        """Sign another transaction for a transfer whose recorded one failed for good, and send it to nobody.
+
+        None: the recorded one may still land, or nothing but waiting helps. However many of the two land, the
+        chain carries the transfer out once at the most.
+        """
 
     async def outcome(self, payout: OpenPayout) -> Settled | NotSettled | StillOpen:
         """What became of a signed transfer, for good. ``NotSettled`` only when it can never land any more."""
