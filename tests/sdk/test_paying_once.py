@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from compute_router.protocol.errors import IdempotencyConflictError
@@ -21,7 +22,7 @@ from compute_router.sdk import (
     WalletError,
 )
 from compute_router.sdk.purse_file import PurseFile, SentPayment
-from tests.fakes.http_coordinator import busy
+from tests.fakes.http_coordinator import LostAnswer, busy
 from tests.fakes.till import PRICE
 from tests.sdk.clients import blocking
 from tests.sdk.paying import BROKEN, both_chains, classify, sent, shop
@@ -86,10 +87,10 @@ def test_a_payment_that_may_still_be_carried_out_by_another_clock_is_the_only_on
     monkeypatch.setattr(time, "time", lambda: now[0])
     coordinator, till = shop()
     coordinator.commit = [None, busy(503, "100")]
-    with blocking(coordinator, wallet=evm) as router, pytest.raises(CoordinatorFailedError):
-        classify(router, idempotency_key="order-7")
-    coordinator.commit = None
     with blocking(coordinator, wallet=evm) as same, blocking(coordinator, wallet=evm) as another:
+        with pytest.raises(CoordinatorFailedError):
+            classify(same, idempotency_key="order-7")
+        coordinator.commit = None
         now[0] += till.offered.requirement["maxTimeoutSeconds"] + 170
         for router in (same, another):
             with pytest.raises(PaymentRefusedError) as caught:
@@ -102,15 +103,36 @@ def test_a_payment_that_may_still_be_carried_out_by_another_clock_is_the_only_on
     assert till.signatures == 1
 
 
-def test_a_program_without_a_wallet_can_end_what_another_began(evm: Wallet) -> None:
-    coordinator, till = shop()
-    coordinator.commit = [None, BROKEN]
+@pytest.mark.parametrize("end", [BROKEN, httpx.ReadError("reset")], ids=["taken", "not taken"])
+def test_a_program_without_a_wallet_can_end_what_another_began(
+    evm: Wallet, end: LostAnswer | httpx.ReadError
+) -> None:
+    coordinator, _ = shop()
+    coordinator.commit = [None, end]
     with blocking(coordinator, wallet=evm) as router, pytest.raises(SubmissionUnknownError) as caught:
         classify(router, timeout_s=1.0)
     coordinator.commit = None
     with blocking(coordinator) as another:
         classify(another, idempotency_key=caught.value.idempotency_key)
-    assert till.signatures <= 1
+    assert set(sent(coordinator)[1:]) == {"payment"}
+    payments = {each.headers["payment-signature"] for each in coordinator.committed[1:]}
+    assert (len(payments), len(coordinator.taken)) == (1, 1)
+
+
+def test_a_client_whose_purse_was_taken_away_sends_the_payment_that_it_signed(
+    evm: Wallet, purse: PurseFile
+) -> None:
+    coordinator, till = shop()
+    coordinator.commit = [None, busy(503, "100")]
+    with blocking(coordinator, wallet=evm) as router:
+        with pytest.raises(CoordinatorFailedError):
+            classify(router, idempotency_key="order-7")
+        purse.path.unlink()
+        coordinator.commit = None
+        classify(router, idempotency_key="order-7")
+        assert router.spent == PRICE
+    payments = {each.headers["payment-signature"] for each in coordinator.committed[1:]}
+    assert (len(payments), till.signatures) == (1, 1)
 
 
 def test_a_coordinator_that_signs_no_quotes_gets_one_payment_for_a_key_all_the_same(
