@@ -1,1 +1,1 @@
-"""The coordinator's brain: five actors, the pure decisions they carry out, and their wiring."""
+"""The coordinator's brain: six actors, the pure decisions they carry out, and their wiring."""
