@@ -61,10 +61,13 @@ class AskedBook:
         prepared: Prepared | None = None,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        replaces: str | None = None,
     ) -> bool:
         body = PayoutStepRequest(event, None, transaction_ref, reason)
         if prepared is not None:
-            body = PayoutStepRequest(event, prepared.transaction_data, prepared.transaction_ref, reason)
+            body = PayoutStepRequest(
+                event, prepared.transaction_data, prepared.transaction_ref, reason, replaces
+            )
         answer = await self._call("POST", f"/v1/payouts/{payout_id}", body)
         return answer.status != 409
 
@@ -117,7 +120,7 @@ class SimPayer:
         return None
 
     def _spoil_the_chain(self) -> None:
-        what = self._rng.choice(["", "drops", "loses_answers", "fails", "broken_reads"])
+        what = self._rng.choice(["", "drops", "loses_answers", "fails", "reverts", "broken_reads"])
         if what and not self.calm:
             self._journal.fault(f"payout chain {what}")
             setattr(self._chain, what, getattr(self._chain, what) + 1)

@@ -128,30 +128,36 @@ class StoreBook:
         prepared: Prepared | None = None,
         transaction_ref: str | None = None,
         reason: str | None = None,
+        replaces: str | None = None,
     ) -> bool:
         data = None if prepared is None else prepared.transaction_data
         ref = transaction_ref if prepared is None else prepared.transaction_ref
         await asyncio.sleep(0)
         self._fuse.point()
-        moved = self._earned.do(RecordPayout(payout_id, event, data, ref, reason))
+        moved = self._earned.do(RecordPayout(payout_id, event, data, ref, reason, replaces))
         self._fuse.point()
         return moved is not None
 
 
 class PlayChain:
-    """Lands each signed transfer once, and only while it is not too old. Survives every run."""
+    """Lands each signed transfer once, and only while it is not too old. Survives every run.
+
+    ``fails`` transfers are over when they come into a block; of ``reverts`` only the transaction is.
+    """
 
     def __init__(self) -> None:
         self.height = 0
         self.signed = 0
         self.landed: dict[str, tuple[str, int]] = {}
         self.failed: set[str] = set()
+        self.reverted: set[str] = set()
         self.paid: Counter[str] = Counter()
         self.times: Counter[str] = Counter()
         self.waiting: dict[str, tuple[str, int, int]] = {}
         self.drops = 0
         self.loses_answers = 0
         self.fails = 0
+        self.reverts = 0
         self.broken_reads = 0
 
     def take(self, ref: str, address: str, amount: int, last_height: int) -> None:
@@ -165,15 +171,23 @@ class PlayChain:
         """A block: what waits and is not too old lands, once."""
         self.height += 1
         for ref, (address, amount, last_height) in self.waiting.items():
-            if self.height <= last_height and ref not in self.landed and ref not in self.failed:
+            if self.height <= last_height and not self.is_over(ref):
                 if self.fails > 0:
                     self.fails -= 1
                     self.failed.add(ref)
+                    continue
+                if self.reverts > 0:
+                    self.reverts -= 1
+                    self.reverted.add(ref)
                     continue
                 self.landed[ref] = (address, amount)
                 self.paid[address] += amount
                 self.times[address] += 1
         self.waiting.clear()
+
+    def is_over(self, ref: str) -> bool:
+        """Whether a transaction was in a block. After that it does nothing more."""
+        return ref in self.landed or ref in self.failed or ref in self.reverted
 
 
 class PlayPurse:
@@ -214,6 +228,17 @@ class PlayPurse:
         if self.chain.loses_answers > 0:
             self.chain.loses_answers -= 1
             raise UnavailableError("The node gave no answer.")
+
+    async def renew(self, payout: OpenPayout, opened: Sequence[OpenPayout]) -> Prepared | None:
+        assert payout.transaction_data is not None
+        ref, address, amount, last = msgspec.json.decode(payout.transaction_data)
+        if ref not in self.chain.reverted:
+            return None
+        self._fuse.point()
+        await asyncio.sleep(0)
+        self.chain.signed += 1
+        ref = f"ref-{self.chain.signed}"
+        return Prepared(msgspec.json.encode((ref, address, amount, last)).decode(), ref)
 
     async def outcome(self, payout: OpenPayout) -> Settled | NotSettled | StillOpen:
         assert payout.transaction_data is not None

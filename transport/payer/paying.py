@@ -1,8 +1,10 @@
 """Paying out, step by step, so that an end at any point pays nobody twice.
 
-A transfer is signed, then recorded at the coordinator, then sent. One that was recorded is never signed
-anew: it is looked for on the chain, and the very same one is sent again while it may still land. Only when
-the chain says for good that it did not and cannot land, the amount is owed again.
+A transfer is signed, then recorded at the coordinator, then sent. One that was recorded is never made
+anew: it is looked for on the chain, and the very same one is sent again while it may still land. Where a
+chain carries out a transfer once at the most, whatever transaction brings it, one that failed may be followed
+by another, recorded like the first. Only when the chain says for good that the transfer did not and cannot
+land, the amount is owed again.
 """
 
 from __future__ import annotations
@@ -122,7 +124,26 @@ class PayoutRun:
             elif isinstance(outcome, NotSettled):
                 await self._refuse(payout, outcome.reason)
             elif isinstance(outcome, StillOpen):
-                await self._send(payout, Prepared(payout.transaction_data, payout.transaction_ref))
+                await self._send_again(payout, Prepared(payout.transaction_data, payout.transaction_ref))
+
+    async def _send_again(self, payout: OpenPayout, recorded: Prepared) -> None:
+        """Send what is recorded; or, when that failed for good and another may not, the other one."""
+        opened = await self._open()
+        try:
+            anew = await self._purse.renew(payout, opened)
+        except ComputeRouterError as error:
+            logger.warning("payout %s: %s", payout.payout_id, error)
+            return
+        if anew is None:
+            await self._send(payout, recorded)
+        elif await self._book.step(
+            payout.payout_id, PayoutEvent.SEND_ANEW, prepared=anew, replaces=recorded.transaction_ref
+        ):
+            logger.warning(
+                "payout %s: transaction %s failed; it is sent anew as %s",
+                *(payout.payout_id, recorded.transaction_ref, anew.transaction_ref),
+            )
+            await self._send(msgspec.structs.replace(payout, state=PayoutState.SENT), anew)
 
     async def _refuse(self, payout: OpenPayout, reason: str) -> None:
         if await self._book.step(payout.payout_id, PayoutEvent.REFUSE, reason=reason[:_LONGEST_REASON]):

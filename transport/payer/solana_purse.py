@@ -166,6 +166,10 @@ class SolanaPurse:
         options = {"encoding": "base64", "skipPreflight": True, "preflightCommitment": "confirmed"}
         await self._rpc.call("sendTransaction", _transfer(transaction_data).raw, options)
 
+    async def renew(self, payout: OpenPayout, opened: Sequence[OpenPayout]) -> Prepared | None:
+        """None: here a transaction is the transfer, and one that failed is over for good."""
+        return None
+
     async def outcome(self, payout: OpenPayout) -> Settled | NotSettled | StillOpen:
         """What became of a signed transfer, in blocks that are final.
 

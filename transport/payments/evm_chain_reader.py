@@ -98,6 +98,23 @@ class EvmChainReader:
             return NotSettled("authorization_expired")
         return StillOpen()
 
+    async def has_failed(self, network: str, transaction_ref: str) -> bool:
+        """Whether a final block has a transaction as failed, so that it never does anything any more.
+
+        Raises:
+            ChainUnreadableError: the chain cannot be read.
+        """
+        await self._check_chain(network)
+        block, receipt = await asyncio.gather(self._last_block(), self._receipt(transaction_ref))
+        try:
+            return (
+                receipt is not None
+                and number(receipt["status"]) == 0
+                and number(receipt["blockNumber"]) <= number(block.number)
+            )
+        except LookupError:
+            raise ChainUnreadableError("The chain's node answered with what is no receipt.") from None
+
     async def close(self) -> None:
         """Give up the connections."""
         await self._rpc.close()

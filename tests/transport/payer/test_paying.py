@@ -77,6 +77,7 @@ FAULTS: dict[str, Callable[[PlayChain], None]] = {
     "a chain that drops what it takes": lambda chain: setattr(chain, "drops", 2),
     "a node that loses its answers": lambda chain: setattr(chain, "loses_answers", 2),
     "a transfer that fails on the chain": lambda chain: setattr(chain, "fails", 1),
+    "a transaction that fails and leaves its transfer alive": lambda chain: setattr(chain, "reverts", 3),
     "a node that cannot be read": lambda chain: setattr(chain, "broken_reads", 2),
     "a chain that drops a transfer until it is too old": lambda chain: setattr(chain, "drops", 7),
 }
@@ -128,6 +129,30 @@ def test_two_runs_at_once_pay_everybody_once(scene: Scene) -> None:
 
     asyncio.run(both())
     scene.all_were_paid_once()
+
+
+def test_two_runs_at_once_send_what_failed_anew_once(scene: Scene) -> None:
+    scene.run(rounds=0)
+    scene.chain.reverts = 2
+    scene.chain.block()
+
+    async def both() -> None:
+        one, other = PlayPurse(scene.chain), PlayPurse(scene.chain)
+        runs = (PayoutRun(StoreBook(scene.earned), purse, THRESHOLD, 100) for purse in (one, other))
+        await asyncio.gather(*(run.pay(4, one.pause) for run in runs))
+
+    asyncio.run(both())
+    scene.all_were_paid_once()
+
+
+def test_what_failed_is_sent_anew_under_the_name_of_the_new_transaction(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.chain.reverts = 1
+    assert scene.run() == Report(settled=2, refused=0, open=0)
+    assert "transaction ref-1 failed; it is sent anew as ref-3" in caplog.text
+    paid = {payout.transaction_ref for key in (ANN, BEN) for payout in scene.store.payouts_of(key, 9)}
+    assert paid == {"ref-2", "ref-3"}
 
 
 def test_a_transfer_that_the_chain_would_not_take_is_owed_as_before(scene: Scene) -> None:
