@@ -40,3 +40,14 @@ def test_a_node_that_is_down_is_asked_again_what_it_serves(scene: Scene) -> None
         assert "cannot be asked" in (facilitator.side.problem() or "")
         scene.local.faults.down = False
         assert facilitator.side.problem() is None
+
+
+def test_a_node_of_the_other_kind_of_chain_is_told_without_names_of_the_code(scene: Scene) -> None:
+    scene.local.methods.pop(ASKED[scene.chain])
+    with scene.facilitator() as facilitator:
+        problem = facilitator.side.problem()
+    assert problem is not None
+    assert "does not answer like one of" in problem
+    assert "See --rpc-url" in problem
+    assert "Error" not in problem
+    assert "Unavailable" not in problem

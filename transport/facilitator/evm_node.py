@@ -16,7 +16,9 @@ import requests
 from web3.providers import HTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 
+from compute_router.protocol.networks import Chain
 from compute_router.transport.facilitator.attempt import current_attempt
+from compute_router.transport.facilitator.node_words import why_not_asked
 
 SEND: Final = RPCEndpoint("eth_sendRawTransaction")
 _CALL: Final = RPCEndpoint("eth_call")
@@ -94,7 +96,7 @@ class NotingProvider(HTTPProvider):
             return super().make_request(method, params)
         except Exception as error:
             if method != SEND:
-                current_attempt().trouble = f"the node cannot be asked ({type(error).__name__})"
+                current_attempt().trouble = f"the node cannot be asked: {why_not_asked(error, Chain.MONAD)}"
             raise
 
     def _time_left(self) -> float:

@@ -16,6 +16,7 @@ from compute_router.transport.facilitator.attempt import AttemptPending
 from compute_router.transport.facilitator.bodies import Question
 from compute_router.transport.facilitator.evm_signer import EvmSigner
 from compute_router.transport.facilitator.library_side import LibrarySide
+from compute_router.transport.facilitator.node_words import node_problem
 from compute_router.transport.facilitator.settling import LibraryAnswer
 
 
@@ -76,7 +77,7 @@ class EvmSide(LibrarySide):
         try:
             chain_id = self._evm.get_chain_id()
         except Exception as error:
-            return f"The chain's node cannot be asked ({type(error).__name__})."
+            return node_problem(error, self.chain)
         if str(chain_id) != expected:
             return f"The node serves chain {chain_id}, and this facilitator chain {expected}."
         return super().problem()

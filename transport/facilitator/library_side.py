@@ -14,6 +14,7 @@ from compute_router.protocol.payment_offer import V1_NETWORK_NAMES
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator.attempt import current_attempt
 from compute_router.transport.facilitator.bodies import Question
+from compute_router.transport.facilitator.node_words import node_problem
 from compute_router.transport.facilitator.settling import LibraryAnswer, Standing
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class LibrarySide:
             funds = self._signer.gas_balance()
             enough_for = self.settlements_within(funds)
         except Exception as error:
-            return f"The chain's node cannot be asked ({type(error).__name__})."
+            return node_problem(error, self.chain)
         if not funds:
             return f"{self.address} has no {self._coin} to pay fees with."
         if enough_for < _TOO_FEW:

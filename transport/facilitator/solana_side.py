@@ -8,6 +8,7 @@ from compute_router.protocol.networks import NETWORKS, Chain
 from compute_router.transport.facilitator.attempt import AttemptPending
 from compute_router.transport.facilitator.bodies import Question
 from compute_router.transport.facilitator.library_side import LibrarySide
+from compute_router.transport.facilitator.node_words import node_problem
 from compute_router.transport.facilitator.solana_signer import SolanaSigner
 
 with warnings.catch_warnings():
@@ -39,7 +40,7 @@ class SolanaSide(LibrarySide):
         try:
             cluster = self._solana.genesis_hash()[: len(expected)]
         except Exception as error:
-            return f"The chain's node cannot be asked ({type(error).__name__})."
+            return node_problem(error, self.chain)
         if cluster != expected:
             return f"The node serves cluster {cluster}, and this facilitator cluster {expected}."
         return super().problem()

@@ -24,9 +24,11 @@ with warnings.catch_warnings():
 from solders.keypair import Keypair
 from solders.transaction import VersionedTransaction
 
+from compute_router.protocol.networks import Chain
 from compute_router.storage.settlement_book import SentTransaction
 from compute_router.transport.facilitator import solana_failures
 from compute_router.transport.facilitator.attempt import current_attempt
+from compute_router.transport.facilitator.node_words import why_not_asked
 from compute_router.transport.facilitator.settling import Standing
 from compute_router.transport.payments.fee_payer_rules import MOST_PRIORITY_LAMPORTS
 from compute_router.transport.payments.json_rpc import NodeError
@@ -105,7 +107,7 @@ class SolanaSigner(FacilitatorKeypairSigner):
             current_attempt().trouble = "the node answers with an error"
             raise
         except Exception as error:
-            current_attempt().trouble = f"the node cannot be asked ({type(error).__name__})"
+            current_attempt().trouble = f"the node cannot be asked: {why_not_asked(error, Chain.SOLANA)}"
             raise
         if failed is not None:
             message = VersionedTransaction.from_bytes(base64.b64decode(tx_base64)).message

@@ -12,6 +12,7 @@ from compute_router.transport.payments.peer import NoAnswerError, Peer, TooSlowE
 
 _LARGEST_ANSWER: Final = 8 * 1024 * 1024
 _CONNECTIONS: Final = 32
+_UNKNOWN_METHOD: Final = -32601
 
 
 class ChainUnreadableError(UnavailableError):
@@ -24,7 +25,11 @@ class NodeError(ChainUnreadableError):
     """The node answered that it cannot do this. ``rpc_code`` and ``said`` are its own."""
 
     def __init__(self, method: str, rpc_code: int, said: str) -> None:
-        super().__init__(f"The chain's node answered {method} with error {rpc_code}.")
+        super().__init__(
+            f"The chain's node does not know {method}: it may be one of another chain; see --rpc-url."
+            if rpc_code == _UNKNOWN_METHOD
+            else f"The chain's node answered {method} with error {rpc_code}."
+        )
         self.rpc_code = rpc_code
         self.said = said
 

@@ -37,6 +37,22 @@ class TooSlowError(NoAnswerError):
     code = "too_slow"
 
 
+def why_no_answer(error: Exception) -> str:
+    """Why there is no answer, in words for an operator; texts of errors may hold the URL."""
+    # The special ones first: a name that is not known is a failed connection, too.
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "its name is not known"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return "no secure connection"
+        case aiohttp.ClientConnectorError():
+            return "no connection"
+        case aiohttp.ClientConnectionError() | OSError():
+            return "the connection ended without an answer"
+        case _:
+            return "no answer of HTTP"
+
+
 class Peer:
     """A server whose URL may hold an API key: no error names it.
 
@@ -67,7 +83,7 @@ class Peer:
         except TimeoutError:
             raise TooSlowError(f"no answer within {seconds:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise NoAnswerError(type(error).__name__) from None
+            raise NoAnswerError(why_no_answer(error)) from None
 
     async def close(self) -> None:
         """Give up the connections. Nothing can be asked any more."""
