@@ -60,6 +60,8 @@ async def serve(settings: Settings) -> None:
         settings.chain, pay_to=settings.pay_to, least=settings.least, secret=settings.secret
     )
     server = FacilitatorServer(settings.chain, side, Settling(side, book), admission)
+    # Before anybody is told that it runs, for whoever hears of it may end it at once.
+    told_to_stop = _stop_signal()
     try:
         port = server.listen(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -68,7 +70,7 @@ async def serve(settings: Settings) -> None:
         print(f"  pays fees as {side.address}, asks {urlsplit(settings.rpc_url).hostname}", flush=True)
         print(f"  {_whom(settings)}", flush=True)
         await server.problem()  # which writes what it finds to the log
-        await _told_to_stop()
+        await told_to_stop.wait()
         logger.info("stopping: settlements under way are brought to an end")
         await server.stop()
     finally:
@@ -91,12 +93,12 @@ async def _open_book(path: Path, patience: float) -> SettlementBook:
         await asyncio.sleep(_BOOK_PAUSE_SECONDS)
 
 
-async def _told_to_stop() -> None:
-    loop = asyncio.get_running_loop()
+def _stop_signal() -> asyncio.Event:
+    """Set as soon as the process is told to stop."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    return told
 
 
 def _whom(settings: Settings) -> str:
