@@ -243,13 +243,11 @@ class PaymentCore:
         if isinstance(event.answer, Unknown) and one.payment.state is PaymentState.SETTLING:
             reason = one.refusal or told_reason(event.answer.reason)
             self._record(one, RecordPaymentLostTrack(one.payment.payment_id, reason))
-        elif isinstance(event.answer, (Refused, Unknown)) and one.payment.state is PaymentState.UNKNOWN:
+        elif isinstance(event.answer, Unknown):
+            self._rest_knowing(one, known)
+        elif isinstance(event.answer, Refused) and one.payment.state is PaymentState.UNKNOWN:
             # It may well be refused because the first question was answered with yes.
-            if one.refusal is None or one.refusal == known:
-                self._rest(one)
-            else:
-                # Whose doing it is must be known after a restart, too.
-                self._record(one, RecordPaymentLostTrack(one.payment.payment_id, one.refusal))
+            self._rest_knowing(one, known)
         elif isinstance(event.answer, Settled) and not self._policy.check_settlements:
             self._confirm(one, event.answer)
         else:
@@ -414,6 +412,13 @@ class PaymentCore:
         one.resting = True
         self._arm(one, self._policy.backoff(one.tries))
         one.tries += 1
+
+    def _rest_knowing(self, one: OpenPayment, known: str | None) -> None:
+        """Leave a payment alone, once it is on record why it was refused; ``known`` is what is on record."""
+        if one.refusal is None or one.refusal == known:
+            self._rest(one)
+        else:
+            self._record(one, RecordPaymentLostTrack(one.payment.payment_id, one.refusal))
 
     def _nap(self, one: OpenPayment, wait: DurationMs) -> None:
         self._arm(one, DurationMs(max(1, min(wait, self._policy.max_nap))))
