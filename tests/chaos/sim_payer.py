@@ -11,13 +11,11 @@ import msgspec
 from compute_router.protocol.api_keys import KeyScope, hash_api_key, key_id_of
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.payout_api import PayoutBatchRequest, PayoutPlan, PayoutStepRequest
-from compute_router.protocol.payout_state import PayoutEvent
 from compute_router.protocol.units import MicroUsd, UnixMs
 from compute_router.storage.interface import ApiKey
 from compute_router.transport.http_types import Answer
 from compute_router.transport.payer.coordinator_book import BookError
 from compute_router.transport.payer.paying import PayoutRun, Report
-from compute_router.transport.payer.ports import Prepared
 from tests.chaos.journal import Journal
 from tests.chaos.sim_seeker import Ask
 from tests.fakes.payouts import Fuse, Killed, PlayChain, PlayPurse
@@ -53,22 +51,8 @@ class AskedBook:
     async def record(self, threshold: MicroUsd, limit: int) -> None:
         await self._call("POST", "/v1/payouts", PayoutBatchRequest(threshold, limit))
 
-    async def step(
-        self,
-        payout_id: str,
-        event: PayoutEvent,
-        *,
-        prepared: Prepared | None = None,
-        transaction_ref: str | None = None,
-        reason: str | None = None,
-        replaces: str | None = None,
-    ) -> bool:
-        body = PayoutStepRequest(event, None, transaction_ref, reason)
-        if prepared is not None:
-            body = PayoutStepRequest(
-                event, prepared.transaction_data, prepared.transaction_ref, reason, replaces
-            )
-        answer = await self._call("POST", f"/v1/payouts/{payout_id}", body)
+    async def step(self, payout_id: str, taken: PayoutStepRequest) -> bool:
+        answer = await self._call("POST", f"/v1/payouts/{payout_id}", taken)
         return answer.status != 409
 
     async def _call(self, method: str, target: str, body: msgspec.Struct | None = None) -> Answer:

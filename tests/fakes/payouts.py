@@ -24,8 +24,8 @@ from compute_router.actors.messages.stored_earnings import (
 from compute_router.actors.store_requests import handle
 from compute_router.protocol.errors import UnavailableError
 from compute_router.protocol.payments import NotSettled, PayoutAddress, Refused, Settled, StillOpen
-from compute_router.protocol.payout_api import OpenPayout, PayableShown, PayoutPlan
-from compute_router.protocol.payout_state import PayoutEvent, PayoutState
+from compute_router.protocol.payout_api import OpenPayout, PayableShown, PayoutPlan, PayoutStepRequest
+from compute_router.protocol.payout_state import PayoutState
 from compute_router.protocol.units import DurationMs, MicroUsd, UnixMs
 from compute_router.storage.interface import Store
 from compute_router.storage.sqlite_store import open_sqlite_store
@@ -120,21 +120,10 @@ class StoreBook:
         self._earned.do(RecordPayouts(threshold, limit))
         self._fuse.point()
 
-    async def step(
-        self,
-        payout_id: str,
-        event: PayoutEvent,
-        *,
-        prepared: Prepared | None = None,
-        transaction_ref: str | None = None,
-        reason: str | None = None,
-        replaces: str | None = None,
-    ) -> bool:
-        data = None if prepared is None else prepared.transaction_data
-        ref = transaction_ref if prepared is None else prepared.transaction_ref
+    async def step(self, payout_id: str, taken: PayoutStepRequest) -> bool:
         await asyncio.sleep(0)
         self._fuse.point()
-        moved = self._earned.do(RecordPayout(payout_id, event, data, ref, reason, replaces))
+        moved = self._earned.do(RecordPayout(payout_id, **msgspec.structs.asdict(taken)))
         self._fuse.point()
         return moved is not None
 

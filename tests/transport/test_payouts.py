@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 
 from compute_router.actors.runtime import ask
 from compute_router.protocol.messages import registration_message
+from compute_router.protocol.payout_api import PayoutStepRequest
 from compute_router.protocol.payout_state import PayoutEvent
 from compute_router.protocol.units import MicroUsd
 from compute_router.transport.authentication import AuthMode
 from compute_router.transport.payer.coordinator_book import BookError, CoordinatorBook
-from compute_router.transport.payer.ports import Prepared
 from tests.fakes.payouts import paid_job
 from tests.transport.accounts import STRANGER, Accounts, accounts, told
 from tests.transport.harness import NETWORK, Coordinator, coordinator
@@ -296,12 +297,12 @@ async def test_the_payer_reads_and_writes_the_book(tmp_path: Path) -> None:
             assert [one.amount for one in (await book.plan(MicroUsd(1), 10)).payable] == [5_000]
             await book.record(MicroUsd(1), 10)
             (payout,) = (await book.plan(MicroUsd(1), 10)).open
-            assert await book.step(payout.payout_id, PayoutEvent.SEND, prepared=Prepared("{}", "ref"))
-            assert not await book.step(payout.payout_id, PayoutEvent.SEND, prepared=Prepared("{}", "other"))
-            anew = (payout.payout_id, PayoutEvent.SEND_ANEW)
-            assert not await book.step(*anew, prepared=Prepared("{}", "anew"), replaces="other")
-            assert await book.step(*anew, prepared=Prepared("{}", "anew"), replaces="ref")
-            assert await book.step(payout.payout_id, PayoutEvent.SETTLE, transaction_ref="ref")
+            step = partial(book.step, payout.payout_id)
+            assert await step(PayoutStepRequest(PayoutEvent.SEND, "{}", "ref"))
+            assert not await step(PayoutStepRequest(PayoutEvent.SEND, "{}", "other"))
+            assert not await step(PayoutStepRequest(PayoutEvent.SEND_ANEW, "{}", "anew", replaces="other"))
+            assert await step(PayoutStepRequest(PayoutEvent.SEND_ANEW, "{}", "anew", replaces="ref"))
+            assert await step(PayoutStepRequest(PayoutEvent.SETTLE, transaction_ref="ref"))
         async with CoordinatorBook(url, there.admin, "eip155:10143") as book:
             with pytest.raises(BookError, match="serves solana"):
                 await book.plan(MicroUsd(1), 10)

@@ -14,9 +14,7 @@ from compute_router.protocol.payout_api import (
     PayoutPlan,
     PayoutStepRequest,
 )
-from compute_router.protocol.payout_state import PayoutEvent
 from compute_router.protocol.units import MicroUsd
-from compute_router.transport.payer.ports import Prepared
 
 T = TypeVar("T")
 
@@ -77,27 +75,13 @@ class CoordinatorBook:
         """
         await self._call("POST", "/v1/payouts", PayoutBatchRequest(threshold, limit))
 
-    async def step(
-        self,
-        payout_id: str,
-        event: PayoutEvent,
-        *,
-        prepared: Prepared | None = None,
-        transaction_ref: str | None = None,
-        reason: str | None = None,
-        replaces: str | None = None,
-    ) -> bool:
+    async def step(self, payout_id: str, taken: PayoutStepRequest) -> bool:
         """Take a step of a payout, durably. False: it is not where the step begins.
 
         Raises:
             BookError: there is no answer.
         """
-        body = PayoutStepRequest(event, None, transaction_ref, reason)
-        if prepared is not None:
-            body = PayoutStepRequest(
-                event, prepared.transaction_data, prepared.transaction_ref, reason, replaces
-            )
-        answer = await self._call("POST", f"/v1/payouts/{payout_id}", body, may_conflict=True)
+        answer = await self._call("POST", f"/v1/payouts/{payout_id}", taken, may_conflict=True)
         return answer.status_code != _CONFLICT
 
     async def _call(

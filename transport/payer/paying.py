@@ -17,7 +17,7 @@ import msgspec
 
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.payments import NotSettled, Refused, Settled, StillOpen
-from compute_router.protocol.payout_api import OpenPayout
+from compute_router.protocol.payout_api import OpenPayout, PayoutStepRequest
 from compute_router.protocol.payout_state import PayoutEvent, PayoutState
 from compute_router.protocol.units import MicroUsd, format_usd
 from compute_router.transport.payer.ports import Book, Prepared, Purse, PurseError
@@ -89,7 +89,9 @@ class PayoutRun:
         prepared = await self._purse.prepare(payout, await self._open())
         if isinstance(prepared, Refused):
             await self._refuse(payout, prepared.reason)
-        elif await self._book.step(payout.payout_id, PayoutEvent.SEND, prepared=prepared):
+            return
+        sent = PayoutStepRequest(PayoutEvent.SEND, prepared.transaction_data, prepared.transaction_ref)
+        if await self._book.step(payout.payout_id, sent):
             await self._send(payout, prepared)
         # Otherwise somebody else is paying this one; what was signed here goes nowhere.
 
@@ -100,8 +102,8 @@ class PayoutRun:
             # It may have been taken all the same. The chain will tell.
             logger.warning("payout %s: %s", payout.payout_id, error)
             if payout.state is not PayoutState.UNKNOWN:
-                reason = str(error)[:_LONGEST_REASON]
-                await self._book.step(payout.payout_id, PayoutEvent.LOSE_TRACK, reason=reason)
+                lost = PayoutStepRequest(PayoutEvent.LOSE_TRACK, reason=str(error)[:_LONGEST_REASON])
+                await self._book.step(payout.payout_id, lost)
 
     async def _bring_on(self, payouts: list[OpenPayout]) -> None:
         """Ask the chain about everything that was signed, and send again what it may still carry out."""
@@ -118,7 +120,8 @@ class PayoutRun:
                 continue
             if isinstance(outcome, Settled):
                 reference = outcome.transaction_ref
-                if await self._book.step(payout.payout_id, PayoutEvent.SETTLE, transaction_ref=reference):
+                settled = PayoutStepRequest(PayoutEvent.SETTLE, transaction_ref=reference)
+                if await self._book.step(payout.payout_id, settled):
                     self._settled += 1
                     logger.info("paid %s to %s: %s", format_usd(payout.amount), payout.address, reference)
             elif isinstance(outcome, NotSettled):
@@ -136,9 +139,14 @@ class PayoutRun:
             return
         if anew is None:
             await self._send(payout, recorded)
-        elif await self._book.step(
-            payout.payout_id, PayoutEvent.SEND_ANEW, prepared=anew, replaces=recorded.transaction_ref
-        ):
+            return
+        sent = PayoutStepRequest(
+            PayoutEvent.SEND_ANEW,
+            anew.transaction_data,
+            anew.transaction_ref,
+            replaces=recorded.transaction_ref,
+        )
+        if await self._book.step(payout.payout_id, sent):
             logger.warning(
                 "payout %s: transaction %s failed; it is sent anew as %s",
                 *(payout.payout_id, recorded.transaction_ref, anew.transaction_ref),
@@ -146,6 +154,7 @@ class PayoutRun:
             await self._send(msgspec.structs.replace(payout, state=PayoutState.SENT), anew)
 
     async def _refuse(self, payout: OpenPayout, reason: str) -> None:
-        if await self._book.step(payout.payout_id, PayoutEvent.REFUSE, reason=reason[:_LONGEST_REASON]):
+        refused = PayoutStepRequest(PayoutEvent.REFUSE, reason=reason[:_LONGEST_REASON])
+        if await self._book.step(payout.payout_id, refused):
             self._refused += 1
             logger.warning("%s to %s was not paid: %s", format_usd(payout.amount), payout.address, reason)

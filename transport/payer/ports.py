@@ -9,8 +9,7 @@ import msgspec
 
 from compute_router.protocol.errors import ComputeRouterError
 from compute_router.protocol.payments import NotSettled, Refused, Settled, StillOpen
-from compute_router.protocol.payout_api import OpenPayout, PayoutPlan
-from compute_router.protocol.payout_state import PayoutEvent
+from compute_router.protocol.payout_api import OpenPayout, PayoutPlan, PayoutStepRequest
 from compute_router.protocol.units import MicroUsd
 
 
@@ -40,19 +39,10 @@ class Book(Protocol):
     async def record(self, threshold: MicroUsd, limit: int) -> None:
         """Record a payout for each worker that would be paid now."""
 
-    async def step(
-        self,
-        payout_id: str,
-        event: PayoutEvent,
-        *,
-        prepared: Prepared | None = None,
-        transaction_ref: str | None = None,
-        reason: str | None = None,
-        replaces: str | None = None,
-    ) -> bool:
+    async def step(self, payout_id: str, taken: PayoutStepRequest) -> bool:
         """Take a step of a payout, durably. False: it is not where the step begins.
 
-        ``replaces``: the transaction that must still be recorded, as that of another may be by now.
+        ``taken.replaces``: the transaction that must still be recorded, as that of another may be by now.
         """
 
 
