@@ -50,13 +50,14 @@ PAYMENT_OF_JOB: Final = f"SELECT {_PAYMENT} FROM payments AS payment WHERE job_i
 
 MOVE_PAYMENT: Final = {
     event: f"""
-UPDATE payments SET state = ?2, updated_at_ms = ?3, transaction_ref = coalesce(?4, transaction_ref),
+UPDATE payments SET state = ?2, transaction_ref = coalesce(?4, transaction_ref),
+    updated_at_ms = CASE ?2 WHEN '{PaymentState.UNKNOWN.value}' THEN updated_at_ms ELSE ?3 END,
     reason = coalesce(?5, reason), look_at_ms = ?6
 WHERE payment_id = ?1 AND state IN {_literals(payment_sources(event))}
 """  # noqa: S608 - constants of the state table
     for event in PaymentEvent
 }
-"""Make a step of a payment."""
+"""Make a step of a payment. One whose end nobody knows waits since it was asked for."""
 
 # Name the settlement of a job on its receipt.
 NAME_SETTLEMENT: Final = "UPDATE receipts SET payment_ref = ?2 WHERE job_id = ?1 AND payment_ref IS NULL"

@@ -105,7 +105,8 @@ class MemoryMoney(MoneyStore):
             transaction_ref=transaction_ref or payment.transaction_ref,
             reason=reason or payment.reason,
         )
-        self._book().asked_at[payment_id] = now
+        if event is not PaymentEvent.LOSE_TRACK:
+            self._book().asked_at[payment_id] = now
         self._book().look_at[payment_id] = look_at
         return True
 

@@ -430,6 +430,14 @@ class MoneyContract:
         assert totals.payments[PaymentState.SETTLED] == (1, PRICE)
         assert totals.oldest_settlement is None
 
+    def test_a_settlement_whose_end_nobody_knows_waits_since_it_was_asked_for(self, store: Store) -> None:
+        commit_paid(store)
+        for at, event in ((5, PaymentEvent.ASK), (6, PaymentEvent.LOSE_TRACK), (7, PaymentEvent.LOSE_TRACK)):
+            with store.transaction():
+                assert store.move_payment("pay-1", event, later(at), reason=f"reason {at}")
+        assert store.money_totals().oldest_settlement == later(5)
+        assert kept(store).reason == "reason 7"
+
     def test_the_oldest_settlement_is_the_one_that_waits_longest(self, store: Store) -> None:
         for number, hour in ((1, 9), (2, 8)):
             name = f"pay-{number}"
