@@ -545,6 +545,45 @@ def test_nonces_have_no_gap_and_are_used_once(on_evm: Scene) -> None:
     on_evm.both_were_paid_once()
 
 
+def test_what_another_purse_has_under_way_leaves_no_gap_in_the_nonces_of_this_one(on_evm: Scene) -> None:
+    on_evm.local.faults.hold_transactions = True
+    assert on_evm.run(rounds=0).open == 2
+    on_evm.local.faults.hold_transactions = False
+    on_evm.key, on_evm.operator = on_evm.new_account()
+    on_evm.local.fund(on_evm.operator, MicroUsd(1_000_000))
+    on_evm.local.fund_gas(on_evm.operator)
+    _, address = on_evm.new_account()
+    on_evm.earned.earn(key("c"), 700)
+    on_evm.earned.name(key("c"), address)
+    assert on_evm.run() == Report(settled=1, refused=0, open=2)
+    assert on_evm.local.balance(address) == 700
+
+
+def test_a_purse_with_too_little_for_the_fee_signs_nothing(on_evm: Scene) -> None:
+    on_evm.local.chain.set_native_balance(bytes.fromhex(on_evm.operator[2:]), 1)
+    with pytest.raises(PurseError, match="fees"):
+        on_evm.run()
+    assert [payout.transaction_ref for payout in on_evm.open()] == [None, None]
+    on_evm.local.fund_gas(on_evm.operator)
+    assert on_evm.run().settled == 2
+    on_evm.both_were_paid_once()
+
+
+def test_a_node_that_is_behind_what_it_said_of_the_newest_block_makes_no_payout_owed_again(
+    on_solana: Scene,
+) -> None:
+    on_solana.local.faults.drop_transactions = 2
+    on_solana.run(rounds=0)
+    on_solana.expire()
+    statuses = on_solana.local.methods["getSignatureStatuses"]
+    on_solana.local.methods["getSignatureStatuses"] = lambda *asked: (
+        statuses(*asked) | {"context": {"slot": 1}}
+    )
+    assert on_solana.run() == Report(settled=0, refused=0, open=2)
+    on_solana.local.methods["getSignatureStatuses"] = statuses
+    assert on_solana.run(rounds=0).refused == 2
+
+
 def test_a_transfer_of_another_chain_is_left_alone(scene: Scene) -> None:
     with contextlib.suppress(Killed):
         scene.run(Fuse(3))

@@ -84,9 +84,18 @@ def test_a_settlement_after_the_completion_takes_the_money_from_the_payer() -> N
     assert consequence.steps == ()
 
 
-@pytest.mark.parametrize("state", [PaymentState.SETTLING, PaymentState.UNKNOWN])
-def test_a_settlement_that_is_refused_after_the_completion_is_the_operators_loss(state: PaymentState) -> None:
-    consequence = after_step(seen(state), PaymentEvent.REFUSE, JobStatus.COMPLETED)
+@pytest.mark.parametrize(
+    ("state", "event"),
+    [
+        (PaymentState.SETTLING, PaymentEvent.REFUSE),
+        (PaymentState.UNKNOWN, PaymentEvent.REFUSE),
+        (PaymentState.RESERVED, PaymentEvent.RELEASE),
+    ],
+)
+def test_a_payment_that_is_void_after_the_completion_is_the_operators_loss(
+    state: PaymentState, event: PaymentEvent
+) -> None:
+    consequence = after_step(seen(state), event, JobStatus.COMPLETED)
     assert names(consequence) == ["loss:pay-1"]
     assert amounts(*consequence.journals) == {RECEIVABLE: 10_000, LOSSES: -10_000}
 
