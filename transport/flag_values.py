@@ -37,6 +37,13 @@ def key_file(text: str) -> Path:
     return path
 
 
+def url_file(text: str) -> Path:
+    """The path of a file with a URL. A URL in its place may hold a secret and is not quoted in the error."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError("this is a URL and not a file that has it in its only line")
+    return Path(text)
+
+
 def yes_or_no(text: str) -> bool:
     """yes, true or 1; no, false or 0."""
     answers = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}

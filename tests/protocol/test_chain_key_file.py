@@ -82,6 +82,7 @@ KEYS_FOR_PATHS = [
     SOLANA.strip("[]"),
     "4" * 88,
     " ".join(["abandon"] * 11 + ["about"]),
+    "crk_abcdefghijkl_0123",
 ]
 
 

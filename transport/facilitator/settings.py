@@ -113,7 +113,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--key", read.key_file, None, key)
     option("--rpc-url", str, None, "The chain's JSON-RPC node. Default: the network's public one.")
     url_file = "File with the node's URL, for one with an API key in it: command lines are no secret."
-    option("--rpc-url-file", Path, None, url_file)
+    option("--rpc-url-file", read.url_file, None, url_file)
     parser.add_argument(
         "--pay-to",
         action="append",

@@ -98,10 +98,10 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option = Flags(parser, environ, prefix=PREFIX).option
     option("--chain", read.choice(Chain), None, "Chain to pay on: solana or monad. Required.")
     option("--url", str, None, "Address of the coordinator. Default: this machine, the chain's usual port.")
-    option("--api-key-file", Path, None, "File of mode 600 with an admin key. Required.")
+    option("--api-key-file", read.key_file, None, "File of mode 600 with an admin key. Required.")
     option("--rpc-url", str, None, "The chain's JSON-RPC node. Default: the network's public one.")
     url_file = "File with the node's URL, for one with an API key in it: command lines are no secret."
-    option("--rpc-url-file", Path, None, url_file)
+    option("--rpc-url-file", read.url_file, None, url_file)
     key = "File of mode 600 with the key that pays, and the fees too. --execute needs it."
     option("--key", read.key_file, None, key)
     option("--threshold", read.price, "1.00", "Pay only workers that are owed at least so many dollars.")

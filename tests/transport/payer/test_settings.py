@@ -121,6 +121,16 @@ def test_a_key_in_place_of_its_file_is_refused_and_not_shown(
     assert key not in told
 
 
+@pytest.mark.parametrize("variable", ["API_KEY_FILE", "RPC_URL_FILE"])
+def test_what_is_to_be_in_a_file_is_refused_in_its_place_and_not_shown(
+    variable: str, admin: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = {"API_KEY_FILE": API_KEY, "RPC_URL_FILE": "https://node.example/?key=aaaaaaaaaaaa"}[variable]
+    told = refused(capsys, "--dry-run", **({"CHAIN": "monad", "API_KEY_FILE": admin} | {variable: secret}))
+    assert "and not a file" in told
+    assert "aaaaaaaaaaaa" not in told
+
+
 def test_a_file_of_the_nodes_url_that_is_not_there_is_named(admin: str) -> None:
     with pytest.raises(ConfigurationError, match="nowhere cannot be read"):
         settings("--dry-run", "--rpc-url-file", "nowhere", CHAIN="monad", API_KEY_FILE=admin)
