@@ -75,7 +75,13 @@ def test_a_worker_without_an_address_is_told_how_to_name_one(
 
 
 def test_a_key_of_nobody_is_doubted(served: FakeCoordinator, capsys: Capture) -> None:
-    nothing = {"payout_address": None, "earned": 0, "paid_out": 0, "pending": 0, "payouts": []}
+    nothing: dict[str, object] = {
+        "payout_address": None,
+        "earned": 0,
+        "paid_out": 0,
+        "pending": 0,
+        "payouts": [],
+    }
     served.overrides[PATH] = answer(200, EARNED | nothing)
     assert main(["earnings", PUBKEY]) == ExitCode.OK
     out = capsys.readouterr().out
