@@ -7,6 +7,7 @@ facilitator stands a proxy that lies.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import signal
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+import httpx
 
 from compute_router.protocol.networks import Chain
 from compute_router.storage.sqlite_store import open_sqlite_store
@@ -186,6 +188,19 @@ class PaidRun(ProcessRun):
         self.facilitator.unlucky = False
         self._node_heals_at = 0
         self.money.heal()
+
+    async def _payments_are_well(self) -> None:
+        hearing = asyncio.ensure_future(self._health_is_good())
+        await self._until(hearing.done, "health does not become good when all is calm")
+        hearing.result()
+
+    async def _health_is_good(self) -> None:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                said = (await self.http.get(f"http://127.0.0.1:{self.port}/v1/health")).json()
+                if said["status"] == "ok" and said["payments"]["facilitator_ok"]:
+                    return
+            await asyncio.sleep(_SHORTEST_PAUSE_SECONDS)
 
     def _payouts_failed(self) -> bool:
         return self.payouts is None or self.payouts.returncode != 0

@@ -133,6 +133,9 @@ class ProcessRun:
     def _calm_money(self) -> None:
         """No more faults about money."""
 
+    async def _payments_are_well(self) -> None:
+        """When everything else is calm: payments can be taken again."""
+
     async def _settle_all(self) -> None:
         """When everything else is calm: payments and payouts come to their end."""
 
@@ -393,6 +396,7 @@ class ProcessRun:
     async def _every_slot_is_free(self) -> None:
         """As many fresh jobs as the fakes have slots go out before any of them is done."""
         await self._until(lambda: all(w.registered for w in self.workers), "a worker cannot come back")
+        await self._payments_are_well()
         before = set(self.promises.assigned)
         fresh = [
             asyncio.ensure_future(self.seekers[0].commit("LLM_INFER"))
