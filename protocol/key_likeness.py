@@ -11,8 +11,8 @@ from compute_router.protocol.errors import ConfigurationError
 # Hex of 32 or 64 bytes, numbers of a keypair, a keypair in base58, and the words of BIP 39; each also
 # with a slip of the pen. And the keys of our own API.
 _KEY: Final = re.compile(
-    r"(0[xX])?[0-9a-fA-F]{60,132}|\[.*|\d{1,3}(\s*,\s*\d{1,3}){15,}\s*,?|[1-9A-HJ-NP-Za-km-z]{80,90}"
-    r"|[a-z]{3,8}(\s+[a-z]{3,8}){11,23}|crk_.*",
+    r"(0[xX])?[0-9a-fA-F]{60,132}|\[[^/]*|\d{1,3}(\s*,\s*\d{1,3}){15,}\s*,?|[1-9A-HJ-NP-Za-km-z]{80,90}"
+    r"|[a-z]{3,8}(\s+[a-z]{3,8}){11,23}|crk_[^/]*",
     re.DOTALL,
 )
 _AROUND: Final = " \t\r\n\"'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import threading
@@ -40,8 +41,10 @@ class Spinner:
         """Show a line that stays; what is drawn goes on below it."""
         # In one piece: the line that is drawn comes from another thread.
         erase = "" if self._thread is None else _ERASE_LINE
-        self._stream.write(f"{erase}{printable(line)}\n")
-        self._stream.flush()
+        # It is told in the middle of a submission, which must not end for want of somebody who reads it.
+        with contextlib.suppress(OSError):
+            self._stream.write(f"{erase}{printable(line)}\n")
+            self._stream.flush()
 
     def line(self) -> str:
         """What the next frame shows."""

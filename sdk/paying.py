@@ -119,7 +119,8 @@ class Payer:
         try:
             return (yield from self._commit(order, retries))
         except CoordinatorFailedError as error:
-            if order.quote.signed_quote is None:
+            # Of a key that the caller named an earlier submission may have paid.
+            if order.quote.signed_quote is None or order.named:
                 raise
             sentence = f"{error} Nothing was paid."
             raise type(error)(sentence, error.status, error.reason, error.retry_after_s) from None

@@ -99,7 +99,16 @@ def test_a_key_in_place_of_a_path_is_refused_and_not_repeated(
 
 
 @pytest.mark.parametrize(
-    "name", ["wallet-monad.key", "id.json", "my wallet for gas", "deadbeef" * 4, "keys/" + EVM]
+    "name",
+    [
+        "wallet-monad.key",
+        "id.json",
+        "my wallet for gas",
+        "deadbeef" * 4,
+        "keys/" + EVM,
+        "crk_keys/admin",
+        "[keys]/admin",
+    ],
 )
 def test_names_of_files_are_not_taken_for_keys(name: str) -> None:
     assert not looks_like_key(name)

@@ -66,6 +66,19 @@ def test_after_an_unknown_end_the_same_key_sends_the_same_payment(evm: Wallet) -
     assert (len(payments), len(coordinator.taken)) == (1, 1)
 
 
+def test_of_a_key_that_may_have_paid_before_nobody_says_that_nothing_was_paid(evm: Wallet) -> None:
+    coordinator, _ = shop()
+    coordinator.commit = [None, BROKEN]
+    with blocking(coordinator, wallet=evm) as router:
+        with pytest.raises(SubmissionUnknownError) as caught:
+            classify(router, timeout_s=1.0)
+        coordinator.commit = [busy(503, "100")]
+        with pytest.raises(CoordinatorFailedError) as again:
+            classify(router, idempotency_key=caught.value.idempotency_key)
+    assert len(coordinator.taken) == 1
+    assert str(again.value) == "Later."
+
+
 def test_another_program_with_the_same_key_sends_the_same_payment(evm: Wallet) -> None:
     coordinator, till = shop()
     coordinator.commit = [None, busy(503, "100")]

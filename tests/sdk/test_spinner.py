@@ -51,3 +51,11 @@ def test_a_line_above_stays_and_cannot_steer_the_terminal() -> None:
     with Spinner(file, FakeClock()) as spinner:
         spinner.above("busy")
     assert file.getvalue() == "busy\n"
+
+
+def test_a_line_that_cannot_be_written_ends_nothing() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    Spinner(Full(), FakeClock()).above("This is tried for up to 20 s.")
