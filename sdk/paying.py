@@ -119,10 +119,11 @@ class Payer:
         try:
             return (yield from self._commit(order, retries))
         except CoordinatorFailedError as error:
-            # Of a key that the caller named an earlier submission may have paid.
-            if order.quote.signed_quote is None or order.named:
+            if order.quote.signed_quote is None:
                 raise
-            sentence = f"{error} Nothing was paid."
+            # Of a key that the caller named an earlier submission may have paid.
+            nothing = "This attempt paid nothing." if order.named else "Nothing was paid."
+            sentence = f"{error} {nothing}"
             raise type(error)(sentence, error.status, error.reason, error.retry_after_s) from None
 
     def _commit(self, order: Order, retries: Retries) -> Flow[Answered]:

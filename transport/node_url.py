@@ -27,7 +27,7 @@ def chosen_node(given: argparse.Namespace, argv: Sequence[str], default: str) ->
         url, file = (url, None) if by_flag[0] else (None, file)
     if file is not None:
         return Path(file)
-    return str(url or default)
+    return default if url is None else str(url)
 
 
 def url_in(node: str | Path) -> str:

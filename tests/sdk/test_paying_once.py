@@ -66,7 +66,9 @@ def test_after_an_unknown_end_the_same_key_sends_the_same_payment(evm: Wallet) -
     assert (len(payments), len(coordinator.taken)) == (1, 1)
 
 
-def test_of_a_key_that_may_have_paid_before_nobody_says_that_nothing_was_paid(evm: Wallet) -> None:
+def test_of_a_key_that_may_have_paid_before_only_this_attempt_is_said_to_have_paid_nothing(
+    evm: Wallet,
+) -> None:
     coordinator, _ = shop()
     coordinator.commit = [None, BROKEN]
     with blocking(coordinator, wallet=evm) as router:
@@ -76,7 +78,7 @@ def test_of_a_key_that_may_have_paid_before_nobody_says_that_nothing_was_paid(ev
         with pytest.raises(CoordinatorFailedError) as again:
             classify(router, idempotency_key=caught.value.idempotency_key)
     assert len(coordinator.taken) == 1
-    assert str(again.value) == "Later."
+    assert str(again.value) == "Later. This attempt paid nothing."
 
 
 def test_another_program_with_the_same_key_sends_the_same_payment(evm: Wallet) -> None:

@@ -121,13 +121,16 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(
     assert key not in captured.out + captured.err
 
 
-def test_run_says_once_why_it_waits_and_in_the_end_that_nothing_was_paid(
+def test_run_says_once_why_it_waits_and_in_the_end_that_this_paid_nothing(
     coordinator: FakeCoordinator, wallet: str, capsys: Capture
 ) -> None:
     coordinator.commit = [None, busy(503), busy(503), busy(503, "100")]
     assert main([*RUN, "--wallet", wallet, "--timeout", "20"]) == ExitCode.UNREACHABLE
     said = capsys.readouterr().err.splitlines()
-    assert said == ["This is tried for up to 20 s: Later.", "compute-router: Later. Nothing was paid."]
+    assert said == [
+        "This is tried for up to 20 s: Later.",
+        "compute-router: Later. This attempt paid nothing.",
+    ]
 
 
 def test_run_says_nothing_of_waiting_to_programs(

@@ -80,10 +80,6 @@ def test_of_two_ways_to_name_the_node_the_flag_wins(tmp_path: Path, flag: str) -
     assert settings(flag, given[flag], **NEEDED, **variables).rpc_url == expected[flag]
 
 
-def test_an_empty_name_of_the_node_is_none() -> None:
-    assert settings("--rpc-url", "", **NEEDED).rpc_url == settings(**NEEDED).rpc_url
-
-
 def test_two_ways_at_once_to_name_the_node_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     both = {"RPC_URL": "https://node.example", "RPC_URL_FILE": "node.url"}
     assert "give one" in refused(capsys, **NEEDED, **both)
