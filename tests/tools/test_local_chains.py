@@ -35,7 +35,7 @@ async def test_they_give_play_money_to_whom_they_are_told_and_end_when_told(tmp_
         await process.line("Ctrl-C ends both")
         for address in (ON_MONAD, ON_SOLANA):
             assert f"{address} has $1 of play USDC, and gas" in process.stdout
-        evm, solana = re.findall(r"--rpc-url (\S+)", process.stdout)
+        evm, solana = re.findall(r"listening on (\S+)", process.stdout)
         async with httpx.AsyncClient(trust_env=False) as http:
             on_monad = await result(http, evm, "eth_getBalance", ON_MONAD, "latest")
             assert int(on_monad, 16) > 0

@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     with LocalEvm(arguments.evm_port) as evm, LocalSolana(arguments.solana_port) as solana:
         chains = {Chain.MONAD: evm, Chain.SOLANA: solana}
-        print(f"{NETWORKS[Chain.MONAD].label}, played: --rpc-url {evm.rpc_url}", flush=True)
-        print(f"{NETWORKS[Chain.SOLANA].label}, played: --rpc-url {solana.rpc_url}", flush=True)
+        print(f"{NETWORKS[Chain.MONAD].label}, played, listening on {evm.rpc_url}", flush=True)
+        print(f"{NETWORKS[Chain.SOLANA].label}, played, listening on {solana.rpc_url}", flush=True)
         for chain, address in arguments.fund:
             chains[chain].fund(address, DOLLAR)
             chains[chain].fund_gas(address)
