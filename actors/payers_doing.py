@@ -35,7 +35,8 @@ def payers_doing(
 ) -> str | None:
     """The reason for a debt, one of ``PAYERS_DOING``; None when this answer is no ground for one.
 
-    ``has`` is what the payer had right after it, None when the chain could not be read.
+    ``has`` is what the payer had right after it. None means that the chain could not be read; then the word
+    of any facilitator counts that there is too little.
     """
     code = _code(answer)
     if code is None or code in _NOT_REFUSED:

@@ -290,9 +290,7 @@ class PaymentCore:
             case _ if payment.state is PaymentState.SETTLING:
                 reason = "The facilitator says that it is settled, but the chain does not show it."
                 self._record(one, RecordPaymentLostTrack(payment.payment_id, reason))
-            case StillOpen() if (
-                self._wants_money(one, now) and not self._breaker.is_open and now < payment.expires_at
-            ):
+            case StillOpen() if self._may_be_asked_for(one, now):
                 # The chain cannot carry out one authorization twice, so asking for it again is safe.
                 self._ask_settle(one)
             case _:

@@ -146,7 +146,13 @@ class PayoutRun:
             anew.transaction_ref,
             replaces=recorded.transaction_ref,
         )
-        if await self._book.step(payout.payout_id, sent):
+        try:
+            recorded_anew = await self._book.step(payout.payout_id, sent)
+        except ComputeRouterError as error:
+            # A coordinator of an earlier version knows no such step; the other payouts do not wait for it.
+            logger.warning("payout %s is not sent anew: %s", payout.payout_id, error)
+            return
+        if recorded_anew:
             logger.warning(
                 "payout %s: transaction %s failed; it is sent anew as %s",
                 *(payout.payout_id, recorded.transaction_ref, anew.transaction_ref),

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from compute_router.protocol.payout_state import PayoutState
+from compute_router.protocol.payout_api import PayoutStepRequest
+from compute_router.protocol.payout_state import PayoutEvent, PayoutState
 from compute_router.protocol.units import MicroUsd
 from compute_router.storage.interface import Store
+from compute_router.transport.payer.coordinator_book import BookError
 from compute_router.transport.payer.paying import PayoutRun, Report
 from compute_router.transport.payer.ports import PurseError
 from tests.actors.samples import key
@@ -143,6 +145,26 @@ def test_two_runs_at_once_send_what_failed_anew_once(scene: Scene) -> None:
 
     asyncio.run(both())
     scene.all_were_paid_once()
+
+
+class OlderBook(StoreBook):
+    """A coordinator that does not know yet that what failed can be sent anew."""
+
+    async def step(self, payout_id: str, taken: PayoutStepRequest) -> bool:
+        if taken.event is PayoutEvent.SEND_ANEW:
+            raise BookError("The coordinator answered 400: it knows no such step.")
+        return await super().step(payout_id, taken)
+
+
+def test_a_payout_that_cannot_be_sent_anew_keeps_the_others_from_nothing(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.chain.reverts = 1
+    book, purse = OlderBook(scene.earned), PlayPurse(scene.chain, Fuse())
+    asyncio.run(PayoutRun(book, purse, THRESHOLD, 100).pay(3, purse.pause))
+    assert scene.chain.paid == {"ben": 3_000}
+    assert "is not sent anew: The coordinator answered 400" in caplog.text
+    assert scene.earned.paid_out(ANN) == (5_000, 0, 5_000)
 
 
 def test_what_failed_is_sent_anew_under_the_name_of_the_new_transaction(
